@@ -1,0 +1,79 @@
+// swift-tools-version: 6.2
+
+import PackageDescription
+
+// Layers, each importing only from the ones below it (DependencyTests holds the allow-list):
+//   Tools > Applications > Surfaces > LibraryOS > Core.
+// The default build needs the Swift toolchain and nothing else; no target below Tools imports Foundation or a third-party package.
+
+let settings: [SwiftSetting] = [
+    .treatAllWarnings(as: .error),
+    .enableExperimentalFeature("Lifetimes"),
+]
+let cSettings: [CSetting] = [
+    .treatAllWarnings(as: .error)
+]
+
+let package = Package(
+    name: "demikernel",
+    products: [
+        .library(name: "Demikernel", targets: ["Demikernel"]),
+        .executable(name: "demikernel", targets: ["DemikernelCommand"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: ["YAML"]),
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+    ],
+    targets: [
+        // Core
+        .target(name: "CDatapath", path: "Sources/Core/CDatapath", cSettings: cSettings),
+        .target(
+            name: "DatapathMemory", dependencies: ["CDatapath"],
+            path: "Sources/Core/DatapathMemory", swiftSettings: settings),
+        .target(
+            name: "TaskScheduler", dependencies: ["CDatapath"],
+            path: "Sources/Core/TaskScheduler", swiftSettings: settings),
+        .target(
+            name: "QueueRuntime", dependencies: ["CDatapath", "DatapathMemory", "TaskScheduler"],
+            path: "Sources/Core/QueueRuntime", swiftSettings: settings),
+
+        // LibraryOS
+        .target(
+            name: "KernelSockets", dependencies: ["CDatapath", "DatapathMemory", "TaskScheduler", "QueueRuntime"],
+            path: "Sources/LibraryOS/KernelSockets", swiftSettings: settings),
+
+        // Surfaces
+        .target(
+            name: "Demikernel", dependencies: ["DatapathMemory", "TaskScheduler", "QueueRuntime", "KernelSockets"],
+            path: "Sources/Surfaces/Demikernel", swiftSettings: settings),
+
+        // Applications
+        .target(
+            name: "Echo", dependencies: ["Demikernel"],
+            path: "Sources/Applications/Echo", swiftSettings: settings),
+        .target(
+            name: "KeyValueStore",
+            path: "Sources/Applications/KeyValueStore", swiftSettings: settings),
+        .target(
+            name: "KeyValue", dependencies: ["Demikernel", "KeyValueStore"],
+            path: "Sources/Applications/KeyValue", swiftSettings: settings),
+
+        // Tools
+        .executableTarget(
+            name: "DemikernelCommand",
+            dependencies: [
+                "Demikernel", "Echo", "KeyValue",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Configuration", package: "swift-configuration"),
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+            ],
+            path: "Sources/Tools/demikernel", swiftSettings: settings),
+
+        // Tests
+        .testTarget(
+            name: "KeyValueStoreTests", dependencies: ["KeyValueStore"],
+            path: "Tests/KeyValueStoreTests", swiftSettings: settings),
+    ],
+    swiftLanguageModes: [.v6]
+)
