@@ -1,1 +1,233 @@
+import CDatapath
 
+/// Names a task. A stale one (the task has ended) names nothing.
+@frozen
+public struct TaskIdentifier: Hashable, Sendable {
+    public let index: UInt32
+    @usableFromInline let generation: UInt32
+
+    @usableFromInline
+    init(index: UInt32, generation: UInt32) {
+        self.index = index
+        self.generation = generation
+    }
+}
+
+/// One step of a task: a C-convention function on its context. It returns soon, and runs again when the task is woken.
+public typealias TaskFunction = @convention(c) (_ context: UnsafeMutableRawPointer, _ task: UInt32) -> Void
+
+/// Which tasks come first.
+@frozen
+public enum TaskPriority: UInt8, Sendable {
+    /// The application's own work: runs first.
+    case application
+    /// Retransmission, delayed acknowledgement, set-up and close: runs after the application's.
+    case background
+}
+
+@frozen
+@usableFromInline
+struct TaskSlot {
+    @usableFromInline var function: TaskFunction?
+    @usableFromInline var context: UnsafeMutableRawPointer?
+    @usableFromInline var generation: UInt32
+    @usableFromInline var nextFree: UInt32
+    @usableFromInline var isBackground: Bool
+
+    @usableFromInline
+    init(generation: UInt32) {
+        function = nil
+        context = nil
+        self.generation = generation
+        nextFree = .max
+        isBackground = false
+    }
+}
+
+@frozen
+@usableFromInline
+struct SchedulerState {
+    @usableFromInline var application: ReadySet
+    @usableFromInline var background: ReadySet
+    @usableFromInline let tasks: UnsafeMutablePointer<TaskSlot>
+    let capacity: Int
+    var carved = 0
+    var freeHead: UInt32 = .max
+    var taskCount = 0
+    var timers: TimerWheel
+    var coroutines: CoroutinePool
+
+    init(capacity: Int, timers: TimerWheel, coroutines: CoroutinePool) {
+        application = ReadySet(capacity: capacity)
+        background = ReadySet(capacity: capacity)
+        tasks = .allocate(capacity: capacity)
+        self.capacity = capacity
+        self.timers = timers
+        self.coroutines = coroutines
+    }
+}
+
+/// The coroutine scheduler of one runtime: tasks in a slab, ready words, timers and stackful coroutines, all on the runtime's own thread.
+///
+/// A plain handle; the runtime that made the scheduler owns it and ends it with `deallocate`.
+@frozen
+public struct TaskScheduler {
+    @usableFromInline let state: UnsafeMutablePointer<SchedulerState>
+
+    /// - Parameters:
+    ///   - maximumTasks: tasks at once, at most 262,144.
+    ///   - maximumTimers: timers armed at once.
+    ///   - coroutineStackByteCount: bytes of a coroutine's stack, a multiple of 4096; a guard page is added.
+    ///   - now: the time to start from, in nanoseconds.
+    public init(maximumTasks: Int, maximumTimers: Int, coroutineStackByteCount: Int, now: UInt64) {
+        state = .allocate(capacity: 1)
+        state.initialize(
+            to: SchedulerState(
+                capacity: maximumTasks, timers: TimerWheel(capacity: maximumTimers, now: now),
+                coroutines: CoroutinePool(stackByteCount: coroutineStackByteCount)))
+    }
+
+    /// Ends the scheduler. No coroutine may be alive.
+    public func deallocate() {
+        state.pointee.coroutines.deallocate()
+        state.pointee.timers.deallocate()
+        state.pointee.application.deallocate()
+        state.pointee.background.deallocate()
+        state.pointee.tasks.deallocate()
+        state.deinitialize(count: 1)
+        state.deallocate()
+    }
+
+    // MARK: Tasks
+
+    /// Adds a task, asleep. O(1).
+    /// - Returns: nil when `maximumTasks` are alive.
+    public func addTask(_ priority: TaskPriority, _ function: @escaping TaskFunction, context: UnsafeMutableRawPointer) -> TaskIdentifier? {
+        let index: UInt32
+        if state.pointee.freeHead != .max {
+            index = state.pointee.freeHead
+            state.pointee.freeHead = state.pointee.tasks[Int(index)].nextFree
+        } else {
+            guard state.pointee.carved < state.pointee.capacity else { return nil }
+            index = UInt32(state.pointee.carved)
+            state.pointee.carved += 1
+            (state.pointee.tasks + Int(index)).initialize(to: TaskSlot(generation: 1))
+        }
+        let slot = state.pointee.tasks + Int(index)
+        slot.pointee.function = function
+        slot.pointee.context = context
+        slot.pointee.isBackground = priority == .background
+        state.pointee.taskCount += 1
+        return TaskIdentifier(index: index, generation: slot.pointee.generation)
+    }
+
+    /// Ends a task; it never runs again. A stale identifier does nothing. O(1).
+    public func removeTask(_ task: TaskIdentifier) {
+        guard isAlive(task) else { return }
+        let slot = state.pointee.tasks + Int(task.index)
+        if slot.pointee.isBackground { state.pointee.background.remove(task.index) } else { state.pointee.application.remove(task.index) }
+        slot.pointee.generation &+= 1
+        slot.pointee.function = nil
+        slot.pointee.nextFree = state.pointee.freeHead
+        state.pointee.freeHead = task.index
+        state.pointee.taskCount -= 1
+    }
+
+    /// Whether the task has not ended.
+    public func isAlive(_ task: TaskIdentifier) -> Bool {
+        Int(task.index) < state.pointee.carved && state.pointee.tasks[Int(task.index)].generation == task.generation
+            && state.pointee.tasks[Int(task.index)].function != nil
+    }
+
+    /// Makes a live task ready; it runs in the next pass over its priority. Waking it twice is waking it once. O(1).
+    @inlinable
+    public func wake(_ index: UInt32) {
+        if state.pointee.tasks[Int(index)].isBackground {
+            state.pointee.background.insert(index)
+        } else {
+            state.pointee.application.insert(index)
+        }
+    }
+
+    /// How many tasks are alive.
+    public var taskCount: Int { state.pointee.taskCount }
+
+    /// Whether any task is ready.
+    @inlinable
+    public var hasReadyTask: Bool { !(state.pointee.application.isEmpty && state.pointee.background.isEmpty) }
+
+    /// Runs each task that is ready now once, the application's first. A task woken meanwhile runs in the next pass at the latest.
+    /// - Returns: how many ran.
+    @inlinable
+    public func runReadyTasks() -> Int {
+        var count = 0
+        if state.pointee.application.top != 0 { count &+= runPass(\.application) }
+        if state.pointee.background.top != 0 { count &+= runPass(\.background) }
+        return count
+    }
+
+    // The key path is a literal in both calls and the function is inlined into them: it costs nothing at run time.
+    @inlinable
+    @inline(__always)
+    func runPass(_ set: WritableKeyPath<SchedulerState, ReadySet>) -> Int {
+        var count = 0
+        var top = state.pointee[keyPath: set].top
+        while top != 0 {
+            let summaryIndex = top.trailingZeroBitCount
+            top &= top &- 1
+            var summary = state.pointee[keyPath: set].summaries[summaryIndex]
+            state.pointee[keyPath: set].summaries[summaryIndex] = 0
+            state.pointee[keyPath: set].top &= ~(1 &<< UInt64(summaryIndex))
+            while summary != 0 {
+                let wordIndex = summaryIndex &<< 6 | summary.trailingZeroBitCount
+                summary &= summary &- 1
+                var word = state.pointee[keyPath: set].words[wordIndex]
+                state.pointee[keyPath: set].words[wordIndex] = 0
+                while word != 0 {
+                    let index = wordIndex &<< 6 | word.trailingZeroBitCount
+                    word &= word &- 1
+                    let slot = state.pointee.tasks + index
+                    // A task that an earlier one of this pass removed has no function any more.
+                    guard let function = slot.pointee.function else { continue }
+                    function(slot.pointee.context.unsafelyUnwrapped, UInt32(truncatingIfNeeded: index))
+                    count &+= 1
+                }
+            }
+        }
+        return count
+    }
+
+    // MARK: Timers
+
+    /// Arms a timer for `deadline`, in nanoseconds of the runtime's clock. O(1).
+    /// - Returns: nil when `maximumTimers` are armed.
+    public func armTimer(
+        deadline: UInt64, _ action: @escaping TimerAction, context: UnsafeMutableRawPointer, argument: UInt64 = 0
+    ) -> TimerIdentifier? {
+        state.pointee.timers.arm(deadline: deadline, action: action, context: context, argument: argument)
+    }
+
+    /// Cancels a timer; a stale one is ignored. O(1).
+    /// - Returns: whether it was armed.
+    @discardableResult
+    public func cancelTimer(_ timer: TimerIdentifier) -> Bool {
+        state.pointee.timers.cancel(timer)
+    }
+
+    /// Fires every timer that is due at `now`, each once.
+    /// - Returns: how many fired.
+    public func runTimers(now: UInt64) -> Int {
+        var count = 0
+        while let timer = state.pointee.timers.popExpired(now: now) {
+            timer.action(timer.context, timer.argument)
+            count += 1
+        }
+        return count
+    }
+
+    /// The earliest deadline of an armed timer.
+    public var nextDeadline: UInt64? { state.pointee.timers.nextDeadline }
+
+    /// How many timers are armed.
+    public var timerCount: Int { state.pointee.timers.count }
+}

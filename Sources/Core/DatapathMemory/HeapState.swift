@@ -1,0 +1,65 @@
+/// The heap's state, at one address for its whole life. Reached through `DatapathHeap`.
+@frozen
+@usableFromInline
+struct HeapState {
+    /// For each size class, its superblocks that have a free block.
+    @usableFromInline let heads: UnsafeMutablePointer<UnsafeMutablePointer<Superblock>?>
+    @usableFromInline var usedByteCount = 0
+    @usableFromInline var liveBlocks = 0
+    @usableFromInline var applicationLimit = 0
+    @usableFromInline var datagramLimit = 0
+    @usableFromInline var limit = 0
+    @usableFromInline var freeSegments: UnsafeMutablePointer<SegmentDescriptor>?
+    @usableFromInline var liveSegments = 0
+    /// Descriptors from here to `endOfSegments` were never used; their pages need not be backed yet.
+    @usableFromInline var uncarvedSegments: UnsafeMutablePointer<SegmentDescriptor>?
+    @usableFromInline var endOfSegments: UnsafeMutablePointer<SegmentDescriptor>?
+    @usableFromInline var cold: HeapColdState
+
+    @inlinable
+    init(cold: consuming HeapColdState) {
+        heads = .allocate(capacity: SizeClass.count)
+        heads.initialize(repeating: nil, count: SizeClass.count)
+        self.cold = cold
+    }
+}
+
+/// What no packet touches.
+@usableFromInline
+struct HeapColdState {
+    var arenas: [Arena] = []
+    /// Superblocks that belong to no class now.
+    var freeSuperblocks: [UnsafeMutablePointer<Superblock>] = []
+    var superblockCount = 0
+    var devices: [DeviceRegistration?] = []
+    var segmentMapping: UnsafeMutableRawPointer?
+    var segmentMappingByteCount = 0
+    var refused: (application: UInt64, datagram: UInt64, reserve: UInt64) = (0, 0, 0)
+    /// Set when the owner is gone: the memory is unmapped when the last block comes back.
+    var isClosed = false
+}
+
+/// How a device learns of the heap's memory: C-convention functions and a context.
+public struct DeviceRegistration {
+    /// Passed to both functions.
+    public var context: UnsafeMutableRawPointer
+    /// Registers `byteCount` bytes at `base` with the device and returns what the device needs to know again (an rkey, an offset, an IOVA).
+    public var register: @convention(c) (_ context: UnsafeMutableRawPointer, _ base: UnsafeMutableRawPointer, _ byteCount: Int) -> UInt64
+    /// Takes a registration back.
+    public var unregister: @convention(c) (_ context: UnsafeMutableRawPointer, _ base: UnsafeMutableRawPointer, _ registration: UInt64) -> Void
+
+    public init(
+        context: UnsafeMutableRawPointer,
+        register: @escaping @convention(c) (UnsafeMutableRawPointer, UnsafeMutableRawPointer, Int) -> UInt64,
+        unregister: @escaping @convention(c) (UnsafeMutableRawPointer, UnsafeMutableRawPointer, UInt64) -> Void
+    ) {
+        self.context = context
+        self.register = register
+        self.unregister = unregister
+    }
+}
+
+/// Names a device that the heap is registered with.
+public struct DeviceIdentifier: Hashable, Sendable {
+    let index: Int
+}

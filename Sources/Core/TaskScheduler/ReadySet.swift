@@ -1,0 +1,48 @@
+/// Which of up to 262,144 tasks are ready: one bit each, with a summary word over every 64 words and one over those.
+///
+/// Finding the next ready task looks at three words, however many tasks sleep.
+@frozen
+@usableFromInline
+struct ReadySet {
+    @usableFromInline static let maximumCapacity = 64 * 64 * 64
+
+    /// Bit i of `top` says that `summaries[i]` is not zero.
+    @usableFromInline var top: UInt64 = 0
+    @usableFromInline let summaries: UnsafeMutablePointer<UInt64>
+    @usableFromInline let words: UnsafeMutablePointer<UInt64>
+
+    init(capacity: Int) {
+        precondition(capacity > 0 && capacity <= ReadySet.maximumCapacity)
+        summaries = .allocate(capacity: 64)
+        summaries.initialize(repeating: 0, count: 64)
+        let wordCount = (capacity + 63) / 64
+        words = .allocate(capacity: wordCount)
+        words.initialize(repeating: 0, count: wordCount)
+    }
+
+    func deallocate() {
+        summaries.deallocate()
+        words.deallocate()
+    }
+
+    @inlinable
+    var isEmpty: Bool { top == 0 }
+
+    /// Marks a task ready; marking it twice is marking it once.
+    @inlinable
+    mutating func insert(_ index: UInt32) {
+        let word = Int(index &>> 6)
+        words[word] |= 1 &<< UInt64(index & 63)
+        summaries[word &>> 6] |= 1 &<< UInt64(word & 63)
+        top |= 1 &<< UInt64(word &>> 6)
+    }
+
+    @inlinable
+    mutating func remove(_ index: UInt32) {
+        let word = Int(index &>> 6)
+        words[word] &= ~(1 &<< UInt64(index & 63))
+        guard words[word] == 0 else { return }
+        summaries[word &>> 6] &= ~(1 &<< UInt64(word & 63))
+        if summaries[word &>> 6] == 0 { top &= ~(1 &<< UInt64(word &>> 6)) }
+    }
+}

@@ -1,0 +1,88 @@
+import CDatapath
+import Glibc
+
+/// Where a runtime's time comes from: nanoseconds that never go back, from a function that is injected.
+@frozen
+public struct RuntimeClock {
+    @usableFromInline let function: @convention(c) (UnsafeMutableRawPointer?) -> UInt64
+    @usableFromInline let context: UnsafeMutableRawPointer?
+    /// Whether the time is the machine's, so that waiting for it can be left to the kernel. Virtual time is moved by whoever injected it.
+    public let isRealTime: Bool
+    /// Where the time comes from, for `doctor` and statistics.
+    public let source: Source
+
+    /// The kinds of clock.
+    @frozen
+    public enum Source: UInt8, Sendable {
+        case cycleCounter, kernel, injected
+    }
+
+    /// A clock that asks `function`; it must never go back.
+    public init(injected function: @escaping @convention(c) (UnsafeMutableRawPointer?) -> UInt64, context: UnsafeMutableRawPointer?) {
+        self.function = function
+        self.context = context
+        isRealTime = false
+        source = .injected
+    }
+
+    private init(_ function: @escaping @convention(c) (UnsafeMutableRawPointer?) -> UInt64, source: Source) {
+        self.function = function
+        context = nil
+        isRealTime = true
+        self.source = source
+    }
+
+    /// Nanoseconds of CLOCK_MONOTONIC, or close to it: from the time stamp counter where the processor says that it is invariant and the kernel
+    /// uses it as well, else from the kernel.
+    public static func monotonic() -> RuntimeClock {
+        CycleCounter.shared.multiplier == 0
+            ? RuntimeClock({ _ in demi_monotonic_nanoseconds() }, source: .kernel)
+            : RuntimeClock({ _ in CycleCounter.shared.nanoseconds }, source: .cycleCounter)
+    }
+
+    /// The time now, in nanoseconds.
+    @inlinable
+    public var now: UInt64 { function(context) }
+}
+
+/// The calibration of the time stamp counter against CLOCK_MONOTONIC, made once a process.
+struct CycleCounter {
+    let baseCycles: UInt64
+    let baseNanoseconds: UInt64
+    /// Nanoseconds a cycle, 32.32 fixed point; 0 where the counter cannot be used.
+    let multiplier: UInt64
+
+    static let shared = CycleCounter()
+
+    var nanoseconds: UInt64 {
+        baseNanoseconds &+ demi_scale_cycles(demi_cycle_counter() &- baseCycles, multiplier)
+    }
+
+    private init() {
+        let startNanoseconds = demi_monotonic_nanoseconds()
+        let startCycles = demi_cycle_counter()
+        baseCycles = startCycles
+        baseNanoseconds = startNanoseconds
+        guard CycleCounter.kernelTrustsCounter() else {
+            multiplier = 0
+            return
+        }
+        // 2 ms give the rate to within some 50 ppm, which is what timers need.
+        var endNanoseconds = startNanoseconds
+        while endNanoseconds &- startNanoseconds < 2_000_000 { endNanoseconds = demi_monotonic_nanoseconds() }
+        let cycles = demi_cycle_counter() &- startCycles
+        let (quotient, _) = cycles.dividingFullWidth(((endNanoseconds &- startNanoseconds) >> 32, (endNanoseconds &- startNanoseconds) << 32))
+        multiplier = quotient
+    }
+
+    /// The kernel checks that the counter is invariant and equal on all processors before it makes it its clock source.
+    private static func kernelTrustsCounter() -> Bool {
+        let descriptor = open("/sys/devices/system/clocksource/clocksource0/available_clocksource", O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return false }
+        defer { close(descriptor) }
+        var text = [CChar](repeating: 0, count: 128)
+        let count = read(descriptor, &text, 127)
+        guard count > 0 else { return false }
+        return strstr(text, "tsc") != nil
+    }
+}
