@@ -7,6 +7,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <time.h>
 
 #if !defined(__linux__)
@@ -49,6 +56,18 @@ static inline uint32_t demi_exchange_u32(void *address, uint32_t value) {
 }
 static inline uint32_t demi_fetch_add_u32(void *address, uint32_t value) {
     return atomic_fetch_add_explicit((_Atomic uint32_t *)address, value, memory_order_acq_rel);
+}
+
+/// ppoll(2) without a signal mask. Declared here because glibc hides it behind _GNU_SOURCE.
+static inline int demi_ppoll(struct pollfd *descriptors, uint64_t count, const struct timespec *timeout) {
+    extern int ppoll(struct pollfd *, nfds_t, const struct timespec *, const void *);
+    return ppoll(descriptors, (nfds_t)count, timeout, NULL);
+}
+
+/// accept4(2): non-blocking and closed on exec. Declared here because glibc hides it behind _GNU_SOURCE.
+static inline int demi_accept(int listener, struct sockaddr *address, socklen_t *byte_count) {
+    extern int accept4(int, struct sockaddr *, socklen_t *, int);
+    return accept4(listener, address, byte_count, SOCK_NONBLOCK | SOCK_CLOEXEC);
 }
 
 /// The name ("EADDRINUSE") and the text of an errno, or NULL. glibc 2.32; declared here because glibc hides them behind _GNU_SOURCE.

@@ -1,0 +1,133 @@
+import DatapathMemory
+import Glibc
+import TaskScheduler
+
+/// A descriptor's slot.
+struct QueueSlot {
+    var libraryOS: UnsafeMutablePointer<LibraryOS>?
+    var state: UInt32 = 0
+    var generation: UInt32 = 1
+    var phase = Phase.free
+    var isMemoryQueue = false
+    var libraryOSIndex: UInt16 = 0
+    var nextFree: UInt32 = 0
+
+    /// `closing`: the descriptor is retired, the library OS still has work to do.
+    enum Phase: UInt8 {
+        case free, open, closing
+    }
+
+    init() {}
+}
+
+/// Somebody who waits: the thread, a coroutine, a wait set; number 0 is `waitNext`, which sees what nobody claimed.
+///
+/// Each has a list of completed operations. Raising the epoch drops all its claims at once.
+struct Waiter {
+    var epoch: UInt32 = 1
+    var head: UInt32 = 0
+    var tail: UInt32 = 0
+    /// Completed operations in the list.
+    var count: UInt32 = 0
+    /// Completions that it takes to wake the waiter.
+    var needed: UInt32 = 1
+    /// The coroutine to wake, or `noTask`.
+    var task: UInt32 = Waiter.noTask
+    /// Operations claimed and not yet redeemed, for a wait set.
+    var members: UInt32 = 0
+    var nextFree: UInt32 = 0
+    /// Whether somebody is blocked on it now.
+    var isBlocked = false
+
+    static let noTask = UInt32.max
+    /// The thread's own waits.
+    static let thread: UInt32 = 1
+
+    init() {}
+}
+
+/// What the runtime is doing, so that a nested run loop is seen.
+enum RunPhase: UInt8 {
+    case outside, turning, inJob
+}
+
+/// The runtime's state, at one address for its whole life. Reached through `RuntimeCore`.
+struct CoreState {
+    let ownerThread: UInt
+    let operations: UnsafeMutablePointer<Operation>
+    let operationCapacity: UInt32
+    var carvedOperations: UInt32 = 1
+    var freeOperation: UInt32 = 0
+    var liveOperations = 0
+    var completions: UInt64 = 0
+    let queues: UnsafeMutablePointer<QueueSlot>
+    let queueCapacity: UInt32
+    let waiters: UnsafeMutablePointer<Waiter>
+    let heap: DatapathHeap
+    let scheduler: TaskScheduler
+    let clock: RuntimeClock
+    var now: UInt64
+    var phase = RunPhase.outside
+    /// Waits that found their result without a turn, since the last turn.
+    var turnlessWaits: UInt32 = 0
+    var lastProgress: UInt64
+    var refusal: StaticString = ""
+
+    let libraries: UnsafeMutablePointer<LibraryOS>
+    var libraryCount = 0
+    let idle: IdlePolicy
+    let limits: Limits
+    let interruption: Interrupter
+    let firstGeneration: UInt64
+    var random: SeededRandom
+    let waiterCapacity: UInt32
+    var carvedWaiters: UInt32 = 2
+    var freeWaiter: UInt32 = 0
+    var carvedQueues: UInt32 = 1
+    // First in, first out, so that a slot's generations last longer.
+    var firstFreeQueue: UInt32 = 0
+    var lastFreeQueue: UInt32 = 0
+    /// Tasks that are not coroutines of the program, for which `run` does not wait.
+    var libraryTaskCount = 0
+    var openQueues = 0
+    var closingQueues = 0
+    var eventSource: EventSource?
+    var counters = RuntimeCounters()
+}
+
+/// Counts of the runtime since it was made.
+struct RuntimeCounters {
+    var turns: UInt64 = 0
+    var sleeps: UInt64 = 0
+    var queuesOpened: UInt64 = 0
+    var retiredTokenSlots: UInt64 = 0
+}
+
+/// SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): small, seedable, and good enough where no adversary counts on it.
+public struct SeededRandom: RandomNumberGenerator, Sendable {
+    private var state: UInt64
+
+    public init(seed: UInt64) {
+        state = seed
+    }
+
+    public mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var value = state
+        value = (value ^ (value >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        value = (value ^ (value >> 27)) &* 0x94d0_49bb_1331_11eb
+        return value ^ (value >> 31)
+    }
+}
+
+/// A slab at one address, backed page by page as it is used, zeroed.
+func mapSlab<Element>(_ type: Element.Type, capacity: Int) throws(DemikernelError) -> UnsafeMutablePointer<Element> {
+    let byteCount = capacity * MemoryLayout<Element>.stride
+    guard let mapping = mmap(nil, byteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | Int32(MAP_NORESERVE), -1, 0), mapping != MAP_FAILED
+    else { throw DemikernelError(ENOMEM, .initialize, "the runtime's tables could not be mapped: configure lower limits") }
+    return mapping.bindMemory(to: type, capacity: capacity)
+}
+
+func unmapSlab<Element>(_ slab: UnsafeMutablePointer<Element>, capacity: Int) {
+    munmap(slab, capacity * MemoryLayout<Element>.stride)
+}

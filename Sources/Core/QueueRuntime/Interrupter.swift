@@ -1,0 +1,41 @@
+import CDatapath
+import Glibc
+
+/// Ends a runtime's wait from outside: the wait in progress, or the next one, throws `EINTR`.
+///
+/// The one thing of a runtime that other threads, and signal handlers, may use.
+public final class Interrupter: Sendable {
+    /// A kernel descriptor, readable while an interruption is pending.
+    let descriptor: Int32
+    // A 32-bit flag in memory of its own, reached only through atomics: so sharing the address between threads is sound.
+    private nonisolated(unsafe) let flag: UnsafeMutablePointer<UInt32>
+
+    init() {
+        descriptor = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
+        precondition(descriptor >= 0, "no descriptor is left for the runtime's wake-up: raise the limit with ulimit -n")
+        flag = .allocate(capacity: 1)
+        flag.initialize(to: 0)
+    }
+
+    deinit {
+        close(descriptor)
+        flag.deallocate()
+    }
+
+    /// Interrupts the runtime. From any thread and from a signal handler (it writes an atomic and eight bytes to a descriptor).
+    public func interrupt() {
+        _ = demi_exchange_u32(flag, 1)
+        var one: UInt64 = 1
+        _ = write(descriptor, &one, 8)
+    }
+
+    var isRequested: Bool { demi_load_relaxed_u32(flag) != 0 }
+
+    /// Takes a pending interruption.
+    func take() -> Bool {
+        guard isRequested, demi_exchange_u32(flag, 0) != 0 else { return false }
+        var value: UInt64 = 0
+        _ = read(descriptor, &value, 8)
+        return true
+    }
+}

@@ -1,0 +1,102 @@
+/// One implementation of PDPIX over one kind of device, as the runtime sees it: C-convention functions and a context.
+///
+/// An operation costs one indirect call. Every function gets `context` first, and for a socket the `state` that `socket` returned. Functions that
+/// return an `Int32` return 0 or a positive errno, with which the call is refused; an operation that was not refused is completed later, or at
+/// once, through `RuntimeCore`. No function may block.
+///
+/// `UnsafeRawPointer` parameters point to the Swift type that their comment names, valid during the call (C convention cannot name Swift types).
+public struct LibraryOS {
+    /// The name users type.
+    public var name: StaticString
+    public var context: UnsafeMutableRawPointer
+
+    public typealias Context = UnsafeMutableRawPointer
+    public typealias Submit = @convention(c) (_ context: Context, _ state: UInt32, _ operation: UInt32) -> Int32
+
+    /// Makes a socket for the descriptor `queue`; returns its state index, or a negative errno.
+    public var socket: @convention(c) (_ context: Context, _ family: UInt8, _ type: UInt8, _ queue: Int32) -> Int64
+    /// Binds to a `SocketAddress`.
+    public var bind: @convention(c) (_ context: Context, _ state: UInt32, _ address: UnsafeRawPointer) -> Int32
+    public var listen: @convention(c) (_ context: Context, _ state: UInt32, _ backlog: Int32) -> Int32
+    public var accept: Submit
+    public var connect: Submit
+    /// Takes over the operation's array unless it refuses.
+    public var push: Submit
+    /// A push that nobody waits for. Takes over the array (a `SegmentDescriptor`) unless it refuses; `address` is a `SocketAddress` or nil.
+    public var pushDiscarded:
+        @convention(c) (_ context: Context, _ state: UInt32, _ array: UnsafeMutableRawPointer, _ address: UnsafeRawPointer?) -> Int32
+    public var pop: Submit
+    public var shutdown: @convention(c) (_ context: Context, _ state: UInt32, _ direction: UInt8) -> Int32
+    /// Begins the close: cancels what is pending but for issued pushes, and calls `RuntimeCore.finishClose` when the queue is gone. `operation` is
+    /// the one that `closeToken` made, or 0.
+    public var close: @convention(c) (_ context: Context, _ state: UInt32, _ operation: UInt32) -> Void
+    /// Asks for the end of a pending operation, which then completes with `ECANCELED` or with its result.
+    public var cancel: @convention(c) (_ context: Context, _ state: UInt32, _ operation: UInt32) -> Void
+    /// Writes the local or, if `isPeer`, the peer's `SocketAddress` to `address`.
+    public var address: @convention(c) (_ context: Context, _ state: UInt32, _ isPeer: Bool, _ address: UnsafeMutableRawPointer) -> Int32
+    /// Sets the option `name` (`SocketOption.Name`) to the two numbers of `SocketOption.encoded`.
+    public var setOption: @convention(c) (_ context: Context, _ state: UInt32, _ name: UInt8, _ first: Int64, _ second: Int64) -> Int32
+    /// Writes an option's two numbers to `values` (two `Int64`).
+    public var option: @convention(c) (_ context: Context, _ state: UInt32, _ name: UInt8, _ values: UnsafeMutableRawPointer) -> Int32
+    /// One turn of the fast path; returns how much was done, 0 for nothing. Nil for a library OS that only reacts to calls.
+    public var poll: (@convention(c) (_ context: Context) -> Int32)?
+    /// Arms the wake-up; returns the descriptor to sleep on, `nothingToAwait`, or `cannotWake`.
+    public var prepareToSleep: (@convention(c) (_ context: Context) -> Int32)?
+    /// Ends the library OS; its queues are closed already or are dropped.
+    public var destroy: @convention(c) (_ context: Context) -> Void
+
+    /// From `prepareToSleep`: no wake-up can be had, so the sleep is capped.
+    public static let cannotWake: Int32 = -1
+    /// From `prepareToSleep`: nothing can arrive.
+    public static let nothingToAwait: Int32 = -2
+
+    public init(
+        name: StaticString, context: UnsafeMutableRawPointer,
+        socket: @escaping @convention(c) (Context, UInt8, UInt8, Int32) -> Int64,
+        bind: @escaping @convention(c) (Context, UInt32, UnsafeRawPointer) -> Int32,
+        listen: @escaping @convention(c) (Context, UInt32, Int32) -> Int32,
+        accept: @escaping Submit, connect: @escaping Submit, push: @escaping Submit,
+        pushDiscarded: @escaping @convention(c) (Context, UInt32, UnsafeMutableRawPointer, UnsafeRawPointer?) -> Int32,
+        pop: @escaping Submit,
+        shutdown: @escaping @convention(c) (Context, UInt32, UInt8) -> Int32,
+        close: @escaping @convention(c) (Context, UInt32, UInt32) -> Void,
+        cancel: @escaping @convention(c) (Context, UInt32, UInt32) -> Void,
+        address: @escaping @convention(c) (Context, UInt32, Bool, UnsafeMutableRawPointer) -> Int32,
+        setOption: @escaping @convention(c) (Context, UInt32, UInt8, Int64, Int64) -> Int32,
+        option: @escaping @convention(c) (Context, UInt32, UInt8, UnsafeMutableRawPointer) -> Int32,
+        poll: (@convention(c) (Context) -> Int32)?,
+        prepareToSleep: (@convention(c) (Context) -> Int32)?,
+        destroy: @escaping @convention(c) (Context) -> Void
+    ) {
+        self.name = name
+        self.context = context
+        self.socket = socket
+        self.bind = bind
+        self.listen = listen
+        self.accept = accept
+        self.connect = connect
+        self.push = push
+        self.pushDiscarded = pushDiscarded
+        self.pop = pop
+        self.shutdown = shutdown
+        self.close = close
+        self.cancel = cancel
+        self.address = address
+        self.setOption = setOption
+        self.option = option
+        self.poll = poll
+        self.prepareToSleep = prepareToSleep
+        self.destroy = destroy
+    }
+}
+
+/// Names a library OS of a runtime, in the order of registration.
+@frozen
+public struct LibraryOSIdentifier: Hashable, Sendable {
+    public let index: Int
+
+    @inlinable
+    init(index: Int) {
+        self.index = index
+    }
+}

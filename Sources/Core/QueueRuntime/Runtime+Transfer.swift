@@ -1,0 +1,128 @@
+import DatapathMemory
+import Glibc
+
+/// Says that nobody waits for a push: it holds no operation slot, and a failure after the call shows only in the next pop.
+@frozen
+public enum PushCompletion: Sendable {
+    case discarded
+}
+
+/// Push, pop, cancel.
+extension Runtime {
+    /// Sends an array, which is consumed. Completes with `.pushed` when the queue has taken all of it in order; it is not a delivery receipt.
+    ///
+    /// A queue that is full throws nothing: the token stays pending.
+    /// - Throws: `ENOTCONN`, `EPIPE` after `shutdown(.send)`, `EMSGSIZE` beyond the largest unit, `EINVAL` for an empty array on a stream,
+    ///   `ENOBUFS` at `Limits.maximumOperations`, `EBADF`. The array is released.
+    public func push(_ queue: QueueDescriptor, _ array: consuming ScatterGatherArray) throws(DemikernelError) -> QueueToken {
+        core.checkThread()
+        let slot = try core.lookUp(queue, .push)
+        let operation = try core.begin(.push, queue, .push)
+        let taken = array.takeOver()
+        core.operation(operation).pointee.array = taken
+        let library = slot.pointee.libraryOS.unsafelyUnwrapped
+        let error = library.pointee.push(library.pointee.context, slot.pointee.state, operation)
+        if error != 0 { taken.releaseArray() }
+        return try core.submitted(operation, error, .push)
+    }
+
+    /// Sends one buffer: an array of one segment.
+    /// - Throws: as `push` of an array.
+    public func push(_ queue: QueueDescriptor, _ buffer: consuming Buffer) throws(DemikernelError) -> QueueToken {
+        try push(queue, ScatterGatherArray(buffer))
+    }
+
+    /// Sends an array and forgets it.
+    /// - Throws: as `push`; also `EAGAIN` when the queue holds `Limits.discardedPushByteCount` that it could not send yet.
+    public func push(
+        _ queue: QueueDescriptor, _ array: consuming ScatterGatherArray, completion: PushCompletion
+    ) throws(DemikernelError) {
+        try pushDiscarded(queue, array, to: nil, .push)
+    }
+
+    /// Sends one buffer and forgets it.
+    /// - Throws: as `push(_:_:completion:)` of an array.
+    public func push(_ queue: QueueDescriptor, _ buffer: consuming Buffer, completion: PushCompletion) throws(DemikernelError) {
+        try pushDiscarded(queue, ScatterGatherArray(buffer), to: nil, .push)
+    }
+
+    /// Sends one datagram to `address`. Completes with `.pushed`.
+    /// - Throws: as `push`; also `EOPNOTSUPP` on a stream, `EAFNOSUPPORT`.
+    public func pushTo(
+        _ queue: QueueDescriptor, _ array: consuming ScatterGatherArray, _ address: SocketAddress
+    ) throws(DemikernelError) -> QueueToken {
+        core.checkThread()
+        let slot = try core.lookUp(queue, .pushTo)
+        let operation = try core.begin(.pushTo, queue, .pushTo)
+        let taken = array.takeOver()
+        core.operation(operation).pointee.array = taken
+        core.operation(operation).pointee.address = address
+        let library = slot.pointee.libraryOS.unsafelyUnwrapped
+        let error = library.pointee.push(library.pointee.context, slot.pointee.state, operation)
+        if error != 0 { taken.releaseArray() }
+        return try core.submitted(operation, error, .pushTo)
+    }
+
+    /// Sends one datagram and forgets it.
+    /// - Throws: as `pushTo`.
+    public func pushTo(
+        _ queue: QueueDescriptor, _ array: consuming ScatterGatherArray, _ address: SocketAddress, completion: PushCompletion
+    ) throws(DemikernelError) {
+        try pushDiscarded(queue, array, to: address, .pushTo)
+    }
+
+    private func pushDiscarded(
+        _ queue: QueueDescriptor, _ array: consuming ScatterGatherArray, to address: SocketAddress?, _ name: DemikernelError.Operation
+    ) throws(DemikernelError) {
+        core.checkThread()
+        let slot = try core.lookUp(queue, name)
+        let taken = array.takeOver()
+        let library = slot.pointee.libraryOS.unsafelyUnwrapped
+        let error: Int32
+        if let address {
+            error = withUnsafePointer(to: address) {
+                library.pointee.pushDiscarded(library.pointee.context, slot.pointee.state, taken, $0)
+            }
+        } else {
+            error = library.pointee.pushDiscarded(library.pointee.context, slot.pointee.state, taken, nil)
+        }
+        if error != 0 {
+            taken.releaseArray()
+            throw core.refusalError(error, name)
+        }
+    }
+
+    /// Receives: the next bytes of a stream, one or more, or the next unit. Completes with `.popped`, or `.endOfStream`.
+    ///
+    /// What exceeds the limits stays queued; of a unit that exceeds `maximumBytes`, a kernel datagram's rest is lost as in `recv(2)`.
+    /// - Throws: `ENOTCONN`, `EINVAL` for a limit below 1, `ENOBUFS` at `Limits.maximumOperations`, `EBADF`.
+    public func pop(
+        _ queue: QueueDescriptor, maximumSegments: Int = ScatterGatherArray.maximumSegments, maximumBytes: Int = .max
+    ) throws(DemikernelError) -> QueueToken {
+        core.checkThread()
+        let slot = try core.lookUp(queue, .pop)
+        guard maximumSegments > 0, maximumBytes > 0 else {
+            throw DemikernelError(EINVAL, .pop, "a pop takes at least one segment and one byte")
+        }
+        let operation = try core.begin(.pop, queue, .pop)
+        core.operation(operation).pointee.maximumSegments = UInt32(clamping: maximumSegments)
+        core.operation(operation).pointee.byteCount = maximumBytes
+        let library = slot.pointee.libraryOS.unsafelyUnwrapped
+        return try core.submitted(operation, library.pointee.pop(library.pointee.context, slot.pointee.state, operation), .pop)
+    }
+
+    /// Asks for the end of an operation. Its token still completes exactly once: with its result, or with `ECANCELED`.
+    ///
+    /// A push of which a byte was taken, and anything completed, is left as it is.
+    /// - Throws: `EINVAL` for a token that names nothing.
+    public func cancel(_ token: QueueToken) throws(DemikernelError) {
+        core.checkThread()
+        let index = core.slot(of: token)
+        guard index != 0 else { throw RuntimeCore.spent }
+        let operation = core.operation(index)
+        if operation.pointee.isCompleted || operation.pointee.kind == .close { return }
+        let slot = core.state.pointee.queues + operation.pointee.queue.slot
+        let library = slot.pointee.libraryOS.unsafelyUnwrapped
+        library.pointee.cancel(library.pointee.context, slot.pointee.state, index)
+    }
+}

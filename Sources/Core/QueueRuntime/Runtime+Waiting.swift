@@ -1,0 +1,166 @@
+import DatapathMemory
+import Glibc
+
+/// Waiting: each redeems a token once and returns the result itself. A timeout leaves the operation pending.
+///
+/// On the thread's own stack a wait polls; inside a coroutine it gives way to the others.
+extension Runtime {
+    /// Waits for one operation.
+    /// - Throws: `EINVAL` for a token that names nothing, `EBUSY` for one that another wait, coroutine or wait set has, `ETIMEDOUT`, `EINTR`.
+    public func wait(_ token: QueueToken, timeout: Duration? = nil) throws(DemikernelError) -> Completion {
+        core.checkThread()
+        let index = core.slot(of: token)
+        guard index != 0 else { throw RuntimeCore.spent }
+        if core.operation(index).pointee.isCompleted {
+            guard core.holder(of: index) == 0 else { throw RuntimeCore.busy }
+            core.countTurnlessWait()
+            core.removeCompleted(index, from: 0)
+            return core.redeem(index, at: 0)
+        }
+        let waiter = try core.beginWait(.wait)
+        defer { core.endWait(waiter) }
+        try core.claim(index, for: waiter, at: 0)
+        try core.block(waiter, needed: 1, deadline: core.deadline(after: timeout))
+        core.removeCompleted(index, from: waiter)
+        return core.redeem(index, at: 0)
+    }
+
+    /// Waits until one of several operations completes, and redeems that one; of several completed ones, the oldest. The completion's `index` is
+    /// its place in `tokens`.
+    /// - Throws: as `wait`; `EINVAL` for no token at all. Nothing is redeemed then.
+    public func waitAny(_ tokens: Span<QueueToken>, timeout: Duration? = nil) throws(DemikernelError) -> Completion {
+        core.checkThread()
+        guard tokens.count > 0 else { throw DemikernelError(EINVAL, .wait, "there is no token to wait for") }
+        let waiter = try core.beginWait(.wait)
+        defer { core.endWait(waiter) }
+        let oldest = try tokens.withUnsafeBufferPointer { (tokens) throws(DemikernelError) in try core.claimAll(tokens, for: waiter) }
+        if oldest.operation != 0 {
+            core.countTurnlessWait()
+            core.removeCompleted(oldest.operation, from: 0)
+            return core.redeem(oldest.operation, at: oldest.position)
+        }
+        try core.block(waiter, needed: 1, deadline: core.deadline(after: timeout))
+        let index = core.state.pointee.waiters[Int(waiter)].head
+        core.removeCompleted(index, from: waiter)
+        return core.redeem(index, at: Int(core.operation(index).pointee.claimIndex))
+    }
+
+    /// Waits until all of several operations have completed, and appends their completions in the order of `tokens`.
+    /// - Throws: as `wait`; `EINVAL` when a token stands twice or the completions do not fit. Nothing is redeemed then.
+    @_lifetime(completions: copy completions)
+    public func waitAll(
+        _ tokens: Span<QueueToken>, into completions: inout OutputSpan<Completion>, timeout: Duration? = nil
+    ) throws(DemikernelError) {
+        core.checkThread()
+        guard completions.freeCapacity >= tokens.count else { throw DemikernelError(EINVAL, .wait, "the completions do not fit") }
+        let waiter = try core.beginWait(.wait)
+        defer { core.endWait(waiter) }
+        for position in tokens.indices {
+            let index = core.slot(of: tokens[position])
+            guard index != 0 else { throw RuntimeCore.spent }
+            let isCompleted = core.operation(index).pointee.isCompleted
+            try core.claim(index, for: waiter, at: position)
+            if isCompleted {
+                core.removeCompleted(index, from: 0)
+                core.appendCompleted(index, to: waiter)
+            }
+        }
+        try core.block(waiter, needed: UInt32(tokens.count), deadline: core.deadline(after: timeout))
+        for position in tokens.indices {
+            let index = core.slot(of: tokens[position])
+            core.removeCompleted(index, from: waiter)
+            completions.append(core.redeem(index, at: position))
+        }
+    }
+
+    /// Waits for operations that nobody has claimed, in the order of completion: at least one, then as many as are there and fit.
+    /// - Returns: how many completions were appended.
+    /// - Throws: `ETIMEDOUT`, `EINTR`; `EBUSY` when a coroutine waits here already; `EINVAL` when there is no room.
+    @_lifetime(completions: copy completions)
+    public func waitNext(into completions: inout OutputSpan<Completion>, timeout: Duration? = nil) throws(DemikernelError) -> Int {
+        core.checkThread()
+        guard completions.freeCapacity > 0 else { throw DemikernelError(EINVAL, .wait, "there is no room for a completion") }
+        let unclaimed = core.state.pointee.waiters
+        if unclaimed.pointee.count == 0 {
+            core.checkMayBlock()
+            try core.block(0, needed: 1, deadline: core.deadline(after: timeout))
+        } else {
+            core.countTurnlessWait()
+        }
+        var count = 0
+        while completions.freeCapacity > 0, case let index = unclaimed.pointee.head, index != 0 {
+            core.removeCompleted(index, from: 0)
+            completions.append(core.redeem(index, at: 0))
+            count += 1
+        }
+        return count
+    }
+
+    /// A set to wait on many tokens again and again.
+    /// - Throws: `EAGAIN` at `Limits.maximumWaiters`.
+    public func makeWaitSet() throws(DemikernelError) -> WaitSet {
+        core.checkThread()
+        return try WaitSet(core: core)
+    }
+
+    /// Takes one turn without waiting: tasks, timers, devices.
+    /// - Returns: whether anything was done; poll again until nothing was before sleeping on `eventDescriptor`.
+    @discardableResult
+    public func poll() -> Bool {
+        core.checkThread()
+        let progress = core.turn() > 0
+        core.settleEventSource()
+        return progress
+    }
+
+    /// A kernel descriptor that is readable when a poll would make progress, for use in another event loop. The runtime owns it.
+    /// - Throws: `EMFILE`; `EOPNOTSUPP` when a device cannot wake a sleeper.
+    public func eventDescriptor() throws(DemikernelError) -> Int32 {
+        core.checkThread()
+        return try core.makeEventSource()
+    }
+}
+
+extension RuntimeCore {
+    /// Claims all pending tokens for a waiter.
+    /// - Returns: the oldest completed operation among them and its place; 0 when none has completed.
+    func claimAll(_ tokens: UnsafeBufferPointer<QueueToken>, for waiter: UInt32) throws(DemikernelError) -> (operation: UInt32, position: Int) {
+        var oldest: (operation: UInt32, position: Int) = (0, 0)
+        let operations = state.pointee.operations
+        let epoch = state.pointee.waiters[Int(waiter)].epoch
+        let isThread = waiter == Waiter.thread
+        for position in tokens.indices {
+            let token = tokens[position].rawValue
+            let slot = operations + Int(truncatingIfNeeded: token & QueueToken.slotMask)
+            // One comparison says that it is alive, pending and not claimed by a coroutine or a set. The thread's own claims have lapsed.
+            if isThread && slot.pointee.key == token &>> QueueToken.slotBits {
+                slot.pointee.claim = waiter
+                slot.pointee.claimEpoch = epoch
+                slot.pointee.claimIndex = UInt32(truncatingIfNeeded: position)
+                continue
+            }
+            try claimSlowly(tokens[position], for: waiter, at: position, &oldest)
+        }
+        return oldest
+    }
+
+    @inline(never)
+    private func claimSlowly(
+        _ token: QueueToken, for waiter: UInt32, at position: Int, _ oldest: inout (operation: UInt32, position: Int)
+    ) throws(DemikernelError) {
+        let index = slot(of: token)
+        guard index != 0 else { throw RuntimeCore.spent }
+        // The same token twice in one array is waited for once.
+        if holder(of: index) == waiter { return }
+        if operation(index).pointee.isCompleted {
+            guard holder(of: index) == 0 else { throw RuntimeCore.busy }
+            if oldest.operation == 0
+                || operation(index).pointee.completionNumber < operation(oldest.operation).pointee.completionNumber
+            {
+                oldest = (index, position)
+            }
+        } else {
+            try claim(index, for: waiter, at: position)
+        }
+    }
+}

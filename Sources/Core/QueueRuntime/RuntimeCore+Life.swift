@@ -1,0 +1,199 @@
+import CDatapath
+import DatapathMemory
+import Glibc
+import TaskScheduler
+
+/// How a runtime is made, opens and closes its queues, and ends.
+extension RuntimeCore {
+    static func make(_ configuration: RuntimeConfiguration) throws(DemikernelError) -> RuntimeCore {
+        let limits = configuration.limits
+        try limits.validate()
+        let clock = configuration.clock ?? RuntimeClock.monotonic()
+        let now = clock.now
+        var seed = configuration.seed ?? 0
+        if configuration.seed == nil {
+            guard getrandom(&seed, 8, 0) == 8 else { throw DemikernelError(EIO, .initialize, "the kernel gave no random seed") }
+        }
+        var random = SeededRandom(seed: seed)
+        // In the lower half, so that a slot lasts for at least 2^43 operations; never 0, which marks slots that were never used.
+        let firstGeneration = random.next() & (1 << 43 - 1) | 1
+        let heap = try DatapathHeap(configuration.memory)
+        let operations = try mapSlab(Operation.self, capacity: 1 << 20)
+        let queues = try mapSlab(QueueSlot.self, capacity: limits.maximumQueues + 1)
+        let waiters = try mapSlab(Waiter.self, capacity: limits.maximumWaiters)
+        waiters.initialize(to: Waiter())
+        (waiters + 1).initialize(to: Waiter())
+        let scheduler = TaskScheduler(
+            maximumTasks: limits.maximumTasks, maximumTimers: limits.maximumTimers, coroutineStackByteCount: limits.coroutineStackByteCount, now: now)
+        let state = UnsafeMutablePointer<CoreState>.allocate(capacity: 1)
+        state.initialize(
+            to: CoreState(
+                ownerThread: UInt(demi_thread_pointer()), operations: operations, operationCapacity: UInt32(limits.maximumOperations),
+                queues: queues, queueCapacity: UInt32(limits.maximumQueues), waiters: waiters, heap: heap, scheduler: scheduler, clock: clock,
+                now: now, lastProgress: now, libraries: .allocate(capacity: 16), idle: configuration.idle, limits: limits,
+                interruption: Interrupter(), firstGeneration: firstGeneration, random: random, waiterCapacity: UInt32(limits.maximumWaiters)))
+        let core = RuntimeCore(state: state)
+        try MemoryQueues.register(with: core)
+        return core
+    }
+
+    /// Drops every queue, releases every result that nobody redeemed, and unmaps the tables. The heap lives on until its last buffer is gone.
+    func destroy() {
+        checkThread()
+        for index in (0..<state.pointee.libraryCount).reversed() {
+            let library = state.pointee.libraries + index
+            for slot in 1..<Int(state.pointee.carvedQueues)
+            where state.pointee.queues[slot].phase == .open && Int(state.pointee.queues[slot].libraryOSIndex) == index {
+                let queue = QueueDescriptor(slot: UInt32(slot), generation: state.pointee.queues[slot].generation)
+                close(state.pointee.queues + slot, queue, operation: 0)
+            }
+            library.pointee.destroy(library.pointee.context)
+        }
+        for index in 1..<state.pointee.carvedOperations {
+            let operation = operation(index)
+            if operation.pointee.isCompleted, operation.pointee.kind == .pop, operation.pointee.outcome == .succeeded {
+                operation.pointee.array?.releaseArray()
+            }
+        }
+        state.pointee.scheduler.deallocate()
+        unmapSlab(state.pointee.operations, capacity: 1 << 20)
+        unmapSlab(state.pointee.queues, capacity: Int(state.pointee.queueCapacity) + 1)
+        unmapSlab(state.pointee.waiters, capacity: Int(state.pointee.waiterCapacity))
+        state.pointee.libraries.deallocate()
+        state.pointee.heap.close()
+        state.deinitialize(count: 1)
+        state.deallocate()
+    }
+
+    func register(_ libraryOS: LibraryOS) -> LibraryOSIdentifier? {
+        let index = state.pointee.libraryCount
+        guard index < 16 else { return nil }
+        (state.pointee.libraries + index).initialize(to: libraryOS)
+        state.pointee.libraryCount = index + 1
+        return LibraryOSIdentifier(index: index)
+    }
+
+    /// Traps unless the caller is on the runtime's own thread.
+    public func checkThread() {
+        precondition(isOnOwnThread, "a runtime belongs to the thread that made it")
+    }
+
+    /// Whether the caller is on the runtime's own thread.
+    public var isOnOwnThread: Bool { UInt(demi_thread_pointer()) == state.pointee.ownerThread }
+
+    /// Traps where a blocking wait would stop the run loop itself.
+    func checkMayBlock() {
+        precondition(
+            state.pointee.scheduler.isInCoroutine || state.pointee.phase == .outside,
+            "a wait inside a task or an async job would stop the run loop: return and be woken, or await")
+    }
+
+    // MARK: Queues
+
+    func open(
+        _ libraryIndex: Int, _ operation: DemikernelError.Operation, _ family: AddressFamily, _ type: SocketType
+    ) throws(DemikernelError) -> QueueDescriptor {
+        guard libraryIndex < state.pointee.libraryCount else {
+            throw DemikernelError(ENODEV, operation, "the runtime has no library OS for sockets: register one")
+        }
+        guard let queue = takeQueueSlot() else {
+            throw DemikernelError(EMFILE, operation, "all queue descriptors are in use: close some or raise Limits.maximumQueues")
+        }
+        let library = state.pointee.libraries + libraryIndex
+        let result = library.pointee.socket(library.pointee.context, family.rawValue, type.rawValue, queue.rawValue)
+        guard result >= 0 else {
+            freeQueueSlot(queue.slot)
+            throw refusalError(Int32(-result), operation)
+        }
+        openQueueSlot(queue, libraryOS: libraryIndex, state: UInt32(result))
+        return queue
+    }
+
+    func close(_ slot: UnsafeMutablePointer<QueueSlot>, _ queue: QueueDescriptor, operation: UInt32) {
+        let library = slot.pointee.libraryOS.unsafelyUnwrapped
+        retireDescriptor(queue)
+        library.pointee.close(library.pointee.context, slot.pointee.state, operation)
+    }
+
+    func address(of queue: QueueDescriptor, isPeer: Bool) throws(DemikernelError) -> SocketAddress {
+        checkThread()
+        let slot = try lookUp(queue, .address)
+        let library = slot.pointee.libraryOS.unsafelyUnwrapped
+        var address = SocketAddress.any(port: 0)
+        let error = library.pointee.address(library.pointee.context, slot.pointee.state, isPeer, &address)
+        guard error == 0 else { throw refusalError(error, .address) }
+        return address
+    }
+
+    // MARK: Submission
+
+    /// A pending operation.
+    /// - Throws: `ENOBUFS` at the limit.
+    func begin(
+        _ kind: OperationKind, _ queue: QueueDescriptor, _ name: DemikernelError.Operation
+    ) throws(DemikernelError) -> UInt32 {
+        let operation = makeOperation(kind, queue)
+        guard operation != 0 else {
+            throw DemikernelError(ENOBUFS, name, "too many operations: redeem completed tokens or raise Limits.maximumOperations")
+        }
+        return operation
+    }
+
+    /// The token of a submitted operation; throws if the library OS refused it.
+    func submitted(_ operation: UInt32, _ error: Int32, _ name: DemikernelError.Operation) throws(DemikernelError) -> QueueToken {
+        guard error == 0 else {
+            releaseOperation(operation)
+            throw refusalError(error, name)
+        }
+        return token(operation)
+    }
+
+    // MARK: State
+
+    var statistics: RuntimeStatistics {
+        var statistics = RuntimeStatistics()
+        statistics.turns = state.pointee.counters.turns
+        statistics.sleeps = state.pointee.counters.sleeps
+        statistics.liveOperations = state.pointee.liveOperations
+        statistics.openQueues = state.pointee.openQueues
+        statistics.closingQueues = state.pointee.closingQueues
+        statistics.queuesOpened = state.pointee.counters.queuesOpened
+        statistics.retiredTokenSlots = state.pointee.counters.retiredTokenSlots
+        statistics.tasks = state.pointee.scheduler.taskCount
+        statistics.timers = state.pointee.scheduler.timerCount
+        statistics.clockSource = state.pointee.clock.source
+        statistics.memory = state.pointee.heap.statistics
+        return statistics
+    }
+
+    // MARK: Another event loop
+
+    func makeEventSource() throws(DemikernelError) -> Int32 {
+        if let source = state.pointee.eventSource { return source.descriptor }
+        guard let source = EventSource(interruption: state.pointee.interruption.descriptor) else {
+            throw DemikernelError(EMFILE, .wait, "no descriptor is left for the event source: raise the limit with ulimit -n")
+        }
+        for index in 0..<state.pointee.libraryCount {
+            let library = state.pointee.libraries + index
+            guard let prepare = library.pointee.prepareToSleep else { continue }
+            let descriptor = prepare(library.pointee.context)
+            if descriptor == LibraryOS.cannotWake {
+                throw DemikernelError(EOPNOTSUPP, .wait, "a device of this runtime cannot wake a sleeper: poll it instead")
+            }
+            if descriptor >= 0 { source.watch(descriptor) }
+        }
+        state.pointee.eventSource = source
+        settleEventSource()
+        return source.descriptor
+    }
+
+    func settleEventSource() {
+        guard let source = state.pointee.eventSource else { return }
+        for index in 0..<state.pointee.libraryCount {
+            let library = state.pointee.libraries + index
+            if let prepare = library.pointee.prepareToSleep { _ = prepare(library.pointee.context) }
+        }
+        source.settle(
+            hasReadyTask: state.pointee.scheduler.hasReadyTask, nextDeadline: state.pointee.scheduler.nextDeadline, now: state.pointee.clock.now)
+    }
+}

@@ -1,0 +1,87 @@
+import CDatapath
+import DatapathMemory
+import Glibc
+import TaskScheduler
+
+/// The run loop: one turn, and what happens between turns when nothing is ready.
+extension RuntimeCore {
+    /// One turn: application tasks, background tasks, due timers, then the fast path of every library OS.
+    /// - Returns: how much was done; 0 means that nothing was ready.
+    func turn() -> Int {
+        precondition(state.pointee.phase == .outside, "the run loop must not be entered from inside a task")
+        state.pointee.phase = .turning
+        state.pointee.turnlessWaits = 0
+        state.pointee.now = state.pointee.clock.now
+        let scheduler = state.pointee.scheduler
+        var progress = scheduler.hasReadyTask ? scheduler.runReadyTasks() : 0
+        if scheduler.timerCount > 0 { progress &+= scheduler.runTimers(now: state.pointee.now) }
+        for index in 0..<state.pointee.libraryCount {
+            let library = state.pointee.libraries + index
+            if let poll = library.pointee.poll { progress &+= Int(poll(library.pointee.context)) }
+        }
+        state.pointee.counters.turns &+= 1
+        if progress > 0 { state.pointee.lastProgress = state.pointee.now }
+        state.pointee.phase = .outside
+        return progress
+    }
+
+    /// What a wait does after a turn without progress.
+    func idle(until deadline: UInt64) {
+        guard case .adaptive(let spinNanoseconds) = state.pointee.idle, state.pointee.clock.isRealTime,
+            state.pointee.now &- state.pointee.lastProgress >= spinNanoseconds
+        else {
+            demi_spin_hint()
+            return
+        }
+        sleep(until: deadline)
+    }
+
+    /// Arms every device's wake-up, polls once more, then sleeps in the kernel until a device, a timer or an interruption.
+    private func sleep(until deadline: UInt64) {
+        var descriptors = InlineArray<16, pollfd>(repeating: pollfd(fd: -1, events: Int16(POLLIN), revents: 0))
+        descriptors[0].fd = state.pointee.interruption.descriptor
+        var count = 1
+        var longest = UInt64.max
+        for index in 0..<state.pointee.libraryCount {
+            let library = state.pointee.libraries + index
+            guard let prepare = library.pointee.prepareToSleep else { continue }
+            let descriptor = prepare(library.pointee.context)
+            if descriptor >= 0 {
+                descriptors[count].fd = descriptor
+                count += 1
+            } else if descriptor == LibraryOS.cannotWake {
+                longest = RuntimeCore.napNanoseconds
+            }
+        }
+        // What came between the last poll and the arming would not wake us.
+        if turn() > 0 { return }
+        var wakeTime = deadline
+        if let timer = state.pointee.scheduler.nextDeadline { wakeTime = min(wakeTime, timer) }
+        let now = state.pointee.clock.now
+        guard wakeTime > now, !state.pointee.interruption.isRequested, !state.pointee.scheduler.hasReadyTask else { return }
+        longest = min(longest, wakeTime == .max ? .max : wakeTime - now)
+        state.pointee.counters.sleeps &+= 1
+        var span = descriptors.mutableSpan
+        span.withUnsafeMutableBufferPointer { buffer in
+            if longest == .max {
+                _ = demi_ppoll(buffer.baseAddress, UInt64(count), nil)
+            } else {
+                var time = timespec(tv_sec: Int(longest / 1_000_000_000), tv_nsec: Int(longest % 1_000_000_000))
+                _ = demi_ppoll(buffer.baseAddress, UInt64(count), &time)
+            }
+        }
+        // Spin again after a wake-up: more often follows.
+        state.pointee.lastProgress = state.pointee.clock.now
+    }
+
+    /// The nap where some device cannot wake the thread.
+    private static let napNanoseconds: UInt64 = 50_000
+
+    /// A wait that found its result without a turn must not keep the devices from theirs for ever: every 64th one takes a turn.
+    @inline(__always)
+    func countTurnlessWait() {
+        let count = state.pointee.turnlessWaits &+ 1
+        state.pointee.turnlessWaits = count
+        if count >= 64 && state.pointee.phase == .outside && !state.pointee.scheduler.isInCoroutine { _ = turn() }
+    }
+}

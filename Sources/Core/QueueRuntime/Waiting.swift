@@ -1,0 +1,215 @@
+import DatapathMemory
+import Glibc
+import TaskScheduler
+
+/// Claims, completion lists and the redeeming of tokens.
+extension RuntimeCore {
+    // MARK: Lists of completed operations
+
+    /// The waiter on whose list a completed operation stands: its claimant while the claim holds, else number 0.
+    func holder(of index: UInt32) -> UInt32 {
+        let slot = operation(index)
+        let claim = slot.pointee.claim
+        return claim != 0 && slot.pointee.claimEpoch == state.pointee.waiters[Int(claim)].epoch ? claim : 0
+    }
+
+    func removeCompleted(_ index: UInt32, from waiterIndex: UInt32) {
+        let slot = operation(index)
+        let waiter = state.pointee.waiters + Int(waiterIndex)
+        let next = slot.pointee.next
+        let previous = slot.pointee.previous
+        if previous != 0 { operation(previous).pointee.next = next } else { waiter.pointee.head = next }
+        if next != 0 { operation(next).pointee.previous = previous } else { waiter.pointee.tail = previous }
+        waiter.pointee.count &-= 1
+    }
+
+    /// Drops all claims of a waiter: what is pending is nobody's again, what is completed moves to the unclaimed list, in order. O(1).
+    func dropClaims(of waiterIndex: UInt32) {
+        let waiter = state.pointee.waiters + Int(waiterIndex)
+        waiter.pointee.epoch = waiter.pointee.epoch == .max ? 1 : waiter.pointee.epoch &+ 1
+        waiter.pointee.members = 0
+        if waiter.pointee.head != 0 { splice(waiterIndex) }
+    }
+
+    @inline(never)
+    func splice(_ waiterIndex: UInt32) {
+        let waiter = state.pointee.waiters + Int(waiterIndex)
+        let unclaimed = state.pointee.waiters
+        operation(waiter.pointee.head).pointee.previous = unclaimed.pointee.tail
+        if unclaimed.pointee.tail != 0 {
+            operation(unclaimed.pointee.tail).pointee.next = waiter.pointee.head
+        } else {
+            unclaimed.pointee.head = waiter.pointee.head
+        }
+        unclaimed.pointee.tail = waiter.pointee.tail
+        unclaimed.pointee.count &+= waiter.pointee.count
+        waiter.pointee.head = 0
+        waiter.pointee.tail = 0
+        waiter.pointee.count = 0
+        if unclaimed.pointee.task != Waiter.noTask { wakeTask(unclaimed.pointee.task) }
+    }
+
+    /// Takes the result out of a completed operation and frees its slot.
+    func redeem(_ index: UInt32, at position: Int) -> Completion {
+        let slot = operation(index)
+        let token = token(index)
+        let queue = slot.pointee.queue
+        let result: OperationResult
+        if slot.pointee.outcome == .succeeded {
+            switch slot.pointee.kind {
+            case .push, .pushTo:
+                result = .pushed(byteCount: slot.pointee.byteCount)
+            case .pop:
+                result = .popped(
+                    ScatterGatherArray(unsafelyTakingOver: slot.pointee.array.unsafelyUnwrapped),
+                    from: slot.pointee.hasAddress ? slot.pointee.address : nil)
+            case .accept:
+                result = .accepted(slot.pointee.newQueue, peer: slot.pointee.address)
+            case .connect:
+                result = .connected
+            case .close:
+                result = .closed
+            }
+        } else {
+            result = unsuccessfulResult(index)
+        }
+        let completion = Completion(token: token, queue: queue, index: position, position: slot.pointee.position, result: result)
+        releaseOperation(index)
+        return completion
+    }
+
+    @inline(never)
+    func unsuccessfulResult(_ index: UInt32) -> OperationResult {
+        let slot = operation(index)
+        if slot.pointee.outcome == .endOfStream { return .endOfStream }
+        let name: DemikernelError.Operation =
+            switch slot.pointee.kind {
+            case .push: .push
+            case .pushTo: .pushTo
+            case .pop: .pop
+            case .accept: .accept
+            case .connect: .connect
+            case .close: .close
+            }
+        return .failed(DemikernelError(slot.pointee.errno, name, slot.pointee.message), byteCount: slot.pointee.byteCount)
+    }
+
+    // MARK: Waiters
+
+    /// A waiter for one blocking call or one wait set; 0 at the limit.
+    func acquireWaiter() -> UInt32 {
+        let index: UInt32
+        if state.pointee.freeWaiter != 0 {
+            index = state.pointee.freeWaiter
+            state.pointee.freeWaiter = state.pointee.waiters[Int(index)].nextFree
+        } else {
+            index = state.pointee.carvedWaiters
+            guard index < state.pointee.waiterCapacity else { return 0 }
+            state.pointee.carvedWaiters = index + 1
+            (state.pointee.waiters + Int(index)).initialize(to: Waiter())
+        }
+        return index
+    }
+
+    /// Ends a waiter and its claims.
+    func releaseWaiter(_ index: UInt32) {
+        dropClaims(of: index)
+        state.pointee.waiters[Int(index)].nextFree = state.pointee.freeWaiter
+        state.pointee.freeWaiter = index
+    }
+
+    /// The waiter for a blocking call: the thread's own, or a fresh one for a coroutine.
+    func beginWait(_ operation: DemikernelError.Operation) throws(DemikernelError) -> UInt32 {
+        guard state.pointee.scheduler.isInCoroutine else {
+            switch state.pointee.phase {
+            case .outside: return Waiter.thread
+            case .turning: preconditionFailure("a task must not wait: it returns, and is woken (only a coroutine can wait inside a turn)")
+            case .inJob: preconditionFailure("a blocking wait inside an async job would stop every other job: await the operation instead")
+            }
+        }
+        let waiter = acquireWaiter()
+        guard waiter != 0 else { throw DemikernelError(EAGAIN, operation, "too many waits at once: raise Limits.maximumWaiters") }
+        return waiter
+    }
+
+    func endWait(_ waiter: UInt32) {
+        if waiter == Waiter.thread { dropClaims(of: waiter) } else { releaseWaiter(waiter) }
+    }
+
+    /// Marks a pending operation as waited for.
+    /// - Throws: `EBUSY` when it has a claimant.
+    func claim(_ index: UInt32, for waiter: UInt32, at position: Int) throws(DemikernelError) {
+        let slot = operation(index)
+        guard holder(of: index) == 0 else { throw RuntimeCore.busy }
+        if waiter != Waiter.thread { slot.pointee.key |= OperationKey.claimed }
+        slot.pointee.claim = waiter
+        slot.pointee.claimEpoch = state.pointee.waiters[Int(waiter)].epoch
+        slot.pointee.claimIndex = UInt32(truncatingIfNeeded: position)
+    }
+
+    static let busy = DemikernelError(EBUSY, .wait, "another wait, coroutine or wait set has this token")
+    static let spent = DemikernelError(EINVAL, .wait, "no pending operation has this token: it was redeemed, or is not of this runtime")
+
+    /// The absolute deadline of a timeout, in nanoseconds of the runtime's clock; `.max` for none.
+    func deadline(after timeout: Duration?) -> UInt64 {
+        guard let timeout else { return .max }
+        let (seconds, attoseconds) = timeout.components
+        guard seconds >= 0, attoseconds >= 0 else { return 0 }
+        let nanoseconds = UInt64(attoseconds) / 1_000_000_000
+        let (product, overflow) = UInt64(seconds).multipliedReportingOverflow(by: 1_000_000_000)
+        let (sum, overflow2) = product.addingReportingOverflow(nanoseconds)
+        let (result, overflow3) = sum.addingReportingOverflow(state.pointee.clock.now)
+        return overflow || overflow2 || overflow3 ? .max : result
+    }
+
+    /// Blocks until `needed` operations stand on the waiter's list: polls on the thread's own stack, gives way inside a coroutine.
+    /// - Throws: `ETIMEDOUT`; on the thread's own stack also `EINTR`.
+    func block(_ waiterIndex: UInt32, needed: UInt32, deadline: UInt64) throws(DemikernelError) {
+        let waiter = state.pointee.waiters + Int(waiterIndex)
+        if waiter.pointee.count >= needed { return }
+        guard !waiter.pointee.isBlocked else { throw DemikernelError(EBUSY, .wait, "somebody else is blocked on this list already") }
+        waiter.pointee.isBlocked = true
+        waiter.pointee.needed = needed
+        defer { waiter.pointee.isBlocked = false }
+        if state.pointee.scheduler.isInCoroutine {
+            try blockCoroutine(waiter, needed: needed, deadline: deadline)
+        } else {
+            try blockThread(waiter, needed: needed, deadline: deadline)
+        }
+    }
+
+    private func blockThread(_ waiter: UnsafeMutablePointer<Waiter>, needed: UInt32, deadline: UInt64) throws(DemikernelError) {
+        while true {
+            let progress = turn()
+            if waiter.pointee.count >= needed { return }
+            if state.pointee.interruption.take() { throw DemikernelError(EINTR, .wait, "the runtime was interrupted") }
+            if deadline != .max && state.pointee.now >= deadline { throw DemikernelError(ETIMEDOUT, .wait) }
+            if progress == 0 { idle(until: deadline) }
+        }
+    }
+
+    private func blockCoroutine(_ waiter: UnsafeMutablePointer<Waiter>, needed: UInt32, deadline: UInt64) throws(DemikernelError) {
+        let task = state.pointee.scheduler.currentCoroutine.unsafelyUnwrapped
+        if deadline <= state.pointee.now { throw DemikernelError(ETIMEDOUT, .wait) }
+        var timer = TimerIdentifier.none
+        if deadline != .max {
+            let armed = state.pointee.scheduler.armTimer(
+                deadline: deadline,
+                { state, task in
+                    RuntimeCore(state: state.assumingMemoryBound(to: CoreState.self)).wakeTask(UInt32(truncatingIfNeeded: task))
+                }, context: state, argument: UInt64(task.index))
+            guard let armed else { throw DemikernelError(EAGAIN, .wait, "too many timers: raise Limits.maximumTimers") }
+            timer = armed
+        }
+        waiter.pointee.task = task.index
+        defer {
+            waiter.pointee.task = Waiter.noTask
+            state.pointee.scheduler.cancelTimer(timer)
+        }
+        while waiter.pointee.count < needed {
+            state.pointee.scheduler.suspendCurrent()
+            if waiter.pointee.count >= needed { return }
+            if deadline != .max && state.pointee.now >= deadline { throw DemikernelError(ETIMEDOUT, .wait) }
+        }
+    }
+}
