@@ -231,7 +231,53 @@ extension UnsafeMutablePointer<SegmentDescriptor> {
     }
 }
 
+extension UnsafeMutablePointer<SegmentDescriptor> {
+    /// Cuts an array that exceeds a pop's limits: this one keeps what fits, the rest is a new array.
+    /// - Returns: the rest; nil when all fits, or when no descriptor is left for a cut inside a segment.
+    public func splitArray(maximumSegments: Int, maximumBytes: Int) -> UnsafeMutablePointer<SegmentDescriptor>? {
+        guard arraySegmentCount > maximumSegments || arrayByteCount > maximumBytes else { return nil }
+        var last = self
+        var segments = 1
+        var bytes = segmentByteCount
+        while segments < maximumSegments, bytes < maximumBytes, let next = last.pointee.next {
+            last = next
+            segments += 1
+            bytes += next.segmentByteCount
+        }
+        let rest: UnsafeMutablePointer<SegmentDescriptor>
+        var restSegments = pointee.segmentCount - UInt32(segments)
+        if bytes > maximumBytes {
+            // The limit lies inside `last`: a second descriptor takes its tail, with a count of its own on the block.
+            let excess = UInt32(bytes - maximumBytes)
+            BlockCount.retain(last.pointee.base)
+            let tail = Buffer(base: last.pointee.base, offset: last.pointee.offset + last.pointee.length - excess, length: excess)
+            guard let descriptor = ScatterGatherArray.makeDescriptor(tail) else { return nil }
+            last.pointee.length -= excess
+            bytes = maximumBytes
+            rest = descriptor
+            rest.pointee.next = last.pointee.next
+            restSegments += 1
+        } else {
+            rest = last.pointee.next.unsafelyUnwrapped
+        }
+        rest.pointee.segmentCount = restSegments
+        rest.pointee.byteCount = pointee.byteCount - UInt32(bytes)
+        rest.pointee.nextArray = nil
+        rest.pointee.operation = 0
+        last.pointee.next = nil
+        pointee.segmentCount = UInt32(segments)
+        pointee.byteCount = UInt32(bytes)
+        return rest
+    }
+}
+
 extension DatapathHeap {
+    /// Whether one more array or segment can be made.
+    @inlinable
+    public var hasFreeSegment: Bool {
+        state.pointee.freeSegments != nil || state.pointee.uncarvedSegments.unsafelyUnwrapped != state.pointee.endOfSegments.unsafelyUnwrapped
+    }
+
     /// Maps the descriptors' slab; pages are backed on first use.
     func mapSegments(_ maximum: Int) throws(DemikernelError) {
         let byteCount = maximum * MemoryLayout<SegmentDescriptor>.stride

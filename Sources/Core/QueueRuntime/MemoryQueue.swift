@@ -76,7 +76,7 @@ struct MemoryQueues {
         if error != 0 { return error }
         let byteCount = array.arrayByteCount
         if !queue.pointee.pops.isEmpty {
-            core.completePop(core.removeFirst(from: &queue.pointee.pops), array)
+            deliver(queue, array)
             core.completePush(operation, byteCount: byteCount)
         } else if queue.pointee.depth < depth {
             enqueue(queue, array)
@@ -92,7 +92,7 @@ struct MemoryQueues {
         let error = check(queue, array)
         if error != 0 { return error }
         if !queue.pointee.pops.isEmpty {
-            core.completePop(core.removeFirst(from: &queue.pointee.pops), array)
+            deliver(queue, array)
         } else if queue.pointee.depth < depth {
             enqueue(queue, array)
         } else {
@@ -112,6 +112,22 @@ struct MemoryQueues {
         return 0
     }
 
+    /// Gives a unit to the pops that wait: to one, or to several where their limits cut it.
+    private func deliver(_ queue: UnsafeMutablePointer<MemoryQueue>, _ array: UnsafeMutablePointer<SegmentDescriptor>) {
+        var array = array
+        while true {
+            let pop = core.removeFirst(from: &queue.pointee.pops)
+            let rest = core.cut(array, for: pop)
+            core.completePop(pop, array)
+            guard let rest else { return }
+            array = rest
+            if queue.pointee.pops.isEmpty {
+                enqueue(queue, array)
+                return
+            }
+        }
+    }
+
     private func enqueue(_ queue: UnsafeMutablePointer<MemoryQueue>, _ array: UnsafeMutablePointer<SegmentDescriptor>) {
         array.pointee.nextArray = nil
         if let last = queue.pointee.last { last.pointee.nextArray = array } else { queue.pointee.first = array }
@@ -122,10 +138,18 @@ struct MemoryQueues {
     func pop(_ index: Int, _ operation: UInt32) -> Int32 {
         let queue = queues + index
         if let array = queue.pointee.first {
-            queue.pointee.first = array.pointee.nextArray
-            if array.pointee.nextArray == nil { queue.pointee.last = nil }
-            queue.pointee.depth &-= 1
+            let rest = core.cut(array, for: operation)
+            if let rest {
+                rest.pointee.nextArray = array.pointee.nextArray
+                queue.pointee.first = rest
+                if array.pointee.nextArray == nil { queue.pointee.last = rest }
+            } else {
+                queue.pointee.first = array.pointee.nextArray
+                if array.pointee.nextArray == nil { queue.pointee.last = nil }
+                queue.pointee.depth &-= 1
+            }
             core.completePop(operation, array)
+            if rest != nil { return 0 }
             if !queue.pointee.pushes.isEmpty { admitPush(queue) }
         } else if queue.pointee.isSendShutDown || queue.pointee.isReceiveShutDown {
             core.completeEndOfStream(operation)

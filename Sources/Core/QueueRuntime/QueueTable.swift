@@ -61,10 +61,11 @@ extension RuntimeCore {
     }
 
     /// For a library OS: gives an accepted connection a descriptor beside its listener's; nil at `maximumQueues`.
-    public func adopt(_ libraryState: UInt32, beside listener: QueueDescriptor) -> QueueDescriptor? {
+    /// - Parameter libraryState: the connection's state index; nil: the descriptor's slot.
+    public func adopt(_ libraryState: UInt32? = nil, beside listener: QueueDescriptor) -> QueueDescriptor? {
         guard let queue = takeQueueSlot() else { return nil }
         let index = Int(state.pointee.queues[listener.slot].libraryOSIndex)
-        openQueueSlot(queue, libraryOS: index, state: libraryState)
+        openQueueSlot(queue, libraryOS: index, state: libraryState ?? UInt32(queue.slot))
         return queue
     }
 

@@ -18,6 +18,25 @@ public struct Runtime: ~Copyable {
         core = try RuntimeCore.make(configuration)
     }
 
+    /// A runtime with library OSes: each function makes one for the runtime's core. The first one serves `socket`.
+    /// - Throws: as `init(_:)`, and what a function throws; nothing is left over then.
+    public init(
+        _ configuration: RuntimeConfiguration = RuntimeConfiguration(), making libraryOSes: [(RuntimeCore) throws(DemikernelError) -> LibraryOS]
+    ) throws(DemikernelError) {
+        let core = try RuntimeCore.make(configuration)
+        do throws(DemikernelError) {
+            for make in libraryOSes {
+                guard core.register(try make(core)) != nil else { throw Runtime.tooManyLibraryOSes }
+            }
+        } catch {
+            core.destroy()
+            throw error
+        }
+        self.core = core
+    }
+
+    private static let tooManyLibraryOSes = DemikernelError(ENOSPC, .initialize, "a runtime has at most 15 library OSes")
+
     deinit {
         core.destroy()
     }
@@ -27,9 +46,7 @@ public struct Runtime: ~Copyable {
     @discardableResult
     public func register(_ libraryOS: LibraryOS) throws(DemikernelError) -> LibraryOSIdentifier {
         core.checkThread()
-        guard let identifier = core.register(libraryOS) else {
-            throw DemikernelError(ENOSPC, .initialize, "a runtime has at most 15 library OSes")
-        }
+        guard let identifier = core.register(libraryOS) else { throw Runtime.tooManyLibraryOSes }
         return identifier
     }
 

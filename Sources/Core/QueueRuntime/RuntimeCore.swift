@@ -131,6 +131,14 @@ public struct RuntimeCore {
         if next != 0 { operation(next).pointee.previous = previous } else { list.tail = previous }
     }
 
+    /// Cuts an array to the limits of a pending pop. What exceeds them is returned, to stay queued. Should no descriptor be left for a cut inside
+    /// a segment, the pop gets the whole array: more than it asked for, and nothing is lost.
+    public func cut(_ array: UnsafeMutablePointer<SegmentDescriptor>, for pop: UInt32) -> UnsafeMutablePointer<SegmentDescriptor>? {
+        let slot = operation(pop)
+        if array.arrayByteCount <= slot.pointee.byteCount && array.arraySegmentCount <= Int(slot.pointee.maximumSegments) { return nil }
+        return array.splitArray(maximumSegments: Int(slot.pointee.maximumSegments), maximumBytes: slot.pointee.byteCount)
+    }
+
     // MARK: Completion
 
     /// A push: the queue has taken the whole array.

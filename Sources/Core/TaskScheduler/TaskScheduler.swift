@@ -225,6 +225,12 @@ public struct TaskScheduler {
         return count
     }
 
+    /// The deadline `delay` nanoseconds after `time`, or the end of time.
+    public func deadline(after delay: UInt64, from time: UInt64) -> UInt64 {
+        let (sum, overflow) = time.addingReportingOverflow(delay)
+        return overflow ? .max : sum
+    }
+
     /// The earliest deadline of an armed timer.
     public var nextDeadline: UInt64? { state.pointee.timers.nextDeadline }
 

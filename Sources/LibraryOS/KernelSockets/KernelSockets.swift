@@ -1,1 +1,202 @@
+import CDatapath
+import DatapathMemory
+import Glibc
+import QueueRuntime
+import TaskScheduler
 
+/// The library OS over kernel sockets (Catnap): TCP and UDP over IPv4 and IPv6, non-blocking, one edge-triggered epoll a turn.
+///
+/// It needs nothing but Linux, so it works everywhere; every byte is copied once, by the kernel.
+public enum KernelSockets {
+    /// Makes the library OS for a runtime, which owns it once it is registered.
+    /// - Throws: `EMFILE` when no descriptor is left.
+    public static func make(for core: RuntimeCore) throws(DemikernelError) -> LibraryOS {
+        let events = epoll_create1(Int32(EPOLL_CLOEXEC))
+        guard events >= 0 else {
+            throw DemikernelError(errno, .initialize, "no descriptor is left for epoll: raise the limit with ulimit -n")
+        }
+        let capacity = core.limits.maximumQueues + 1
+        let state = UnsafeMutablePointer<KernelSocketsState>.allocate(capacity: 1)
+        state.initialize(
+            to: KernelSocketsState(core: core, eventFile: events, sockets: .allocate(capacity: capacity), readyEvents: .allocate(capacity: 256)))
+        for index in 0..<capacity { (state.pointee.sockets + index).initialize(to: KernelSocket()) }
+        return libraryOS(state)
+    }
+
+    private static func libraryOS(_ state: UnsafeMutablePointer<KernelSocketsState>) -> LibraryOS {
+        LibraryOS(
+            name: "catnap", context: state,
+            socket: { context, family, type, queue in
+                KernelSocketsHandle(context).open(
+                    AddressFamily(rawValue: family).unsafelyUnwrapped, SocketType(rawValue: type).unsafelyUnwrapped,
+                    QueueDescriptor(rawValue: queue))
+            },
+            bind: { context, state, address in
+                KernelSocketsHandle(context).bind(Int(state), address.assumingMemoryBound(to: SocketAddress.self).pointee)
+            },
+            listen: { context, state, backlog in KernelSocketsHandle(context).listen(Int(state), backlog) },
+            accept: { context, state, operation in KernelSocketsHandle(context).accept(Int(state), operation) },
+            connect: { context, state, operation in KernelSocketsHandle(context).connect(Int(state), operation) },
+            push: { context, state, operation in KernelSocketsHandle(context).push(Int(state), operation) },
+            pushDiscarded: { context, state, array, address in
+                KernelSocketsHandle(context).pushDiscarded(
+                    Int(state), array.assumingMemoryBound(to: SegmentDescriptor.self),
+                    address?.assumingMemoryBound(to: SocketAddress.self).pointee)
+            },
+            pop: { context, state, operation in KernelSocketsHandle(context).pop(Int(state), operation) },
+            shutdown: { context, state, direction in
+                KernelSocketsHandle(context).shutdown(Int(state), ShutdownDirection(rawValue: direction).unsafelyUnwrapped)
+            },
+            close: { context, state, operation in KernelSocketsHandle(context).close(Int(state), operation) },
+            cancel: { context, state, operation in KernelSocketsHandle(context).cancel(Int(state), operation) },
+            address: { context, state, isPeer, address in
+                KernelSocketsHandle(context).address(Int(state), isPeer: isPeer, address.assumingMemoryBound(to: SocketAddress.self))
+            },
+            setOption: { context, state, name, first, second in
+                KernelSocketsHandle(context).setOption(Int(state), SocketOption.Name(rawValue: name).unsafelyUnwrapped, first, second)
+            },
+            option: { context, state, name, values in
+                KernelSocketsHandle(context).option(
+                    Int(state), SocketOption.Name(rawValue: name).unsafelyUnwrapped, values.assumingMemoryBound(to: Int64.self))
+            },
+            poll: { context in KernelSocketsHandle(context).poll() },
+            prepareToSleep: { context in KernelSocketsHandle(context).prepareToSleep() },
+            destroy: { context in KernelSocketsHandle(context).destroy() })
+    }
+}
+
+/// The state of the library OS, at one address for its whole life.
+struct KernelSocketsState: ~Copyable {
+    let core: RuntimeCore
+    let eventFile: Int32
+    /// Indexed by the descriptor's slot.
+    let sockets: UnsafeMutablePointer<KernelSocket>
+    let readyEvents: UnsafeMutablePointer<epoll_event>
+    var watchedCount = 0
+    /// A block to receive datagrams into, whose size is known only afterwards.
+    var datagramBlock: Buffer?
+    /// Sockets that could not receive because the heap was full.
+    var firstStarved: UInt32 = 0
+    /// Datagrams of discarded pushes that the kernel had no room for.
+    var droppedSendBufferFull: UInt64 = 0
+}
+
+/// A plain handle on the state: its methods touch one field at a time, so that a completion may call back in.
+struct KernelSocketsHandle {
+    let state: UnsafeMutablePointer<KernelSocketsState>
+
+    @inline(__always)
+    init(_ context: UnsafeMutableRawPointer) {
+        state = context.assumingMemoryBound(to: KernelSocketsState.self)
+    }
+
+    @inline(__always)
+    var core: RuntimeCore { state.pointee.core }
+
+    @inline(__always)
+    func socket(_ index: Int) -> UnsafeMutablePointer<KernelSocket> { state.pointee.sockets + index }
+
+    // MARK: Readiness
+
+    /// Has the kernel report the socket's edges.
+    func watch(_ index: Int) {
+        let socket = socket(index)
+        guard !socket.pointee.isWatched else { return }
+        var event = epoll_event()
+        event.events = EPOLLIN.rawValue | EPOLLOUT.rawValue | EPOLLRDHUP.rawValue | EPOLLET.rawValue
+        event.data.u64 = UInt64(index) | UInt64(socket.pointee.epoch) << 32
+        precondition(
+            epoll_ctl(state.pointee.eventFile, EPOLL_CTL_ADD, socket.pointee.file, &event) == 0,
+            "the kernel refused to watch a socket: raise fs.epoll.max_user_watches")
+        socket.pointee.isWatched = true
+        state.pointee.watchedCount += 1
+    }
+
+    /// One turn: the edges that the kernel has, and the sockets that waited for memory.
+    func poll() -> Int32 {
+        if state.pointee.firstStarved != 0 { retryStarved() }
+        guard state.pointee.watchedCount > 0 else { return 0 }
+        let events = state.pointee.readyEvents
+        let count = epoll_wait(state.pointee.eventFile, events, 256, 0)
+        guard count > 0 else { return 0 }
+        for position in 0..<Int(count) {
+            let data = events[position].data.u64
+            let index = Int(data & 0xffff_ffff)
+            let socket = socket(index)
+            guard socket.pointee.epoch == UInt32(data >> 32), socket.pointee.file >= 0 else { continue }
+            handle(index, events[position].events)
+        }
+        return count
+    }
+
+    private func handle(_ index: Int, _ events: UInt32) {
+        let socket = socket(index)
+        let failed = events & (EPOLLERR.rawValue | EPOLLHUP.rawValue) != 0
+        if socket.pointee.phase == .connecting {
+            if failed || events & EPOLLOUT.rawValue != 0 { finishConnect(index) }
+            return
+        }
+        if failed || events & (EPOLLIN.rawValue | EPOLLRDHUP.rawValue) != 0 {
+            socket.pointee.mayBeReadable = true
+            readable(index)
+        }
+        // The program cannot have closed it in between: completions do not run program code. But its end may have been seen.
+        if socket.pointee.file >= 0, failed || events & EPOLLOUT.rawValue != 0 {
+            socket.pointee.mayBeWritable = true
+            if socket.pointee.firstToSend != nil { flush(index) }
+        }
+    }
+
+    func readable(_ index: Int) {
+        let socket = socket(index)
+        switch socket.pointee.phase {
+        case .listening: serveAccepts(index)
+        case .awaitingPeer: discardUntilEnd(index)
+        case .open, .connected: servePops(index)
+        case .connecting, .flushing: break
+        }
+    }
+
+    /// The epoll descriptor is readable exactly when `poll` would find an edge.
+    func prepareToSleep() -> Int32 {
+        if state.pointee.firstStarved != 0 { return LibraryOS.cannotWake }
+        return state.pointee.watchedCount > 0 ? state.pointee.eventFile : LibraryOS.nothingToAwait
+    }
+
+    // MARK: Memory
+
+    /// Remembers a socket that has something to receive but no memory for it: its data stay in the kernel, whose window closes.
+    func starve(_ index: Int) {
+        let socket = socket(index)
+        guard !socket.pointee.isStarved else { return }
+        socket.pointee.isStarved = true
+        socket.pointee.nextStarved = state.pointee.firstStarved
+        state.pointee.firstStarved = UInt32(index)
+    }
+
+    private func retryStarved() {
+        var next = state.pointee.firstStarved
+        state.pointee.firstStarved = 0
+        while next != 0 {
+            let socket = socket(Int(next))
+            let index = Int(next)
+            next = socket.pointee.nextStarved
+            socket.pointee.isStarved = false
+            if socket.pointee.file >= 0 { readable(index) }
+        }
+    }
+
+    // MARK: End
+
+    func destroy() {
+        for index in 1...core.limits.maximumQueues where socket(index).pointee.file >= 0 {
+            dropSends(index, ECANCELED)
+            release(index)
+        }
+        Glibc.close(state.pointee.eventFile)
+        state.pointee.readyEvents.deallocate()
+        state.pointee.sockets.deallocate()
+        state.deinitialize(count: 1)
+        state.deallocate()
+    }
+}
