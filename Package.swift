@@ -72,8 +72,29 @@ let package = Package(
 
         // Tests
         .testTarget(
+            name: "DatapathMemoryTests", dependencies: ["DatapathMemory"],
+            path: "Tests/DatapathMemoryTests", swiftSettings: settings),
+        .testTarget(
+            name: "TaskSchedulerTests", dependencies: ["TaskScheduler"],
+            path: "Tests/TaskSchedulerTests", swiftSettings: settings),
+        .testTarget(
+            name: "QueueRuntimeTests", dependencies: ["Demikernel", "QueueRuntime", "CDatapath"],
+            path: "Tests/QueueRuntimeTests", swiftSettings: settings),
+        .testTarget(
+            name: "KernelSocketsTests", dependencies: ["Demikernel", "CDatapath"],
+            path: "Tests/KernelSocketsTests", swiftSettings: settings),
+        .testTarget(
             name: "KeyValueStoreTests", dependencies: ["KeyValueStore"],
             path: "Tests/KeyValueStoreTests", swiftSettings: settings),
+        .testTarget(
+            name: "ApplicationTests", dependencies: ["Demikernel", "Echo", "KeyValue", "CDatapath"],
+            path: "Tests/ApplicationTests", swiftSettings: settings),
+        .testTarget(
+            name: "DemikernelCommandTests", dependencies: ["DemikernelCommand"],
+            path: "Tests/DemikernelCommandTests", swiftSettings: settings),
+        .testTarget(
+            name: "HouseTests",
+            path: "Tests/HouseTests", swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -1,0 +1,38 @@
+/// Requests and the replies of redis-server 7.0.15 to them, in order, from an empty store.
+extension Exchange {
+    static let connections: [Exchange] = [
+        Exchange("ping", "+PONG\r\n"),
+        Exchange("ping hello", "$5\r\nhello\r\n"),
+        Exchange("ping a b", "-ERR wrong number of arguments for 'ping' command\r\n"),
+        Exchange("echo a", "$1\r\na\r\n"),
+        Exchange("echo", "-ERR wrong number of arguments for 'echo' command\r\n"),
+        Exchange(
+            "auth x",
+            "-ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?\r\n"),
+        Exchange("auth default y", "+OK\r\n"),
+        Exchange("auth other y", "-WRONGPASS invalid username-password pair or user is disabled.\r\n"),
+        Exchange("auth a b c", "-ERR syntax error\r\n"),
+        Exchange("client setname jim", "+OK\r\n"),
+        Exchange("client getname", "$3\r\njim\r\n"),
+        Exchange("client setname a b", "-ERR wrong number of arguments for 'client|setname' command\r\n"),
+        Exchange("client", "-ERR wrong number of arguments for 'client' command\r\n"),
+        Exchange("client what", "-ERR unknown subcommand 'what'. Try CLIENT HELP.\r\n"),
+        Exchange("client no-evict on", "+OK\r\n"),
+        Exchange("client no-evict maybe", "-ERR syntax error\r\n"),
+        Exchange("client id x", "-ERR wrong number of arguments for 'client|id' command\r\n"),
+        Exchange("client info x", "-ERR wrong number of arguments for 'client|info' command\r\n"),
+        Exchange("client list what", "-ERR syntax error\r\n"),
+        Exchange("client list id 99999999", "$0\r\n\r\n", resp3: "=4\r\ntxt:\r\n"),
+        Exchange("client list id abc", "-ERR Invalid client ID\r\n"),
+        Exchange("client list type what", "-ERR Unknown client type 'what'\r\n"),
+        Exchange("client list type replica", "$0\r\n\r\n", resp3: "=4\r\ntxt:\r\n"),
+        Exchange("reset", "+RESET\r\n"),
+        Exchange("client getname", "$-1\r\n", resp3: "_\r\n"),
+        Exchange("hello abc", "-ERR Protocol version is not an integer or out of range\r\n"),
+        Exchange("hello 5", "-NOPROTO unsupported protocol version\r\n"),
+        Exchange("hello 2 what", "-ERR Syntax error in HELLO option 'what'\r\n"),
+        Exchange("hello 2 auth default", "-ERR Syntax error in HELLO option 'auth'\r\n"),
+        Exchange("hello 2 auth other x", "-WRONGPASS invalid username-password pair or user is disabled.\r\n"),
+        Exchange("hello 2 setname", "-ERR Syntax error in HELLO option 'setname'\r\n"),
+    ]
+}

@@ -1,0 +1,31 @@
+/// Requests and the replies of redis-server 7.0.15 to them, in order, from an empty store.
+extension Exchange {
+    static let sets: [Exchange] = [
+        Exchange("sadd s a", ":1\r\n"),
+        Exchange("sadd s a", ":0\r\n"),
+        Exchange("smembers s", "*1\r\n$1\r\na\r\n", resp3: "~1\r\n$1\r\na\r\n"),
+        Exchange("sadd s b c a", ":2\r\n"),
+        Exchange("scard s", ":3\r\n"),
+        Exchange("scard missing", ":0\r\n"),
+        Exchange("smembers missing", "*0\r\n", resp3: "~0\r\n"),
+        Exchange("spop missing", "$-1\r\n", resp3: "_\r\n"),
+        Exchange("spop missing 3", "*0\r\n", resp3: "~0\r\n"),
+        Exchange("spop s 0", "*0\r\n", resp3: "~0\r\n"),
+        Exchange("spop s -1", "-ERR value is out of range, must be positive\r\n"),
+        Exchange("spop s x", "-ERR value is out of range, must be positive\r\n"),
+        Exchange("spop s 1 2", "-ERR syntax error\r\n"),
+        Exchange("sadd one a", ":1\r\n"),
+        Exchange("spop one 5", "*1\r\n$1\r\na\r\n", resp3: "~1\r\n$1\r\na\r\n"),
+        Exchange("exists one", ":0\r\n"),
+        Exchange("sadd one a", ":1\r\n"),
+        Exchange("spop one", "$1\r\na\r\n"),
+        Exchange("type one", "+none\r\n"),
+        Exchange("sadd s", "-ERR wrong number of arguments for 'sadd' command\r\n"),
+        Exchange("set text x", "+OK\r\n"),
+        Exchange("sadd text a", "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n"),
+        Exchange("spop text", "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n"),
+        Exchange("spop text 1", "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n"),
+        Exchange("scard text", "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n"),
+        Exchange("smembers text", "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n"),
+    ]
+}
