@@ -60,10 +60,11 @@ let package = Package(
             path: "Sources/Applications/KeyValue", swiftSettings: settings),
 
         // Tools
+        .target(name: "CLinux", path: "Sources/Tools/CLinux", cSettings: cSettings),
         .executableTarget(
             name: "DemikernelCommand",
             dependencies: [
-                "Demikernel", "Echo", "KeyValue",
+                "CLinux", "Demikernel", "Echo", "KeyValue", "KeyValueStore",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),

@@ -11,6 +11,8 @@ struct Arena {
     var superblockCount: Int { byteCount / SizeClass.superblockByteCount }
 
     init(byteCount: Int, commitsAtStart: Bool, usesHugePages: Bool) throws(DemikernelError) {
+        // No more than a processor's address space, so that rounding up cannot overflow.
+        guard byteCount <= 1 << 47 else { throw Arena.unmappable }
         let unit = usesHugePages ? 2 << 20 : SizeClass.superblockByteCount
         let size = (byteCount + unit - 1) / unit * unit
         let protection = PROT_READ | PROT_WRITE
@@ -24,9 +26,10 @@ struct Arena {
         }
         // Reserve with slack, then give back what sticks out on both sides of the aligned part.
         let alignment = 2 << 20
-        guard let raw = mmap(nil, size + alignment, protection, flags | Int32(MAP_NORESERVE), -1, 0), raw != MAP_FAILED else {
-            throw DemikernelError(ENOMEM, .allocate, "the arena could not be mapped: configure a smaller one")
-        }
+        // What is committed at once is also asked for in earnest: the kernel refuses it if it cannot have that much, where it would end the
+        // process later.
+        let reservation = commitsAtStart ? 0 : Int32(MAP_NORESERVE)
+        guard let raw = mmap(nil, size + alignment, protection, flags | reservation, -1, 0), raw != MAP_FAILED else { throw Arena.unmappable }
         let aligned = UnsafeMutableRawPointer(bitPattern: (UInt(bitPattern: raw) + UInt(alignment - 1)) & ~UInt(alignment - 1))!
         let before = aligned - raw
         if before > 0 { munmap(raw, before) }
@@ -38,6 +41,10 @@ struct Arena {
             }
         }
         self.init(base: aligned, byteCount: size, pages: .ordinary)
+    }
+
+    private static var unmappable: DemikernelError {
+        DemikernelError(ENOMEM, .allocate, "the arena could not be mapped: configure a smaller one")
     }
 
     private init(base: UnsafeMutableRawPointer, byteCount: Int, pages: PageKind) {

@@ -19,14 +19,10 @@ public struct DatapathHeap {
     /// Maps the arena.
     /// - Throws: `ENOMEM` when the kernel has not that much memory, `EINVAL` for an arena under 4 MiB.
     public init(_ configuration: MemoryConfiguration = MemoryConfiguration()) throws(DemikernelError) {
-        guard configuration.arenaByteCount >= 4 << 20 else {
-            throw DemikernelError(EINVAL, .initialize, "the arena needs at least 4 MiB")
-        }
         guard (1...(1 << 24)).contains(configuration.maximumSegments) else {
             throw DemikernelError(EINVAL, .initialize, "maximumSegments must be between 1 and 16777216")
         }
-        state = .allocate(capacity: 1)
-        state.initialize(to: HeapState(cold: HeapColdState()))
+        state = HeapState.allocate()
         do {
             try mapSegments(configuration.maximumSegments)
             try addArena(configuration)
@@ -37,21 +33,20 @@ public struct DatapathHeap {
     }
 
     /// Adds a second arena, registered with every device that takes one more (AF_XDP does not: it copies from this one).
-    /// - Throws: `ENOMEM`.
+    /// - Throws: `ENOMEM` when the kernel has not that much memory, `EINVAL` for an arena under 4 MiB; the heap is as it was.
     public func addArena(_ configuration: MemoryConfiguration) throws(DemikernelError) {
+        guard configuration.arenaByteCount >= 4 << 20 else {
+            throw DemikernelError(EINVAL, .initialize, "the arena needs at least 4 MiB")
+        }
         var arena = try Arena(
             byteCount: configuration.arenaByteCount, commitsAtStart: configuration.commitsAtStart, usesHugePages: configuration.usesHugePages)
         for device in state.pointee.cold.devices {
             arena.registrations.append(device.map { $0.register($0.context, arena.base, arena.byteCount) } ?? 0)
         }
-        let arenaIndex = state.pointee.cold.arenas.count
         for index in (0..<arena.superblockCount).reversed() {
             let superblock = (arena.base + index * SizeClass.superblockByteCount).bindMemory(to: Superblock.self, capacity: 1)
-            superblock.initialize(
-                to: Superblock(
-                    heap: state, next: nil, previous: nil, blockShift: 0, blockByteCount: 0, firstBlockOffset: 0, capacity: 0, carved: 0,
-                    freeHead: Superblock.none, liveCount: 0, sizeClass: 0, arena: UInt16(arenaIndex), isListed: false))
-            state.pointee.cold.freeSuperblocks.append(superblock)
+            superblock.initialize(to: Superblock(heap: state))
+            addFree(superblock)
         }
         state.pointee.cold.superblockCount += arena.superblockCount
         state.pointee.cold.arenas.append(arena)
@@ -63,36 +58,6 @@ public struct DatapathHeap {
 
     // MARK: Blocks
 
-    /// A block of at least `byteCount` bytes with a count of one, or nil at the limit of `priority`. Its content is whatever was there before.
-    @inlinable
-    func allocateBlock(_ byteCount: Int, _ priority: AllocationPriority) -> UnsafeMutableRawPointer? {
-        let sizeClass = SizeClass.containing(byteCount)
-        let blockByteCount = SizeClass.byteCount(of: sizeClass)
-        let used = state.pointee.usedByteCount &+ blockByteCount
-        if used > limit(of: priority) { return refuse(priority) }
-        var head = state.pointee.heads[sizeClass]
-        if head == nil {
-            head = takeSuperblock(for: sizeClass, priority)
-            if head == nil { return refuse(priority) }
-        }
-        let superblock = head.unsafelyUnwrapped
-        var index = superblock.pointee.freeHead
-        if index != Superblock.none {
-            superblock.pointee.freeHead = superblock.entries[Int(index)] & ~Superblock.freeFlag
-        } else {
-            index = superblock.pointee.carved
-            superblock.pointee.carved = index &+ 1
-        }
-        superblock.entries[Int(index)] = 1
-        superblock.pointee.liveCount &+= 1
-        state.pointee.usedByteCount = used
-        state.pointee.liveBlocks &+= 1
-        if superblock.pointee.freeHead == Superblock.none && superblock.pointee.carved == superblock.pointee.capacity {
-            unlist(superblock)
-        }
-        return superblock.block(at: index)
-    }
-
     @inlinable
     func limit(of priority: AllocationPriority) -> Int {
         switch priority {
@@ -103,96 +68,14 @@ public struct DatapathHeap {
     }
 
     @inlinable
-    func free(_ index: UInt32, of superblock: UnsafeMutablePointer<Superblock>) {
-        superblock.entries[Int(index)] = Superblock.freeFlag | superblock.pointee.freeHead
-        superblock.pointee.freeHead = index
-        let live = superblock.pointee.liveCount &- 1
-        superblock.pointee.liveCount = live
-        state.pointee.usedByteCount &-= Int(superblock.pointee.blockByteCount)
-        state.pointee.liveBlocks &-= 1
-        if !superblock.pointee.isListed { list(superblock) }
-        if live == 0 { becameEmpty(superblock) }
-    }
-
-    @usableFromInline
-    func list(_ superblock: UnsafeMutablePointer<Superblock>) {
-        let sizeClass = Int(superblock.pointee.sizeClass)
-        let head = state.pointee.heads[sizeClass]
-        superblock.pointee.next = head
-        superblock.pointee.previous = nil
-        superblock.pointee.isListed = true
-        head?.pointee.previous = superblock
-        state.pointee.heads[sizeClass] = superblock
-    }
-
-    @usableFromInline
-    func unlist(_ superblock: UnsafeMutablePointer<Superblock>) {
-        if let previous = superblock.pointee.previous {
-            previous.pointee.next = superblock.pointee.next
-        } else {
-            state.pointee.heads[Int(superblock.pointee.sizeClass)] = superblock.pointee.next
-        }
-        superblock.pointee.next?.pointee.previous = superblock.pointee.previous
-        superblock.pointee.next = nil
-        superblock.pointee.previous = nil
-        superblock.pointee.isListed = false
-    }
-
-    /// Gives an empty superblock back to all classes, unless it is its class's only one: that one is kept, so that a lone block allocated and
-    /// freed in turn does not set up a superblock each time.
-    @usableFromInline
-    func becameEmpty(_ superblock: UnsafeMutablePointer<Superblock>) {
-        if superblock.pointee.next != nil || superblock.pointee.previous != nil {
-            unlist(superblock)
-            state.pointee.cold.freeSuperblocks.append(superblock)
-        }
-        if state.pointee.cold.isClosed { unmapWhenUnused() }
-    }
-
-    @usableFromInline
-    @inline(never)
-    func takeSuperblock(for sizeClass: Int, _ priority: AllocationPriority) -> UnsafeMutablePointer<Superblock>? {
-        let kept = priority == .reserve ? 0 : state.pointee.cold.superblockCount / 16
-        if state.pointee.cold.freeSuperblocks.count <= kept { reclaimEmptySuperblocks() }
-        guard state.pointee.cold.freeSuperblocks.count > kept, let superblock = state.pointee.cold.freeSuperblocks.popLast() else { return nil }
-        let blockByteCount = SizeClass.byteCount(of: sizeClass)
-        var first = 4096
-        var capacity = 0
-        while true {
-            capacity = (SizeClass.superblockByteCount - first) / blockByteCount
-            if Superblock.headerByteCount + 4 * capacity <= first { break }
-            first += 4096
-        }
-        superblock.pointee.sizeClass = UInt16(sizeClass)
-        superblock.pointee.blockShift = sizeClass == SizeClass.count - 1 ? 18 : UInt32(SizeClass.smallestShift + sizeClass)
-        superblock.pointee.blockByteCount = UInt32(blockByteCount)
-        superblock.pointee.firstBlockOffset = UInt32(first)
-        superblock.pointee.capacity = UInt32(capacity)
-        superblock.pointee.carved = 0
-        superblock.pointee.freeHead = Superblock.none
-        superblock.pointee.liveCount = 0
-        list(superblock)
-        return superblock
-    }
-
-    /// Takes back the empty superblocks that classes kept for themselves.
-    private func reclaimEmptySuperblocks() {
-        for sizeClass in 0..<SizeClass.count {
-            guard let head = state.pointee.heads[sizeClass], head.pointee.liveCount == 0 else { continue }
-            unlist(head)
-            state.pointee.cold.freeSuperblocks.append(head)
-        }
-    }
-
-    @usableFromInline
-    @inline(never)
-    func refuse(_ priority: AllocationPriority) -> UnsafeMutableRawPointer? {
-        switch priority {
-        case .application: state.pointee.cold.refused.application += 1
-        case .datagram: state.pointee.cold.refused.datagram += 1
-        case .reserve: state.pointee.cold.refused.reserve += 1
-        }
-        return nil
+    func free(_ offset: UInt32, _ entry: UnsafeMutablePointer<UInt32>, of superblock: UnsafeMutablePointer<Superblock>) {
+        let next = superblock.pointee.freeHead
+        entry.pointee = Superblock.freeFlag | next
+        superblock.pointee.freeHead = offset
+        state.pointee.usedByteCount &-= Int(superblock.pointee.accountedByteCount)
+        if next == Superblock.none { list(superblock) }
+        superblock.pointee.useCount &-= 1
+        if superblock.pointee.useCount == 0 { becameEmpty(superblock) }
     }
 
     // MARK: Buffers
@@ -202,17 +85,48 @@ public struct DatapathHeap {
     /// O(1). The buffer owns one count on its block.
     /// - Throws: `ENOBUFS` at the limit of `priority`; `EMSGSIZE` above `maximumBufferByteCount`; `EINVAL` for a negative size.
     @inlinable
+    @inline(__always)
     public func allocate(_ byteCount: Int, headroom: Int = 0, priority: AllocationPriority = .application) throws(DemikernelError) -> Buffer {
-        guard byteCount >= 0, headroom >= 0 else {
-            throw DemikernelError(EINVAL, .allocate, "a size cannot be negative")
+        let blockByteCount = byteCount &+ headroom
+        // Two numbers that are not negative have no sum that wraps around to a small one.
+        if byteCount | headroom >= 0, UInt(bitPattern: blockByteCount) <= UInt(DatapathHeap.maximumBufferByteCount),
+            let superblock = state.heads[SizeClass.containing(blockByteCount)]
+        {
+            let used = state.pointee.usedByteCount &+ Int(superblock.pointee.accountedByteCount)
+            let offset = superblock.pointee.freeHead
+            let entry = superblock.entry(at: offset)
+            let next = entry.pointee & ~Superblock.freeFlag
+            if used <= limit(of: priority), next != Superblock.none {
+                state.pointee.usedByteCount = used
+                entry.pointee = 1
+                superblock.pointee.freeHead = next
+                superblock.pointee.useCount &+= 1
+                return Buffer(
+                    base: UnsafeMutableRawPointer(superblock) + Int(offset), offset: UInt32(truncatingIfNeeded: headroom),
+                    length: UInt32(truncatingIfNeeded: byteCount))
+            }
         }
-        guard byteCount <= DatapathHeap.maximumBufferByteCount, headroom <= DatapathHeap.maximumBufferByteCount &- byteCount else {
+        // All else in one call at the end, so that the plain case needs no stack frame.
+        return try allocateSlowly(byteCount, headroom, priority)
+    }
+
+    /// As `allocate`: also where a superblock gives its last free block or is needed first, or nothing can be had.
+    @usableFromInline
+    @inline(never)
+    func allocateSlowly(_ byteCount: Int, _ headroom: Int, _ priority: AllocationPriority) throws(DemikernelError) -> Buffer {
+        if byteCount < 0 || headroom < 0 { throw DemikernelError(EINVAL, .allocate, "a size cannot be negative") }
+        if byteCount > DatapathHeap.maximumBufferByteCount || headroom > DatapathHeap.maximumBufferByteCount - byteCount {
             throw DemikernelError(EMSGSIZE, .allocate, "a buffer holds at most 258048 bytes: push an array of several")
         }
-        guard let block = allocateBlock(byteCount &+ headroom, priority) else {
+        guard let block = allocateBlock(byteCount + headroom, priority) else {
+            switch priority {
+            case .application: state.pointee.cold.refused.application += 1
+            case .datagram: state.pointee.cold.refused.datagram += 1
+            case .reserve: state.pointee.cold.refused.reserve += 1
+            }
             throw DemikernelError(ENOBUFS, .allocate, "the heap is at its limit: release buffers or configure a larger arena")
         }
-        return Buffer(base: block, offset: UInt32(truncatingIfNeeded: headroom), length: UInt32(truncatingIfNeeded: byteCount))
+        return Buffer(base: block, offset: UInt32(headroom), length: UInt32(byteCount))
     }
 
     /// The largest buffer, in bytes: one whole superblock.
@@ -244,7 +158,7 @@ public struct DatapathHeap {
         return used < state.pointee.applicationLimit ? .dropDatagrams : .reserveOnly
     }
 
-    /// Bytes of the blocks now allocated, by block size.
+    /// Bytes of the blocks now allocated, each counted at its share of a superblock.
     @inlinable
     public var usedByteCount: Int { state.pointee.usedByteCount }
 
@@ -254,7 +168,7 @@ public struct DatapathHeap {
         statistics.pages = state.pointee.cold.arenas.contains { $0.pages == .huge } ? .huge : .ordinary
         statistics.limitByteCount = state.pointee.limit
         statistics.usedByteCount = state.pointee.usedByteCount
-        statistics.liveBlocks = state.pointee.liveBlocks
+        statistics.liveBlocks = countLiveBlocks()
         statistics.liveSegments = state.pointee.liveSegments
         statistics.refusedApplication = state.pointee.cold.refused.application
         statistics.refusedDatagram = state.pointee.cold.refused.datagram
@@ -284,9 +198,10 @@ public struct DatapathHeap {
         state.pointee.cold.devices[identifier.index] = nil
     }
 
-    /// What the device returned for the arena that holds `pointer`; nil for memory that is not this heap's.
+    /// What the device returned for the arena that holds `pointer`; nil for memory that is not this heap's, and for a device that was unregistered.
     public func registration(of pointer: UnsafeRawPointer, with identifier: DeviceIdentifier) -> UInt64? {
-        state.pointee.cold.arenas.first { $0.contains(pointer) }?.registrations[identifier.index]
+        guard state.pointee.cold.devices[identifier.index] != nil else { return nil }
+        return state.pointee.cold.arenas.first { $0.contains(pointer) }?.registrations[identifier.index]
     }
 
     // MARK: End
@@ -295,15 +210,16 @@ public struct DatapathHeap {
     public func close() {
         for index in state.pointee.cold.devices.indices { unregister(DeviceIdentifier(index: index)) }
         state.pointee.cold.isClosed = true
+        // So that every superblock tells when its last block is back.
+        for sizeClass in 0..<SizeClass.count { letGo(sizeClass) }
         unmapWhenUnused()
     }
 
-    private func unmapWhenUnused() {
-        guard state.pointee.liveBlocks == 0 else { return }
+    func unmapWhenUnused() {
+        guard state.pointee.usedByteCount == 0 else { return }
         for arena in state.pointee.cold.arenas { arena.unmap() }
         if let mapping = state.pointee.cold.segmentMapping { munmap(mapping, state.pointee.cold.segmentMappingByteCount) }
-        state.pointee.heads.deallocate()
         state.deinitialize(count: 1)
-        state.deallocate()
+        UnsafeMutableRawPointer(state).deallocate()
     }
 }

@@ -2,10 +2,7 @@
 @frozen
 @usableFromInline
 struct HeapState {
-    /// For each size class, its superblocks that have a free block.
-    @usableFromInline let heads: UnsafeMutablePointer<UnsafeMutablePointer<Superblock>?>
     @usableFromInline var usedByteCount = 0
-    @usableFromInline var liveBlocks = 0
     @usableFromInline var applicationLimit = 0
     @usableFromInline var datagramLimit = 0
     @usableFromInline var limit = 0
@@ -18,9 +15,26 @@ struct HeapState {
 
     @inlinable
     init(cold: consuming HeapColdState) {
-        heads = .allocate(capacity: SizeClass.count)
-        heads.initialize(repeating: nil, count: SizeClass.count)
         self.cold = cold
+    }
+
+    /// A new state with room for the classes' heads behind it: one address reaches both.
+    static func allocate() -> UnsafeMutablePointer<HeapState> {
+        let byteCount = MemoryLayout<HeapState>.stride + SizeClass.count * MemoryLayout<UnsafeMutablePointer<Superblock>?>.stride
+        let state = UnsafeMutableRawPointer.allocate(byteCount: byteCount, alignment: MemoryLayout<HeapState>.alignment)
+            .bindMemory(to: HeapState.self, capacity: 1)
+        state.initialize(to: HeapState(cold: HeapColdState()))
+        UnsafeMutableRawPointer(state + 1).bindMemory(to: UnsafeMutablePointer<Superblock>?.self, capacity: SizeClass.count)
+            .initialize(repeating: nil, count: SizeClass.count)
+        return state
+    }
+}
+
+extension UnsafeMutablePointer<HeapState> {
+    /// For each size class, its superblocks that have a free block.
+    @inlinable
+    var heads: UnsafeMutablePointer<UnsafeMutablePointer<Superblock>?> {
+        UnsafeMutableRawPointer(self + 1).assumingMemoryBound(to: UnsafeMutablePointer<Superblock>?.self)
     }
 }
 
@@ -28,9 +42,12 @@ struct HeapState {
 @usableFromInline
 struct HeapColdState {
     var arenas: [Arena] = []
-    /// Superblocks that belong to no class now.
-    var freeSuperblocks: [UnsafeMutablePointer<Superblock>] = []
+    /// Superblocks that belong to no class now, chained through `next`.
+    var freeSuperblocks: UnsafeMutablePointer<Superblock>?
+    var freeSuperblockCount = 0
     var superblockCount = 0
+    /// For each size class, the superblock that it holds even when it is empty.
+    var held = [UnsafeMutablePointer<Superblock>?](repeating: nil, count: SizeClass.count)
     var devices: [DeviceRegistration?] = []
     var segmentMapping: UnsafeMutableRawPointer?
     var segmentMappingByteCount = 0

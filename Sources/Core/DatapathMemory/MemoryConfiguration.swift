@@ -42,7 +42,7 @@ public struct MemoryStatistics: Sendable {
     public var pages: PageKind = .ordinary
     /// Bytes of all blocks that could be allocated at most.
     public var limitByteCount: Int = 0
-    /// Bytes of the blocks now allocated, by block size and not by what was asked for.
+    /// Bytes of the blocks now allocated, by block size and not by what was asked for, each counted at its share of a superblock.
     public var usedByteCount: Int = 0
     public var liveBlocks: Int = 0
     public var liveSegments: Int = 0

@@ -14,8 +14,9 @@ public enum SizeClass {
     /// The class of the smallest block that holds `byteCount` bytes; `byteCount` is at most `largestByteCount`.
     @inlinable
     public static func containing(_ byteCount: Int) -> Int {
-        let bits = Int.bitWidth - (max(byteCount, 64) &- 1).leadingZeroBitCount
-        return bits &- smallestShift
+        // The position of the highest bit of what a block of 64 bytes must exceed: a few instructions without a branch, also for 0.
+        let highest = 63 &- ((max(byteCount, 1) &- 1) | 63).leadingZeroBitCount
+        return highest &- (smallestShift &- 1)
     }
 
     /// Bytes in one block of the class.

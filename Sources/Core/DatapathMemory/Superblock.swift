@@ -1,32 +1,52 @@
 /// The head of a superblock: 256 KiB of blocks of one size class.
 ///
-/// Layout: this header, one 32-bit entry for each block, padding to a multiple of 4096, then the blocks. An entry is the block's reference
-/// count while it is allocated; while it is free, `freeFlag` and the index of the next free block. So the free list never stands in memory
-/// that a device may write, and a double free is seen.
+/// Layout: this header, one 32-bit entry for each multiple of the block size in the superblock, then the blocks, from the first multiple of the
+/// block size that lies behind both and behind the first 4096 bytes. So the entry's index is the block's offset shifted right, and nothing is
+/// subtracted. (The one block of the largest class starts at 4096 and has entry 0.) An entry is the block's reference count while it is
+/// allocated; while it is free, `freeFlag` and the offset of the next free block. So the free list never stands in memory that a device may
+/// write, and a double free is seen.
+///
+/// A superblock is in its class's list exactly while `freeHead` is not `none`.
 @frozen
 @usableFromInline
 struct Superblock {
     @usableFromInline var heap: UnsafeMutablePointer<HeapState>
     @usableFromInline var next: UnsafeMutablePointer<Superblock>?
     @usableFromInline var previous: UnsafeMutablePointer<Superblock>?
-    /// log2 of the block size (18 for the whole-superblock class, so that the index is 0).
+    /// log2 of the block size (18 for the largest class, so that the index is 0).
     @usableFromInline var blockShift: UInt32
     @usableFromInline var blockByteCount: UInt32
-    @usableFromInline var firstBlockOffset: UInt32
-    @usableFromInline var capacity: UInt32
-    /// Blocks from this index on were never handed out; their entries are not initialised.
-    @usableFromInline var carved: UInt32
+    /// What a block counts for in `usedByteCount`, when it is allocated and when it comes back: its share of `largestByteCount`. So a heap counts as full when its superblocks are, whatever the sizes: a
+    /// superblock has room for three blocks of 64 KiB and for one of 128 KiB.
+    @usableFromInline var accountedByteCount: UInt32
+    /// The offset of the first free block, or `none`.
     @usableFromInline var freeHead: UInt32
-    @usableFromInline var liveCount: UInt32
+    /// Allocated blocks, and one more while its class holds the superblock: so a lone block that comes and goes does not give it back each time.
+    @usableFromInline var useCount: UInt32
+    /// Blocks from this offset on were never handed out; their entries are not initialised.
+    @usableFromInline var carvedOffset: UInt32
+    @usableFromInline var endOffset: UInt32
     @usableFromInline var sizeClass: UInt16
-    @usableFromInline var arena: UInt16
-    /// Whether it stands in its class's list of superblocks with room.
-    @usableFromInline var isListed: Bool
 
     @usableFromInline static let headerByteCount = 128
     @usableFromInline static let freeFlag: UInt32 = 0x8000_0000
     /// The end of the free list.
     @usableFromInline static let none: UInt32 = 0x7fff_ffff
+
+    /// An empty one of no class.
+    init(heap: UnsafeMutablePointer<HeapState>) {
+        self.heap = heap
+        next = nil
+        previous = nil
+        blockShift = 18
+        blockByteCount = 0
+        accountedByteCount = 0
+        freeHead = Superblock.none
+        useCount = 0
+        carvedOffset = 0
+        endOffset = 0
+        sizeClass = 0
+    }
 }
 
 extension UnsafeMutablePointer<Superblock> {
@@ -37,21 +57,16 @@ extension UnsafeMutablePointer<Superblock> {
         self = UnsafeMutableRawPointer(bitPattern: address).unsafelyUnwrapped.assumingMemoryBound(to: Superblock.self)
     }
 
-    /// The count entries, `capacity` of them.
+    /// The offset of a block.
     @inlinable
-    var entries: UnsafeMutablePointer<UInt32> {
-        (UnsafeMutableRawPointer(self) + Superblock.headerByteCount).assumingMemoryBound(to: UInt32.self)
+    static func offset(of block: UnsafeMutableRawPointer) -> UInt32 {
+        UInt32(truncatingIfNeeded: UInt(bitPattern: block)) & UInt32(SizeClass.superblockByteCount - 1)
     }
 
+    /// The entry of the block at `offset`.
     @inlinable
-    func block(at index: UInt32) -> UnsafeMutableRawPointer {
-        UnsafeMutableRawPointer(self) + (Int(pointee.firstBlockOffset) &+ Int(index) &<< Int(pointee.blockShift))
-    }
-
-    @inlinable
-    func index(of block: UnsafeMutableRawPointer) -> UInt32 {
-        let offset = UInt32(truncatingIfNeeded: block - UnsafeMutableRawPointer(self)) &- pointee.firstBlockOffset
-        return offset &>> pointee.blockShift
+    func entry(at offset: UInt32) -> UnsafeMutablePointer<UInt32> {
+        (UnsafeMutableRawPointer(self) + Superblock.headerByteCount).assumingMemoryBound(to: UInt32.self) + Int(offset &>> pointee.blockShift)
     }
 }
 
@@ -60,8 +75,7 @@ extension UnsafeMutablePointer<Superblock> {
 enum BlockCount {
     @inlinable
     static func entry(of block: UnsafeMutableRawPointer) -> UnsafeMutablePointer<UInt32> {
-        let superblock = UnsafeMutablePointer<Superblock>(containing: block)
-        return superblock.entries + Int(superblock.index(of: block))
+        UnsafeMutablePointer<Superblock>(containing: block).entry(at: UnsafeMutablePointer<Superblock>.offset(of: block))
     }
 
     @inlinable
@@ -73,14 +87,13 @@ enum BlockCount {
     @inlinable
     static func release(_ block: UnsafeMutableRawPointer) {
         let superblock = UnsafeMutablePointer<Superblock>(containing: block)
-        let index = superblock.index(of: block)
-        let entry = superblock.entries + Int(index)
-        let count = entry.pointee
-        precondition(count &- 1 < Superblock.freeFlag &- 1, "a block was released more often than it was retained")
-        if count > 1 {
-            entry.pointee = count &- 1
+        let offset = UnsafeMutablePointer<Superblock>.offset(of: block)
+        let entry = superblock.entry(at: offset)
+        if entry.pointee == 1 {
+            DatapathHeap(state: superblock.pointee.heap).free(offset, entry, of: superblock)
         } else {
-            DatapathHeap(state: superblock.pointee.heap).free(index, of: superblock)
+            precondition(entry.pointee &- 1 < Superblock.freeFlag &- 1, "a block was released more often than it was retained")
+            entry.pointee &-= 1
         }
     }
 }

@@ -33,6 +33,8 @@ struct Waiter {
     var needed: UInt32 = 1
     /// The coroutine to wake, or `noTask`.
     var task: UInt32 = Waiter.noTask
+    /// The async task to resume, when `task` says so.
+    var continuation: UnsafeContinuation<Void, Never>?
     /// Operations claimed and not yet redeemed, for a wait set.
     var members: UInt32 = 0
     var nextFree: UInt32 = 0
@@ -40,6 +42,8 @@ struct Waiter {
     var isBlocked = false
 
     static let noTask = UInt32.max
+    /// In `task`: an async task waits, which `continuation` resumes.
+    static let asyncTask = UInt32.max - 1
     /// The thread's own waits.
     static let thread: UInt32 = 1
 
@@ -92,6 +96,9 @@ struct CoreState {
     var openQueues = 0
     var closingQueues = 0
     var eventSource: EventSource?
+    var jobExecutor: JobExecutor?
+    /// Async tasks that wait for memory, and how much was used when they began to.
+    var memoryWaiters: [(UnsafeContinuation<Void, Never>, Int)] = []
     var counters = RuntimeCounters()
 }
 

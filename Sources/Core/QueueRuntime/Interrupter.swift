@@ -7,14 +7,14 @@ import Glibc
 public final class Interrupter: Sendable {
     /// A kernel descriptor, readable while an interruption is pending.
     let descriptor: Int32
-    // A 32-bit flag in memory of its own, reached only through atomics: so sharing the address between threads is sound.
+    // Two 32-bit flags (an interruption; a wake-up) in memory of its own, reached only through atomics: so sharing the address between threads is sound.
     private nonisolated(unsafe) let flag: UnsafeMutablePointer<UInt32>
 
     init() {
         descriptor = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
         precondition(descriptor >= 0, "no descriptor is left for the runtime's wake-up: raise the limit with ulimit -n")
-        flag = .allocate(capacity: 1)
-        flag.initialize(to: 0)
+        flag = .allocate(capacity: 2)
+        flag.initialize(repeating: 0, count: 2)
     }
 
     deinit {
@@ -31,11 +31,31 @@ public final class Interrupter: Sendable {
 
     var isRequested: Bool { demi_load_relaxed_u32(flag) != 0 }
 
+    /// Ends the runtime's sleep without ending its wait: another thread has left work.
+    func wake() {
+        _ = demi_exchange_u32(flag + 1, 1)
+        var one: UInt64 = 1
+        _ = write(descriptor, &one, 8)
+    }
+
+    var isWakeUpPending: Bool { demi_load_relaxed_u32(flag + 1) != 0 }
+
+    /// Takes a pending wake-up.
+    func takeWakeUp() -> Bool {
+        guard isWakeUpPending, demi_exchange_u32(flag + 1, 0) != 0 else { return false }
+        if !isRequested { drain() }
+        return true
+    }
+
+    private func drain() {
+        var value: UInt64 = 0
+        _ = read(descriptor, &value, 8)
+    }
+
     /// Takes a pending interruption.
     func take() -> Bool {
         guard isRequested, demi_exchange_u32(flag, 0) != 0 else { return false }
-        var value: UInt64 = 0
-        _ = read(descriptor, &value, 8)
+        drain()
         return true
     }
 }

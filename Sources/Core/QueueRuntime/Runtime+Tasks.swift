@@ -49,11 +49,11 @@ extension Runtime {
         runtime.forget()
     }
 
-    private init(borrowing core: RuntimeCore) {
+    init(borrowing core: RuntimeCore) {
         self.core = core
     }
 
-    private consuming func forget() {
+    consuming func forget() {
         discard self
     }
 }

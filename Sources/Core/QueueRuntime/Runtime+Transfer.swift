@@ -119,9 +119,21 @@ extension Runtime {
         core.checkThread()
         let index = core.slot(of: token)
         guard index != 0 else { throw RuntimeCore.spent }
-        let operation = core.operation(index)
+        core.cancelPending(index)
+    }
+}
+
+extension RuntimeCore {
+    /// Cancels the operation of a token, if there still is one.
+    func cancel(_ token: QueueToken) {
+        let index = slot(of: token)
+        if index != 0 { cancelPending(index) }
+    }
+
+    func cancelPending(_ index: UInt32) {
+        let operation = operation(index)
         if operation.pointee.isCompleted || operation.pointee.kind == .close { return }
-        let slot = core.state.pointee.queues + operation.pointee.queue.slot
+        let slot = state.pointee.queues + operation.pointee.queue.slot
         let library = slot.pointee.libraryOS.unsafelyUnwrapped
         library.pointee.cancel(library.pointee.context, slot.pointee.state, index)
     }

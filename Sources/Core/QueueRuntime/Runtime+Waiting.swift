@@ -13,9 +13,11 @@ extension Runtime {
         guard index != 0 else { throw RuntimeCore.spent }
         if core.operation(index).pointee.isCompleted {
             guard core.holder(of: index) == 0 else { throw RuntimeCore.busy }
-            core.countTurnlessWait()
             core.removeCompleted(index, from: 0)
-            return core.redeem(index, at: 0)
+            let completion = core.redeem(index, at: 0)
+            // After it: a task of that turn could redeem the token first.
+            core.countTurnlessWait()
+            return completion
         }
         let waiter = try core.beginWait(.wait)
         defer { core.endWait(waiter) }
@@ -35,9 +37,10 @@ extension Runtime {
         defer { core.endWait(waiter) }
         let oldest = try tokens.withUnsafeBufferPointer { (tokens) throws(DemikernelError) in try core.claimAll(tokens, for: waiter) }
         if oldest.operation != 0 {
-            core.countTurnlessWait()
             core.removeCompleted(oldest.operation, from: 0)
-            return core.redeem(oldest.operation, at: oldest.position)
+            let completion = core.redeem(oldest.operation, at: oldest.position)
+            core.countTurnlessWait()
+            return completion
         }
         try core.block(waiter, needed: 1, deadline: core.deadline(after: timeout))
         let index = core.state.pointee.waiters[Int(waiter)].head
@@ -58,12 +61,15 @@ extension Runtime {
         for position in tokens.indices {
             let index = core.slot(of: tokens[position])
             guard index != 0 else { throw RuntimeCore.spent }
-            let isCompleted = core.operation(index).pointee.isCompleted
+            guard core.holder(of: index) != waiter else { throw DemikernelError(EINVAL, .wait, "a token stands twice in the array") }
             try core.claim(index, for: waiter, at: position)
-            if isCompleted {
-                core.removeCompleted(index, from: 0)
-                core.appendCompleted(index, to: waiter)
-            }
+        }
+        // Only now, so that a refused call leaves the unclaimed list in its order.
+        for position in tokens.indices {
+            let index = core.slot(of: tokens[position])
+            guard core.operation(index).pointee.isCompleted else { continue }
+            core.removeCompleted(index, from: 0)
+            core.appendCompleted(index, to: waiter)
         }
         try core.block(waiter, needed: UInt32(tokens.count), deadline: core.deadline(after: timeout))
         for position in tokens.indices {
@@ -81,11 +87,10 @@ extension Runtime {
         core.checkThread()
         guard completions.freeCapacity > 0 else { throw DemikernelError(EINVAL, .wait, "there is no room for a completion") }
         let unclaimed = core.state.pointee.waiters
-        if unclaimed.pointee.count == 0 {
+        let isTurnless = unclaimed.pointee.count > 0
+        if !isTurnless {
             core.checkMayBlock()
             try core.block(0, needed: 1, deadline: core.deadline(after: timeout))
-        } else {
-            core.countTurnlessWait()
         }
         var count = 0
         while completions.freeCapacity > 0, case let index = unclaimed.pointee.head, index != 0 {
@@ -93,6 +98,7 @@ extension Runtime {
             completions.append(core.redeem(index, at: 0))
             count += 1
         }
+        if isTurnless { core.countTurnlessWait() }
         return count
     }
 
@@ -133,7 +139,8 @@ extension RuntimeCore {
             let token = tokens[position].rawValue
             let slot = operations + Int(truncatingIfNeeded: token & QueueToken.slotMask)
             // One comparison says that it is alive, pending and not claimed by a coroutine or a set. The thread's own claims have lapsed.
-            if isThread && slot.pointee.key == token &>> QueueToken.slotBits {
+            // A generation of 0, which only a forged token has, would match a slot that was never used.
+            if isThread && slot.pointee.key == token &>> QueueToken.slotBits && token > QueueToken.slotMask {
                 slot.pointee.claim = waiter
                 slot.pointee.claimEpoch = epoch
                 slot.pointee.claimIndex = UInt32(truncatingIfNeeded: position)

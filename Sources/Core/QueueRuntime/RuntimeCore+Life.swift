@@ -55,6 +55,7 @@ extension RuntimeCore {
                 operation.pointee.array?.releaseArray()
             }
         }
+        state.pointee.jobExecutor?.end()
         state.pointee.scheduler.deallocate()
         unmapSlab(state.pointee.operations, capacity: 1 << 20)
         unmapSlab(state.pointee.queues, capacity: Int(state.pointee.queueCapacity) + 1)

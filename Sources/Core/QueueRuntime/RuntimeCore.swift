@@ -98,10 +98,10 @@ public struct RuntimeCore {
 
     /// The slot of a live token; 0 for any other number.
     func slot(of token: QueueToken) -> UInt32 {
-        // The table has a slot for every slot number that a token can hold; those never used are zero.
+        // The table has a slot for every slot number that a token can hold; those never used are zero, and a forged token can hold that too.
         let index = UInt32(truncatingIfNeeded: token.rawValue & QueueToken.slotMask)
         let key = operation(index).pointee.key & ~(OperationKey.completed | OperationKey.claimed)
-        return key == token.rawValue &>> QueueToken.slotBits ? index : 0
+        return key == token.rawValue &>> QueueToken.slotBits && key != 0 ? index : 0
     }
 
     // MARK: Lists of pending operations
@@ -214,7 +214,17 @@ public struct RuntimeCore {
         if tail != 0 { operation(tail).pointee.next = index } else { waiter.pointee.head = index }
         waiter.pointee.tail = index
         waiter.pointee.count &+= 1
-        if waiter.pointee.task != Waiter.noTask && waiter.pointee.count >= waiter.pointee.needed { wakeTask(waiter.pointee.task) }
+        if waiter.pointee.task != Waiter.noTask && waiter.pointee.count >= waiter.pointee.needed { wake(waiter) }
+    }
+
+    func wake(_ waiter: UnsafeMutablePointer<Waiter>) {
+        let task = waiter.pointee.task
+        if task == Waiter.asyncTask {
+            waiter.pointee.task = Waiter.noTask
+            waiter.pointee.continuation.take()?.resume()
+        } else {
+            wakeTask(task)
+        }
     }
 
     func wakeTask(_ task: UInt32) {

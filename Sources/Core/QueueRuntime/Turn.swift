@@ -13,6 +13,10 @@ extension RuntimeCore {
         state.pointee.turnlessWaits = 0
         state.pointee.now = state.pointee.clock.now
         let scheduler = state.pointee.scheduler
+        if let executor = state.pointee.jobExecutor {
+            if state.pointee.interruption.takeWakeUp() { executor.drainInbox() }
+            if !state.pointee.memoryWaiters.isEmpty { resumeMemoryWaiters() }
+        }
         var progress = scheduler.hasReadyTask ? scheduler.runReadyTasks() : 0
         if scheduler.timerCount > 0 { progress &+= scheduler.runTimers(now: state.pointee.now) }
         for index in 0..<state.pointee.libraryCount {
@@ -58,7 +62,7 @@ extension RuntimeCore {
         var wakeTime = deadline
         if let timer = state.pointee.scheduler.nextDeadline { wakeTime = min(wakeTime, timer) }
         let now = state.pointee.clock.now
-        guard wakeTime > now, !state.pointee.interruption.isRequested, !state.pointee.scheduler.hasReadyTask else { return }
+        guard wakeTime > now, !state.pointee.interruption.isRequested, !state.pointee.interruption.isWakeUpPending, !state.pointee.scheduler.hasReadyTask else { return }
         longest = min(longest, wakeTime == .max ? .max : wakeTime - now)
         state.pointee.counters.sleeps &+= 1
         var span = descriptors.mutableSpan

@@ -63,10 +63,11 @@ public struct WaitSet: ~Copyable {
         if core.state.pointee.waiters[Int(waiter)].count == 0 {
             core.checkMayBlock()
             try core.block(waiter, needed: 1, deadline: core.deadline(after: timeout))
-        } else {
-            core.countTurnlessWait()
+            return take()
         }
-        return take()
+        let completion = take()
+        core.countTurnlessWait()
+        return completion
     }
 
     /// Waits for at least one completion, then takes as many as are there and fit into `completions`.

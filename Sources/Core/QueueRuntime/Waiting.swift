@@ -46,7 +46,7 @@ extension RuntimeCore {
         waiter.pointee.head = 0
         waiter.pointee.tail = 0
         waiter.pointee.count = 0
-        if unclaimed.pointee.task != Waiter.noTask { wakeTask(unclaimed.pointee.task) }
+        if unclaimed.pointee.task != Waiter.noTask { wake(unclaimed) }
     }
 
     /// Takes the result out of a completed operation and frees its slot.

@@ -261,6 +261,7 @@ extension KernelSocketsHandle {
             // A stream that gives less than was asked for is drained: the next byte makes a new edge (epoll(7)).
             if count < wanted { socket.pointee.mayBeReadable = false }
             adapt(socket, wanted: wanted, received: count)
+            countReceive(index)
             buffer.removeLast(wanted - count)
             // There is a free descriptor, so the bytes that were taken from the kernel are not lost.
             core.completePop(core.removeFirst(from: &socket.pointee.pops), rightSized(buffer).unsafelyUnwrapped)
@@ -276,6 +277,15 @@ extension KernelSocketsHandle {
             core.fail(core.removeFirst(from: &socket.pointee.pops), error, KernelSocketsHandle.sendMessage(error))
         }
         return true
+    }
+
+    private func countReceive(_ index: Int) {
+        if state.pointee.lastReceiver == UInt32(index) {
+            state.pointee.receiverStreak &+= 1
+        } else {
+            state.pointee.lastReceiver = UInt32(index)
+            state.pointee.receiverStreak = 0
+        }
     }
 
     private func adapt(_ socket: UnsafeMutablePointer<KernelSocket>, wanted: Int, received: Int) {

@@ -75,6 +75,11 @@ struct KernelSocketsState: ~Copyable {
     var watchedCount = 0
     /// A block to receive datagrams into, whose size is known only afterwards.
     var datagramBlock: Buffer?
+    /// The socket that received last, and how many receives in a row it had.
+    var lastReceiver: UInt32 = 0
+    var receiverStreak: UInt32 = 0
+    /// Polls since epoll was asked last.
+    var pollsSinceEvents: UInt32 = 0
     /// Sockets that could not receive because the heap was full.
     var firstStarved: UInt32 = 0
     /// Datagrams of discarded pushes that the kernel had no room for.
@@ -116,6 +121,7 @@ struct KernelSocketsHandle {
     func poll() -> Int32 {
         if state.pointee.firstStarved != 0 { retryStarved() }
         guard state.pointee.watchedCount > 0 else { return 0 }
+        if state.pointee.receiverStreak >= KernelSocketsHandle.streakForDirectReceive, let progress = receiveDirectly() { return progress }
         let events = state.pointee.readyEvents
         let count = epoll_wait(state.pointee.eventFile, events, 256, 0)
         guard count > 0 else { return 0 }
@@ -127,6 +133,31 @@ struct KernelSocketsHandle {
             handle(index, events[position].events)
         }
         return count
+    }
+
+    /// Receives in a row by one socket after which it is read directly.
+    static let streakForDirectReceive: UInt32 = 16
+    /// Polls of a directly read socket after which the others are looked at again.
+    private static let directPolls: UInt32 = 4
+
+    /// While one socket alone receives, as in a ping-pong, it is read without asking epoll first: that saves one of the three system calls of an
+    /// echo. The other sockets are asked after every few polls, and what they receive ends it.
+    /// - Returns: nil when it is epoll's turn.
+    private func receiveDirectly() -> Int32? {
+        let polls = state.pointee.pollsSinceEvents &+ 1
+        state.pointee.pollsSinceEvents = polls
+        let index = Int(state.pointee.lastReceiver)
+        let socket = socket(index)
+        guard polls < KernelSocketsHandle.directPolls, socket.pointee.phase == .connected, socket.pointee.file >= 0,
+            !socket.pointee.pops.isEmpty
+        else {
+            state.pointee.pollsSinceEvents = 0
+            return nil
+        }
+        let streak = state.pointee.receiverStreak
+        socket.pointee.mayBeReadable = true
+        servePops(index)
+        return state.pointee.receiverStreak == streak ? 0 : 1
     }
 
     private func handle(_ index: Int, _ events: UInt32) {

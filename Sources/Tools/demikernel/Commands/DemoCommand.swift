@@ -1,0 +1,150 @@
+import ArgumentParser
+import Demikernel
+import Glibc
+
+struct DemoCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "demo",
+        abstract: "Show what the library OSes do on this machine, in under a minute.",
+        discussion: """
+            Starts the key-value server over plain kernel sockets (the baseline: once sleeping in epoll, once busy-polling) and over each library OS, \
+            each in a process of its own on a free port of 127.0.0.1, and loads them in turn from this process. \
+            Prints latency, throughput, processor use and the ratio to the baseline, and draws the latency curves.
+
+            Needs no privileges and no network. A server that is not under load is stopped (SIGSTOP), so that none takes a processor from another.
+
+            EXAMPLES
+              demikernel demo
+              demikernel demo --svg /tmp/demo.svg --json=/tmp/demo.json
+            """)
+
+    @Option(
+        name: .customLong("libos"), parsing: .upToNextOption,
+        help: ArgumentHelp("The library OSes to show; all that work here when left out.", valueName: "name"))
+    var libraryOSes: [String] = []
+
+    @Option(help: ArgumentHelp("How the library OSes idle: spin or adaptive.", valueName: "policy"))
+    var idle: String?
+
+    @Option(help: ArgumentHelp("Seconds of load per server, for each of the two loads.", valueName: "seconds"))
+    var duration = 3.0
+
+    @OptionGroup var report: ReportOptions
+
+    private static let defaultChart = "demikernel-demo.svg"
+
+    /// What the servers are put under.
+    private struct Load {
+        let title: String
+        let connections: Int
+        let pipeline: Int
+    }
+
+    private static let loads = [
+        Load(title: "one connection, one request at a time", connections: 1, pipeline: 1),
+        Load(title: "16 connections, pipelines of 16", connections: 16, pipeline: 16),
+    ]
+
+    private static let valueSize = 64
+    private static let keys: UInt64 = 10_000
+    private static let roundSeconds = 0.5
+
+    func validate() throws {
+        guard duration >= 0.1, duration <= 600 else { throw ValidationError("--duration must be 0.1 to 600 seconds") }
+        for name in libraryOSes where LibraryOSName(rawValue: name) == nil { throw ValidationError("--libos: \(LibraryOSName.mistake(name))") }
+        if let idle, ServerSettings.Idle(rawValue: idle) == nil { throw ValidationError("--idle must be spin or adaptive, not \"\(idle)\"") }
+    }
+
+    func run() throws {
+        Interruption.watch()
+        var progress = Progress(quiet: report.quiet)
+        defer { progress.finish() }
+        let (servers, absent) = try startServers { progress.show($0) }
+        defer { for server in servers { server.stop() } }
+
+        var reports: [LoadReport] = []
+        for (index, load) in Self.loads.enumerated() where !Interruption.isRequested {
+            reports.append(
+                try drive(servers, load) { progress.show("load \(index + 1) of \(Self.loads.count), \($0)") })
+        }
+        progress.finish()
+        reports.removeAll { $0.backEnds.contains { $0.rounds.isEmpty } }
+        guard !reports.isEmpty else { throw CommandFailure("stopped by a signal before anything was measured") }
+        try write(reports, absent)
+        if reports.contains(where: \.hasWrongReplies) { throw ExitCode.failure }
+        if Interruption.isRequested { throw ExitCode(130) }
+    }
+
+    /// Starts the baselines and every library OS; those that do not work here are told with the reason.
+    private func startServers(progress: (String) -> Void) throws(CommandFailure) -> (servers: [ServerProcess], absent: [String]) {
+        progress("starting the servers")
+        let listen = ["--listen", "127.0.0.1:0"]
+        var servers = [
+            try ServerProcess(name: "kernel", arguments: ["baseline", "kv"] + listen),
+            try ServerProcess(name: "kernel, spinning", arguments: ["baseline", "kv", "--spin"] + listen),
+        ]
+        for server in servers { _ = try server.waitUntilReady() }
+        // A server that spins would slow the start of the next one.
+        for server in servers { kill(server.process, SIGSTOP) }
+
+        var absent: [String] = []
+        let names = libraryOSes.isEmpty ? LibraryOSName.allCases.map(\.rawValue) : libraryOSes
+        for name in names {
+            let policy = idle.map { ["--idle", $0] } ?? []
+            let server = try ServerProcess(name: name, arguments: ["kv", "--libos", name] + policy + listen)
+            do throws(CommandFailure) {
+                _ = try server.waitUntilReady()
+                kill(server.process, SIGSTOP)
+                servers.append(server)
+            } catch {
+                server.stop()
+                absent.append("\(error)")
+            }
+        }
+        guard absent.count < names.count else { throw CommandFailure("no library OS works here: " + absent.joined(separator: "; ")) }
+        return (servers, absent)
+    }
+
+    private func drive(_ servers: [ServerProcess], _ load: Load, progress: (String) -> Void) throws(CommandFailure) -> LoadReport {
+        var targets: [LoadTarget] = []
+        for server in servers {
+            guard let endpoint = server.endpoint else { continue }
+            // Connecting needs the kernel only: a stopped server's listener takes connections too.
+            let transport = try KernelTransport(.tcp, to: endpoint, connections: load.connections)
+            let workload = Workload.keyValue(size: Self.valueSize, keys: Self.keys, getRatio: 0.5, seed: 1)
+            targets.append(
+                LoadTarget(
+                    name: server.name, endpoint: endpoint, process: server.process,
+                    generator: LoadGenerator(transport, workload: workload, plan: .closedLoop(pipeline: load.pipeline))))
+        }
+        let rounds = max(1, Int((duration / Self.roundSeconds).rounded()))
+        let session = LoadSession(
+            targets: targets, roundDuration: UInt64(duration / Double(rounds) * 1e9), rounds: rounds, warmUp: 200_000_000, pausesIdleServers: true)
+        try session.run(progress: progress)
+        return LoadReport(
+            load: load.title, backEnds: targets.map(\.result), baseline: 0,
+            settings: [
+                ("benchmark", "kv"), ("protocol", "tcp"), ("connections", .integer(load.connections)), ("pipeline", .integer(load.pipeline)),
+                ("size", .integer(Self.valueSize)), ("keys", .integer(Int(Self.keys))), ("get_ratio", .number(0.5)),
+            ])
+    }
+
+    private func write(_ reports: [LoadReport], _ absent: [String]) throws(CommandFailure) {
+        var text: [String] = ["Key-value server, half SET and half GET of \(Self.valueSize) bytes, over 127.0.0.1"]
+        for report in reports {
+            text.append("\n\(report.load)\n")
+            text.append(report.table(nameTitle: "libOS"))
+            text += report.notes.filter { note in !text.contains(note) }
+        }
+        text += absent.map { "left out: \($0)" }
+        if ProcessorPinning.allowed.count < 2 {
+            text.append("This process may use one processor only, which server and load share: the times say little.")
+        }
+        let chart = LatencyChart(
+            title: "Key-value server: latency by library OS", subtitle: "half SET, half GET of \(Self.valueSize) bytes over loopback; lower is better",
+            panels: reports.map { .init(title: $0.load, series: $0.series) })
+        let series = reports.flatMap { report in report.series.map { PercentileSeries(name: "\($0.name); \(report.load)", points: $0.points) } }
+        let json = JSONValue.object([("version", 1), ("loads", .array(reports.map(\.json))), ("left_out", .array(absent.map(JSONValue.string)))])
+        try report.write(table: text.joined(separator: "\n"), json: json, series: series, chart: chart, defaultChart: Self.defaultChart)
+    }
+}

@@ -1,0 +1,7 @@
+import ArgumentParser
+
+extension Endpoint: ExpressibleByArgument {
+    init?(argument: String) {
+        self.init(parsing: argument)
+    }
+}

@@ -1,0 +1,36 @@
+import ArgumentParser
+import Demikernel
+import KeyValue
+
+struct KeyValueCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "kv",
+        abstract: "Run the key-value server over a library OS.",
+        discussion: """
+            Speaks the Redis protocol: redis-cli and redis-benchmark work with it. Keeps everything in memory. Stops on SIGINT and SIGTERM.
+
+            EXAMPLES
+              demikernel kv --listen 127.0.0.1:6379
+              LIBOS=catnap CONFIG_PATH=server.yaml demikernel kv --idle spin --memory 256
+            """)
+
+    @Option(help: ArgumentHelp("Where to listen; port 0 takes any free one.", valueName: "address:port"))
+    var listen = Endpoint(family: .ipv4, host: "127.0.0.1", port: 6379)
+
+    @OptionGroup var settings: SettingsOptions
+    @OptionGroup var process: ProcessOptions
+
+    func run() throws {
+        try LibraryOSServer(command: "kv", listen: listen, settings: settings, process: process)
+            .run { runtime, address, whenReady throws(DemikernelError) in
+                let maximumQueues = runtime.core.limits.maximumQueues
+                var server = KeyValueServer(listen: address, seed: .random(in: .min ... .max), maximumQueues: maximumQueues)
+                try server.run(on: runtime, whenReady: whenReady)
+                let statistics = server.statistics
+                return """
+                    \(statistics.connectionsAccepted) connections accepted, \(statistics.connectionsFailed) failed, \
+                    \(statistics.droppedOutOfMemory) dropped for want of memory, \(statistics.batches) batches of requests
+                    """
+            }
+    }
+}

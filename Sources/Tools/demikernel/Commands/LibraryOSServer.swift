@@ -1,0 +1,54 @@
+import Demikernel
+import Glibc
+
+/// What the commands that run a server over a library OS have in common: settings, runtime, signals, the ready line and the last one.
+struct LibraryOSServer {
+    /// The name of the command, for messages.
+    let command: String
+    let listen: Endpoint
+    let settings: SettingsOptions
+    let process: ProcessOptions
+
+    /// Serves until a signal comes.
+    ///
+    /// - Parameter serve: runs the server on a runtime and calls `whenReady` with its address; returns a line of statistics when the runtime is interrupted.
+    func run(
+        serve: (borrowing Runtime, SocketAddress, (SocketAddress) -> Void) throws(DemikernelError) -> String
+    ) throws {
+        let settings = try settings.read()
+        let runtime = try makeRuntime(settings)
+        let interrupter = runtime.interrupter
+        Interruption.watch { interrupter.interrupt() }
+        try process.apply()
+        if !settings.socketOptions.isEmpty {
+            StandardStreams.writeError("demikernel \(command): tcp_socket_options other than the defaults are not applied by this version\n")
+        }
+        do throws(DemikernelError) {
+            let address = try SocketAddress(parsing: "\(listen)")
+            let statistics = try serve(runtime, address) { bound in
+                ReadyLine.print(command, "\(bound)", carrier: settings.libOS.rawValue)
+            }
+            ReadyLine.printEnd(command, "\(statistics), \(runtime.statistics.turns) turns, \(runtime.statistics.sleeps) sleeps")
+        } catch {
+            throw Self.failure(error, listen)
+        }
+    }
+
+    private func makeRuntime(_ settings: ServerSettings) throws(CommandFailure) -> Runtime {
+        do throws(DemikernelError) {
+            return try Runtime(settings.runtimeConfiguration, libraryOSes: [settings.libOS])
+        } catch {
+            throw Self.failure(error, listen)
+        }
+    }
+
+    /// The errors of listening get their mends from `ListenAdvice`, which the yardstick uses as well.
+    private static func failure(_ error: DemikernelError, _ listen: Endpoint) -> CommandFailure {
+        switch (error.operation, error.errno) {
+        case (.bind, _), (.listen, _), (.socket, EAFNOSUPPORT): ListenAdvice.failure(error.errno, listen)
+        case (.initialize, ENOMEM): CommandFailure("the memory for buffers could not be taken (\(error)): ask for less with --memory")
+        case (_, EMFILE): CommandFailure("no descriptor is left (\(error)): raise the limit with ulimit -n")
+        default: CommandFailure("\(error)")
+        }
+    }
+}

@@ -1,0 +1,53 @@
+import Demikernel
+
+/// How a server is to run, from flags, environment and file.
+struct ServerSettings: Equatable, Sendable {
+    enum Idle: String, Sendable, CaseIterable {
+        case spin
+        case adaptive
+    }
+
+    struct KeepAlive: Equatable, Sendable {
+        var timeMilliseconds = 7_200_000
+        var intervalSeconds = 75
+    }
+
+    var libOS = LibraryOSName.catnap
+    var idle = Idle.adaptive
+    /// nil: the runtime's own default.
+    var spinMicroseconds: Int?
+    /// nil: the runtime's own default.
+    var memoryMebibytes: Int?
+    /// nil: the runtime's own defaults.
+    var maximumQueues: Int?
+    var maximumOperations: Int?
+    /// nil: no probes.
+    var keepAlive: KeepAlive?
+    /// nil: a close sends what is left in the background.
+    var lingerSeconds: Int?
+    var noDelay = true
+
+    /// The runtime that these settings describe.
+    var runtimeConfiguration: RuntimeConfiguration {
+        var configuration = RuntimeConfiguration()
+        if idle == .spin {
+            configuration.idle = .spin
+        } else if let spinMicroseconds {
+            configuration.idle = .adaptive(spinNanoseconds: UInt64(spinMicroseconds) * 1000)
+        }
+        if let memoryMebibytes { configuration.memory.arenaByteCount = memoryMebibytes << 20 }
+        if let maximumQueues { configuration.limits.maximumQueues = maximumQueues }
+        if let maximumOperations { configuration.limits.maximumOperations = maximumOperations }
+        return configuration
+    }
+
+    /// The options of TCP sockets that differ from a library OS's own defaults.
+    var socketOptions: [SocketOption] {
+        var options: [SocketOption] = []
+        if !noDelay { options.append(.noDelay(false)) }
+        // The kernel counts the silence in whole seconds.
+        if let keepAlive { options.append(.keepAlive(idle: (keepAlive.timeMilliseconds + 999) / 1000, interval: keepAlive.intervalSeconds)) }
+        if let lingerSeconds { options.append(.linger(seconds: lingerSeconds)) }
+        return options
+    }
+}

@@ -1,0 +1,68 @@
+/// A setting that a file or the environment may hold: its name, what its value must be, and what it does.
+struct SettingKey: Sendable {
+    enum Kind: Sendable, Equatable {
+        case text
+        case boolean
+        case integer(ClosedRange<Int>)
+        case choice([String])
+    }
+
+    /// The path in a YAML file, joined by dots.
+    let name: String
+    let kind: Kind
+    let help: String
+
+    /// The environment variable: `LIBOS`, or `DEMIKERNEL_` and the path in capitals.
+    var environmentName: String {
+        if name == "demikernel.libos" { return "LIBOS" }
+        let path = name.hasPrefix("demikernel.") ? String(name.dropFirst("demikernel.".count)) : name
+        return "DEMIKERNEL_" + path.uppercased().map { $0.isLetter || $0.isNumber ? String($0) : "_" }.joined()
+    }
+
+    static let libOS = SettingKey(name: "demikernel.libos", kind: .text, help: "The library OS.")
+    static let idle = SettingKey(
+        name: "demikernel.idle", kind: .choice(["spin", "adaptive"]),
+        help: "What to do when nothing is ready: poll for ever, or sleep until something happens.")
+    static let spinMicroseconds = SettingKey(
+        name: "demikernel.idle_spin_micros", kind: .integer(0...1_000_000),
+        help: "With adaptive idling: how long to poll after the last progress before sleeping.")
+    static let memory = SettingKey(
+        name: "demikernel.memory_mebibytes", kind: .integer(4...65_536), help: "Memory for buffers.")
+    static let maximumQueues = SettingKey(
+        name: "demikernel.limits.maximum_queues", kind: .integer(1...1_048_575), help: "Queues, connections among them, open at once.")
+    static let maximumOperations = SettingKey(
+        name: "demikernel.limits.maximum_operations", kind: .integer(1...1_048_575), help: "Operations pending or not redeemed at once.")
+
+    static let keepAliveEnabled = SettingKey(
+        name: "tcp_socket_options.keepalive.enabled", kind: .boolean, help: "Probe silent peers.")
+    static let keepAliveTime = SettingKey(
+        name: "tcp_socket_options.keepalive.time_millis", kind: .integer(1_000...32_767_000), help: "Milliseconds of silence before the first probe.")
+    static let keepAliveInterval = SettingKey(
+        name: "tcp_socket_options.keepalive.interval", kind: .integer(1...32_767), help: "Seconds between probes.")
+    static let lingerEnabled = SettingKey(
+        name: "tcp_socket_options.linger.enabled", kind: .boolean, help: "Bound the time in which a close sends what is left.")
+    static let lingerTime = SettingKey(
+        name: "tcp_socket_options.linger.time_seconds", kind: .integer(0...32_767), help: "That time; 0 resets the connection.")
+    static let noDelay = SettingKey(
+        name: "tcp_socket_options.nodelay", kind: .boolean, help: "Send small segments at once.")
+
+    /// Everything that is read.
+    static let all = [
+        libOS, idle, spinMicroseconds, memory, maximumQueues, maximumOperations,
+        keepAliveEnabled, keepAliveTime, keepAliveInterval, lingerEnabled, lingerTime, noDelay,
+    ]
+
+    /// Settings of the original for library OSes over Ethernet devices: an existing file may hold them, and nothing here reads them.
+    static let foreign = [
+        "demikernel.local_ipv4_addr", "demikernel.local_link_addr", "raw_socket.linux_interface_name", "dpdk.eal_init",
+        "inetstack_config.mtu", "inetstack_config.mss", "inetstack_config.enable_jumbo_frames", "inetstack_config.udp_checksum_offload",
+        "inetstack_config.tcp_checksum_offload", "inetstack_config.arp_request_retries", "inetstack_config.arp_request_timeout",
+        "inetstack_config.arp_cache_ttl",
+    ]
+    /// A table whose keys are the user's own.
+    static let foreignTable = "inetstack_config.arp_table"
+
+    static func isKnown(_ name: String) -> Bool {
+        all.contains { $0.name == name } || foreign.contains(name) || name == foreignTable || name.hasPrefix(foreignTable + ".")
+    }
+}
