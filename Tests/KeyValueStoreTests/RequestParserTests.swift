@@ -120,7 +120,7 @@ import Testing
         var limits = KeyValueStore.Limits()
         limits.maximumBulkLength = 10
         limits.maximumArguments = 3
-        limits.maximumRequestLength = 50
+        limits.maximumRequestLength = 40
         limits.maximumClientNameLength = 4
         let session = { TestSession(limits: limits) }
         #expect(session().reply("echo 0123456789") == "$10\r\n0123456789\r\n")

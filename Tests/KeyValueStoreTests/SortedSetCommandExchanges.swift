@@ -46,6 +46,7 @@ extension Exchange {
         Exchange("zrange z 5 2", "*0\r\n"),
         Exchange("zrange z a 2", "-ERR value is not an integer or out of range\r\n"),
         Exchange("zrange z 0 -1 what", "-ERR syntax error\r\n"),
+        Exchange("zrange z 0 -1 rev rev", "-ERR syntax error\r\n"),
         Exchange("zrange z 0 -1 limit 0 1", "-ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX\r\n"),
         Exchange("zrange missing 0 -1", "*0\r\n"),
         Exchange("zrange missing 0 -1 withscores", "*0\r\n"),

@@ -1,15 +1,27 @@
 /// How superblocks come to a size class and leave it again.
 extension DatapathHeap {
-    /// Puts a superblock that has a free block in front of its class's list.
+    /// Puts a superblock that was full into its class's list, behind the first one: a class that fluctuates around a superblock's edge does not
+    /// change its first one each time. Its free list gets its end.
     @usableFromInline
     @inline(never)
     func list(_ superblock: UnsafeMutablePointer<Superblock>) {
+        superblock.entry(at: superblock.pointee.freeHead).pointee = Superblock.none
+        insert(superblock)
+    }
+
+    private func insert(_ superblock: UnsafeMutablePointer<Superblock>) {
         let sizeClass = Int(superblock.pointee.sizeClass)
-        let head = state.heads[sizeClass]
-        superblock.pointee.next = head
-        superblock.pointee.previous = nil
-        head?.pointee.previous = superblock
-        state.heads[sizeClass] = superblock
+        guard let head = state.heads[sizeClass] else {
+            superblock.pointee.next = nil
+            superblock.pointee.previous = nil
+            state.heads[sizeClass] = superblock
+            return
+        }
+        let next = head.pointee.next
+        superblock.pointee.next = next
+        superblock.pointee.previous = head
+        next?.pointee.previous = superblock
+        head.pointee.next = superblock
     }
 
     private func unlist(_ superblock: UnsafeMutablePointer<Superblock>) {
@@ -26,7 +38,7 @@ extension DatapathHeap {
     /// A block of at least `byteCount` bytes with a count of one, or nil at the limit of `priority`. Its content is whatever was there before.
     func allocateBlock(_ byteCount: Int, _ priority: AllocationPriority) -> UnsafeMutableRawPointer? {
         let sizeClass = SizeClass.containing(byteCount)
-        guard let superblock = state.heads[sizeClass] ?? takeSuperblock(for: sizeClass, priority) else { return nil }
+        guard let superblock = findSuperblock(sizeClass) ?? takeSuperblock(for: sizeClass, priority) else { return nil }
         let used = state.pointee.usedByteCount + Int(superblock.pointee.accountedByteCount)
         guard used <= limit(of: priority) else {
             if superblock.pointee.useCount == 0 { becameEmpty(superblock) }
@@ -35,20 +47,24 @@ extension DatapathHeap {
         state.pointee.usedByteCount = used
         let offset = superblock.pointee.freeHead
         let entry = superblock.entry(at: offset)
-        superblock.pointee.freeHead = entry.pointee & ~Superblock.freeFlag
+        superblock.pointee.freeHead = entry.pointee
         entry.pointee = 1
         superblock.pointee.useCount += 1
-        if superblock.pointee.freeHead == Superblock.none { refill(superblock) }
         return UnsafeMutableRawPointer(superblock) + Int(offset)
     }
 
-    /// A listed superblock has given its last free block: it gets the next ones that were never handed out, or leaves the list.
-    private func refill(_ superblock: UnsafeMutablePointer<Superblock>) {
-        if superblock.pointee.carvedOffset == superblock.pointee.endOffset {
+    /// A superblock of the class with a free block, the first of its list. Those before it that have none leave the list.
+    private func findSuperblock(_ sizeClass: Int) -> UnsafeMutablePointer<Superblock>? {
+        while let superblock = state.heads[sizeClass] {
+            if superblock.pointee.freeHead != Superblock.none { return superblock }
+            if superblock.pointee.carvedOffset < superblock.pointee.endOffset {
+                carve(superblock)
+                return superblock
+            }
             unlist(superblock)
-        } else {
-            carve(superblock)
+            superblock.pointee.freeHead = Superblock.unlisted
         }
+        return nil
     }
 
     /// Makes a free list of the next 32 blocks, in the order of their addresses. A few at a time, so that this is no long pause.
@@ -59,7 +75,7 @@ extension DatapathHeap {
         var offset = start
         while offset < end {
             let next = offset + blockByteCount
-            superblock.entry(at: offset).pointee = Superblock.freeFlag | (next < end ? next : Superblock.none)
+            superblock.entry(at: offset).pointee = next < end ? next : Superblock.none
             offset = next
         }
         superblock.pointee.freeHead = start
@@ -127,7 +143,7 @@ extension DatapathHeap {
         superblock.pointee.carvedOffset = UInt32(first)
         superblock.pointee.endOffset = UInt32(SizeClass.superblockByteCount)
         carve(superblock)
-        list(superblock)
+        insert(superblock)
         if state.pointee.cold.held[sizeClass] == nil { hold(superblock) }
         return superblock
     }

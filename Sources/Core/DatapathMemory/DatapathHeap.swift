@@ -70,10 +70,10 @@ public struct DatapathHeap {
     @inlinable
     func free(_ offset: UInt32, _ entry: UnsafeMutablePointer<UInt32>, of superblock: UnsafeMutablePointer<Superblock>) {
         let next = superblock.pointee.freeHead
-        entry.pointee = Superblock.freeFlag | next
+        entry.pointee = next
         superblock.pointee.freeHead = offset
         state.pointee.usedByteCount &-= Int(superblock.pointee.accountedByteCount)
-        if next == Superblock.none { list(superblock) }
+        if next == Superblock.unlisted { list(superblock) }
         superblock.pointee.useCount &-= 1
         if superblock.pointee.useCount == 0 { becameEmpty(superblock) }
     }
@@ -88,19 +88,18 @@ public struct DatapathHeap {
     @inline(__always)
     public func allocate(_ byteCount: Int, headroom: Int = 0, priority: AllocationPriority = .application) throws(DemikernelError) -> Buffer {
         let blockByteCount = byteCount &+ headroom
-        // Two numbers that are not negative have no sum that wraps around to a small one.
-        if byteCount | headroom >= 0, UInt(bitPattern: blockByteCount) <= UInt(DatapathHeap.maximumBufferByteCount),
-            let superblock = state.heads[SizeClass.containing(blockByteCount)]
+        // One comparison for all: no number is negative, and the sum is at least 1 and at most 131072. (Larger blocks fill a superblock each.)
+        if UInt(bitPattern: byteCount | headroom | (blockByteCount &- 1)) < 131_072,
+            let superblock = state.heads[SizeClass.containing(unchecked: blockByteCount)]
         {
             let used = state.pointee.usedByteCount &+ Int(superblock.pointee.accountedByteCount)
             let offset = superblock.pointee.freeHead
-            let entry = superblock.entry(at: offset)
-            let next = entry.pointee & ~Superblock.freeFlag
-            if used <= limit(of: priority), next != Superblock.none {
-                state.pointee.usedByteCount = used
+            if offset != Superblock.none, used <= limit(of: priority) {
+                let entry = superblock.entry(at: offset)
+                superblock.pointee.freeHead = entry.pointee
                 entry.pointee = 1
-                superblock.pointee.freeHead = next
                 superblock.pointee.useCount &+= 1
+                state.pointee.usedByteCount = used
                 return Buffer(
                     base: UnsafeMutableRawPointer(superblock) + Int(offset), offset: UInt32(truncatingIfNeeded: headroom),
                     length: UInt32(truncatingIfNeeded: byteCount))
@@ -110,7 +109,7 @@ public struct DatapathHeap {
         return try allocateSlowly(byteCount, headroom, priority)
     }
 
-    /// As `allocate`: also where a superblock gives its last free block or is needed first, or nothing can be had.
+    /// As `allocate`, also for 0 bytes and the largest sizes, where a superblock is needed first, and where nothing can be had.
     @usableFromInline
     @inline(never)
     func allocateSlowly(_ byteCount: Int, _ headroom: Int, _ priority: AllocationPriority) throws(DemikernelError) -> Buffer {

@@ -14,9 +14,13 @@ public enum SizeClass {
     /// The class of the smallest block that holds `byteCount` bytes; `byteCount` is at most `largestByteCount`.
     @inlinable
     public static func containing(_ byteCount: Int) -> Int {
-        // The position of the highest bit of what a block of 64 bytes must exceed: a few instructions without a branch, also for 0.
-        let highest = 63 &- ((max(byteCount, 1) &- 1) | 63).leadingZeroBitCount
-        return highest &- (smallestShift &- 1)
+        containing(unchecked: max(byteCount, 1))
+    }
+
+    /// As `containing`, for at least 1 byte: the highest bit of what a smaller block would not hold.
+    @inlinable
+    static func containing(unchecked byteCount: Int) -> Int {
+        63 &- ((byteCount &- 1) | 63).leadingZeroBitCount &- (smallestShift &- 1)
     }
 
     /// Bytes in one block of the class.

@@ -4,11 +4,14 @@ import TaskScheduler
 
 /// A descriptor's slot.
 struct QueueSlot {
+    /// The descriptor while it is open, else 0: one comparison says that a descriptor is good.
+    var openDescriptor: Int32 = 0
     var libraryOS: UnsafeMutablePointer<LibraryOS>?
+    /// The queue itself if it is an in-memory one: its fast path saves the call.
+    var memoryQueue: UnsafeMutablePointer<MemoryQueue>?
     var state: UInt32 = 0
     var generation: UInt32 = 1
     var phase = Phase.free
-    var isMemoryQueue = false
     var libraryOSIndex: UInt16 = 0
     var nextFree: UInt32 = 0
 
@@ -63,7 +66,9 @@ struct CoreState {
     var carvedOperations: UInt32 = 1
     var freeOperation: UInt32 = 0
     var liveOperations = 0
-    var completions: UInt64 = 0
+    var completions: UInt32 = 0
+    /// A completed, unclaimed operation that does not stand on the unclaimed list yet; 0 for none.
+    var fresh: UInt32 = 0
     let queues: UnsafeMutablePointer<QueueSlot>
     let queueCapacity: UInt32
     let waiters: UnsafeMutablePointer<Waiter>
@@ -78,6 +83,7 @@ struct CoreState {
     var refusal: StaticString = ""
 
     let libraries: UnsafeMutablePointer<LibraryOS>
+    let memoryQueues: UnsafeMutablePointer<MemoryQueue>
     var libraryCount = 0
     let idle: IdlePolicy
     let limits: Limits

@@ -10,6 +10,8 @@ final class EventSource {
     private let timer: Int32
     private let ready: Int32
     private var armedDeadline: UInt64?
+    /// The devices' wake-up descriptors; a device may have its first one late.
+    private var devices: [Int32] = []
     private var isSignalled = false
 
     init?(interruption: Int32) {
@@ -24,8 +26,14 @@ final class EventSource {
         for descriptor in [descriptor, timer, ready] where descriptor >= 0 { close(descriptor) }
     }
 
-    /// Adds a device's wake-up descriptor; once is enough.
-    func watch(_ watched: Int32) {
+    /// Adds a device's wake-up descriptor, the first time.
+    func watchDevice(_ descriptor: Int32) {
+        guard !devices.contains(descriptor) else { return }
+        devices.append(descriptor)
+        watch(descriptor)
+    }
+
+    private func watch(_ watched: Int32) {
         var event = epoll_event()
         event.events = EPOLLIN.rawValue
         event.data.fd = watched

@@ -1,4 +1,5 @@
 import CDatapath
+import DatapathMemory
 import Glibc
 
 /// Ends a runtime's wait from outside: the wait in progress, or the next one, throws `EINTR`.
@@ -10,9 +11,13 @@ public final class Interrupter: Sendable {
     // Two 32-bit flags (an interruption; a wake-up) in memory of its own, reached only through atomics: so sharing the address between threads is sound.
     private nonisolated(unsafe) let flag: UnsafeMutablePointer<UInt32>
 
-    init() {
-        descriptor = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
-        precondition(descriptor >= 0, "no descriptor is left for the runtime's wake-up: raise the limit with ulimit -n")
+    /// - Throws: `EMFILE` when no descriptor is left.
+    init() throws(DemikernelError) {
+        let descriptor = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
+        guard descriptor >= 0 else {
+            throw DemikernelError(errno, .initialize, "no descriptor is left for the runtime's wake-up: raise the limit with ulimit -n")
+        }
+        self.descriptor = descriptor
         flag = .allocate(capacity: 2)
         flag.initialize(repeating: 0, count: 2)
     }

@@ -46,7 +46,7 @@ public struct Limits: Sendable {
         guard (1..<1 << 20).contains(maximumQueues), (1..<1 << 20).contains(maximumOperations) else {
             throw DemikernelError(EINVAL, .initialize, "maximumQueues and maximumOperations must be between 1 and 1048575")
         }
-        guard (1...262_144).contains(maximumTasks), (1...1 << 24).contains(maximumTimers), (2...1 << 24).contains(maximumWaiters) else {
+        guard (1...262_144).contains(maximumTasks), (1...1 << 24).contains(maximumTimers), (1...1 << 24).contains(maximumWaiters) else {
             throw DemikernelError(EINVAL, .initialize, "maximumTasks must be between 1 and 262144, maximumTimers and maximumWaiters at most 16777216")
         }
         guard coroutineStackByteCount >= 16_384, coroutineStackByteCount % 4_096 == 0 else {

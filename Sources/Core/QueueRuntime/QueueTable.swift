@@ -4,13 +4,17 @@ import Glibc
 /// The descriptors of a runtime.
 extension RuntimeCore {
     /// The slot of an open descriptor.
+    @inline(__always)
     func lookUp(_ queue: QueueDescriptor, _ operation: DemikernelError.Operation) throws(DemikernelError) -> UnsafeMutablePointer<QueueSlot> {
-        let index = UInt32(truncatingIfNeeded: queue.slot)
-        if queue.rawValue > 0 && index <= state.pointee.queueCapacity {
-            let slot = state.pointee.queues + Int(index)
-            if slot.pointee.generation == queue.generation && slot.pointee.phase == .open { return slot }
-        }
-        throw DemikernelError(EBADF, operation, "no open queue has this descriptor")
+        // The table has a slot for every slot number; slot 0 is never open, and says so to descriptor 0.
+        let slot = state.pointee.queues + queue.slot
+        guard slot.pointee.openDescriptor == queue.rawValue else { throw badDescriptor(operation) }
+        return slot
+    }
+
+    @inline(never)
+    private func badDescriptor(_ operation: DemikernelError.Operation) -> DemikernelError {
+        DemikernelError(EBADF, operation, "no open queue has this descriptor")
     }
 
     /// Takes a free slot; nil at the limit. The caller opens it.
@@ -34,7 +38,9 @@ extension RuntimeCore {
         slot.pointee.libraryOS = state.pointee.libraries + index
         slot.pointee.libraryOSIndex = UInt16(index)
         slot.pointee.state = libraryState
+        slot.pointee.memoryQueue = index == 0 ? state.pointee.memoryQueues + queue.slot : nil
         slot.pointee.phase = .open
+        slot.pointee.openDescriptor = queue.rawValue
         state.pointee.openQueues += 1
         state.pointee.counters.queuesOpened += 1
     }
@@ -43,6 +49,7 @@ extension RuntimeCore {
     func retireDescriptor(_ queue: QueueDescriptor) {
         let slot = state.pointee.queues + queue.slot
         slot.pointee.phase = .closing
+        slot.pointee.openDescriptor = 0
         slot.pointee.generation = slot.pointee.generation == QueueDescriptor.maximumGeneration ? 1 : slot.pointee.generation + 1
         state.pointee.openQueues -= 1
         state.pointee.closingQueues += 1

@@ -12,18 +12,19 @@ extension Runtime {
     /// Sends an array, which is consumed. Completes with `.pushed` when the queue has taken all of it in order; it is not a delivery receipt.
     ///
     /// A queue that is full throws nothing: the token stays pending.
-    /// - Throws: `ENOTCONN`, `EPIPE` after `shutdown(.send)`, `EMSGSIZE` beyond the largest unit, `EINVAL` for an empty array on a stream,
+    /// - Throws: `ENOTCONN` (`EDESTADDRREQ` for a datagram), `EPIPE` after `shutdown(.send)`, `EMSGSIZE` beyond the largest unit, `EINVAL` for an empty array on a stream,
     ///   `ENOBUFS` at `Limits.maximumOperations`, `EBADF`. The array is released.
     public func push(_ queue: QueueDescriptor, _ array: consuming ScatterGatherArray) throws(DemikernelError) -> QueueToken {
         core.checkThread()
         let slot = try core.lookUp(queue, .push)
-        let operation = try core.begin(.push, queue, .push)
         let taken = array.takeOver()
-        core.operation(operation).pointee.array = taken
-        let library = slot.pointee.libraryOS.unsafelyUnwrapped
-        let error = library.pointee.push(library.pointee.context, slot.pointee.state, operation)
-        if error != 0 { taken.releaseArray() }
-        return try core.submitted(operation, error, .push)
+        guard let memory = slot.pointee.memoryQueue, memory.pointee.takesNow(taken), case let operation = core.takeFreeOperation(.push, queue),
+            operation != 0
+        else { return try core.pushSlowly(slot, queue, taken) }
+        memory.pointee.append(taken)
+        core.operation(operation).pointee.byteCount = taken.arrayByteCount
+        core.completeUnclaimed(operation)
+        return core.token(operation)
     }
 
     /// Sends one buffer: an array of one segment.
@@ -77,6 +78,7 @@ extension Runtime {
         core.checkThread()
         let slot = try core.lookUp(queue, name)
         let taken = array.takeOver()
+        if let memory = slot.pointee.memoryQueue, address == nil, memory.pointee.takesNow(taken) { return memory.pointee.append(taken) }
         let library = slot.pointee.libraryOS.unsafelyUnwrapped
         let error: Int32
         if let address {
@@ -94,21 +96,21 @@ extension Runtime {
 
     /// Receives: the next bytes of a stream, one or more, or the next unit. Completes with `.popped`, or `.endOfStream`.
     ///
-    /// What exceeds the limits stays queued; of a unit that exceeds `maximumBytes`, a kernel datagram's rest is lost as in `recv(2)`.
+    /// What exceeds the limits stays queued and is popped next, of a unit as of a stream.
     /// - Throws: `ENOTCONN`, `EINVAL` for a limit below 1, `ENOBUFS` at `Limits.maximumOperations`, `EBADF`.
     public func pop(
         _ queue: QueueDescriptor, maximumSegments: Int = ScatterGatherArray.maximumSegments, maximumBytes: Int = .max
     ) throws(DemikernelError) -> QueueToken {
         core.checkThread()
         let slot = try core.lookUp(queue, .pop)
-        guard maximumSegments > 0, maximumBytes > 0 else {
-            throw DemikernelError(EINVAL, .pop, "a pop takes at least one segment and one byte")
-        }
-        let operation = try core.begin(.pop, queue, .pop)
-        core.operation(operation).pointee.maximumSegments = UInt32(clamping: maximumSegments)
-        core.operation(operation).pointee.byteCount = maximumBytes
-        let library = slot.pointee.libraryOS.unsafelyUnwrapped
-        return try core.submitted(operation, library.pointee.pop(library.pointee.context, slot.pointee.state, operation), .pop)
+        guard let memory = slot.pointee.memoryQueue,
+            let array = memory.pointee.givesNow(maximumSegments: maximumSegments, maximumBytes: maximumBytes),
+            case let operation = core.takeFreeOperation(.pop, queue), operation != 0
+        else { return try core.popSlowly(slot, queue, maximumSegments, maximumBytes) }
+        memory.pointee.removeFirst(array)
+        core.operation(operation).pointee.array = array
+        core.completeUnclaimed(operation)
+        return core.token(operation)
     }
 
     /// Asks for the end of an operation. Its token still completes exactly once: with its result, or with `ECANCELED`.
@@ -124,6 +126,36 @@ extension Runtime {
 }
 
 extension RuntimeCore {
+    @inline(never)
+    fileprivate func pushSlowly(
+        _ slot: UnsafeMutablePointer<QueueSlot>, _ queue: QueueDescriptor, _ array: UnsafeMutablePointer<SegmentDescriptor>
+    ) throws(DemikernelError) -> QueueToken {
+        let operation = makeOperation(.push, queue)
+        guard operation != 0 else {
+            array.releaseArray()
+            throw tooManyOperations(.push)
+        }
+        self.operation(operation).pointee.array = array
+        let library = slot.pointee.libraryOS.unsafelyUnwrapped
+        let error = library.pointee.push(library.pointee.context, slot.pointee.state, operation)
+        if error != 0 { array.releaseArray() }
+        return try submitted(operation, error, .push)
+    }
+
+    @inline(never)
+    fileprivate func popSlowly(
+        _ slot: UnsafeMutablePointer<QueueSlot>, _ queue: QueueDescriptor, _ maximumSegments: Int, _ maximumBytes: Int
+    ) throws(DemikernelError) -> QueueToken {
+        guard maximumSegments > 0, maximumBytes > 0 else {
+            throw DemikernelError(EINVAL, .pop, "a pop takes at least one segment and one byte")
+        }
+        let operation = try begin(.pop, queue, .pop)
+        self.operation(operation).pointee.maximumSegments = UInt8(clamping: maximumSegments)
+        self.operation(operation).pointee.byteCount = maximumBytes
+        let library = slot.pointee.libraryOS.unsafelyUnwrapped
+        return try submitted(operation, library.pointee.pop(library.pointee.context, slot.pointee.state, operation), .pop)
+    }
+
     /// Cancels the operation of a token, if there still is one.
     func cancel(_ token: QueueToken) {
         let index = slot(of: token)

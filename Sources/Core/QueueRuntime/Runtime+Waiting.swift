@@ -9,22 +9,22 @@ extension Runtime {
     /// - Throws: `EINVAL` for a token that names nothing, `EBUSY` for one that another wait, coroutine or wait set has, `ETIMEDOUT`, `EINTR`.
     public func wait(_ token: QueueToken, timeout: Duration? = nil) throws(DemikernelError) -> Completion {
         core.checkThread()
-        let index = core.slot(of: token)
-        guard index != 0 else { throw RuntimeCore.spent }
-        if core.operation(index).pointee.isCompleted {
-            guard core.holder(of: index) == 0 else { throw RuntimeCore.busy }
-            core.removeCompleted(index, from: 0)
-            let completion = core.redeem(index, at: 0)
-            // After it: a task of that turn could redeem the token first.
-            core.countTurnlessWait()
-            return completion
-        }
-        let waiter = try core.beginWait(.wait)
-        defer { core.endWait(waiter) }
-        try core.claim(index, for: waiter, at: 0)
-        try core.block(waiter, needed: 1, deadline: core.deadline(after: timeout))
-        core.removeCompleted(index, from: waiter)
-        return core.redeem(index, at: 0)
+        // The common case: the last operation that completed, which stands on no list, and a plain result.
+        let slot = core.state.pointee.operations + Int(truncatingIfNeeded: token.rawValue & QueueToken.slotMask)
+        let index = UInt32(truncatingIfNeeded: token.rawValue & QueueToken.slotMask)
+        guard index == core.state.pointee.fresh, slot.pointee.token == token.rawValue, slot.pointee.outcome == .succeeded,
+            case let kind = slot.pointee.kind, kind == .pop || kind == .push,
+            core.state.pointee.turnlessWaits < RuntimeCore.maximumTurnlessWaits
+        else { return try core.waitSlowly(token, timeout) }
+        core.state.pointee.fresh = 0
+        core.state.pointee.turnlessWaits &+= 1
+        let result: OperationResult =
+            kind == .pop
+            ? .popped(ScatterGatherArray(unsafelyTakingOver: slot.pointee.array.unsafelyUnwrapped), from: nil)
+            : .pushed(byteCount: slot.pointee.byteCount)
+        let completion = Completion(token: token, queue: slot.pointee.queue, index: 0, position: slot.pointee.position, result: result)
+        core.releaseOperation(index)
+        return completion
     }
 
     /// Waits until one of several operations completes, and redeems that one; of several completed ones, the oldest. The completion's `index` is
@@ -69,7 +69,7 @@ extension Runtime {
             let index = core.slot(of: tokens[position])
             guard core.operation(index).pointee.isCompleted else { continue }
             core.removeCompleted(index, from: 0)
-            core.appendCompleted(index, to: waiter)
+            core.insertCompleted(index, to: waiter)
         }
         try core.block(waiter, needed: UInt32(tokens.count), deadline: core.deadline(after: timeout))
         for position in tokens.indices {
@@ -128,27 +128,58 @@ extension Runtime {
 }
 
 extension RuntimeCore {
+    @inline(never)
+    func waitSlowly(_ token: QueueToken, _ timeout: Duration?) throws(DemikernelError) -> Completion {
+        let index = slot(of: token)
+        guard index != 0 else { throw RuntimeCore.spent }
+        if operation(index).pointee.isCompleted {
+            guard holder(of: index) == 0 else { throw RuntimeCore.busy }
+            removeCompleted(index, from: 0)
+            let completion = redeem(index, at: 0)
+            // After it: a task of that turn could redeem the token first.
+            countTurnlessWait()
+            return completion
+        }
+        let waiter = try beginWait(.wait)
+        defer { endWait(waiter) }
+        try claim(index, for: waiter, at: 0)
+        try block(waiter, needed: 1, deadline: deadline(after: timeout))
+        removeCompleted(index, from: waiter)
+        return redeem(index, at: 0)
+    }
+
     /// Claims all pending tokens for a waiter.
     /// - Returns: the oldest completed operation among them and its place; 0 when none has completed.
     func claimAll(_ tokens: UnsafeBufferPointer<QueueToken>, for waiter: UInt32) throws(DemikernelError) -> (operation: UInt32, position: Int) {
         var oldest: (operation: UInt32, position: Int) = (0, 0)
-        let operations = state.pointee.operations
-        let epoch = state.pointee.waiters[Int(waiter)].epoch
-        let isThread = waiter == Waiter.thread
-        for position in tokens.indices {
-            let token = tokens[position].rawValue
-            let slot = operations + Int(truncatingIfNeeded: token & QueueToken.slotMask)
-            // One comparison says that it is alive, pending and not claimed by a coroutine or a set. The thread's own claims have lapsed.
-            // A generation of 0, which only a forged token has, would match a slot that was never used.
-            if isThread && slot.pointee.key == token &>> QueueToken.slotBits && token > QueueToken.slotMask {
-                slot.pointee.claim = waiter
-                slot.pointee.claimEpoch = epoch
-                slot.pointee.claimIndex = UInt32(truncatingIfNeeded: position)
-                continue
-            }
+        let claim = OperationClaim(waiter: waiter, epoch: state.pointee.waiters[Int(waiter)].epoch)
+        var position = 0
+        while position < tokens.count {
+            // The thread's own claims have lapsed, so it can take what is open; a coroutine marks what it takes as no longer open.
+            if waiter == Waiter.thread { position = claimOpen(tokens, from: position, claim) }
+            guard position < tokens.count else { break }
             try claimSlowly(tokens[position], for: waiter, at: position, &oldest)
+            position += 1
         }
         return oldest
+    }
+
+    /// Claims tokens for the thread as long as they are alive, pending and not claimed by a coroutine or a wait set, which one comparison says.
+    /// - Returns: the place of the first that is not.
+    @inline(never)
+    private func claimOpen(_ tokens: UnsafeBufferPointer<QueueToken>, from start: Int, _ claim: OperationClaim) -> Int {
+        let operations = state.pointee.operations
+        let base = tokens.baseAddress.unsafelyUnwrapped
+        var position = start
+        while position < tokens.count {
+            let token = base[position].rawValue
+            let slot = operations + Int(truncatingIfNeeded: token & QueueToken.slotMask)
+            guard slot.pointee.openToken == token else { break }
+            slot.pointee.claim = claim
+            slot.pointee.claimIndex = UInt32(truncatingIfNeeded: position)
+            position &+= 1
+        }
+        return position
     }
 
     @inline(never)
@@ -161,13 +192,11 @@ extension RuntimeCore {
         if holder(of: index) == waiter { return }
         if operation(index).pointee.isCompleted {
             guard holder(of: index) == 0 else { throw RuntimeCore.busy }
-            if oldest.operation == 0
-                || operation(index).pointee.completionNumber < operation(oldest.operation).pointee.completionNumber
-            {
-                oldest = (index, position)
-            }
+            if oldest.operation == 0 || completedBefore(index, oldest.operation) { oldest = (index, position) }
         } else {
             try claim(index, for: waiter, at: position)
+            // The claim that had closed it has lapsed.
+            if waiter == Waiter.thread { operation(index).pointee.openToken = token.rawValue }
         }
     }
 }

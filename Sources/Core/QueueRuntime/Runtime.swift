@@ -13,7 +13,7 @@ public struct Runtime: ~Copyable {
     public let core: RuntimeCore
 
     /// A runtime with in-memory queues only; `register` adds library OSes.
-    /// - Throws: `EINVAL` for a limit out of range, `ENOMEM` when memory cannot be mapped.
+    /// - Throws: `EINVAL` for a limit out of range, `ENOMEM` when memory cannot be mapped, `EMFILE` when the process has no descriptor left.
     public init(_ configuration: RuntimeConfiguration = RuntimeConfiguration()) throws(DemikernelError) {
         core = try RuntimeCore.make(configuration)
     }
@@ -26,7 +26,11 @@ public struct Runtime: ~Copyable {
         let core = try RuntimeCore.make(configuration)
         do throws(DemikernelError) {
             for make in libraryOSes {
-                guard core.register(try make(core)) != nil else { throw Runtime.tooManyLibraryOSes }
+                let libraryOS = try make(core)
+                guard core.register(libraryOS) != nil else {
+                    libraryOS.destroy(libraryOS.context)
+                    throw Runtime.tooManyLibraryOSes
+                }
             }
         } catch {
             core.destroy()

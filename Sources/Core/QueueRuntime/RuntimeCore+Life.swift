@@ -17,10 +17,17 @@ extension RuntimeCore {
         var random = SeededRandom(seed: seed)
         // In the lower half, so that a slot lasts for at least 2^43 operations; never 0, which marks slots that were never used.
         let firstGeneration = random.next() & (1 << 43 - 1) | 1
+        let interruption = try Interrupter()
         let heap = try DatapathHeap(configuration.memory)
         let operations = try mapSlab(Operation.self, capacity: 1 << 20)
-        let queues = try mapSlab(QueueSlot.self, capacity: limits.maximumQueues + 1)
-        let waiters = try mapSlab(Waiter.self, capacity: limits.maximumWaiters)
+        // Slot 0 is never used: no token that leads there is its token.
+        operations.pointee.token = 1
+        let queues = try mapSlab(QueueSlot.self, capacity: 1 << QueueDescriptor.slotBits)
+        queues.pointee.openDescriptor = -1
+        let memoryQueues = try mapSlab(MemoryQueue.self, capacity: limits.maximumQueues + 1)
+        // Two more: for what nobody claims, and for the thread.
+        let waiterCapacity = limits.maximumWaiters + 2
+        let waiters = try mapSlab(Waiter.self, capacity: waiterCapacity)
         waiters.initialize(to: Waiter())
         (waiters + 1).initialize(to: Waiter())
         let scheduler = TaskScheduler(
@@ -30,10 +37,10 @@ extension RuntimeCore {
             to: CoreState(
                 ownerThread: UInt(demi_thread_pointer()), operations: operations, operationCapacity: UInt32(limits.maximumOperations),
                 queues: queues, queueCapacity: UInt32(limits.maximumQueues), waiters: waiters, heap: heap, scheduler: scheduler, clock: clock,
-                now: now, lastProgress: now, libraries: .allocate(capacity: 16), idle: configuration.idle, limits: limits,
-                interruption: Interrupter(), firstGeneration: firstGeneration, random: random, waiterCapacity: UInt32(limits.maximumWaiters)))
+                now: now, lastProgress: now, libraries: .allocate(capacity: 16), memoryQueues: memoryQueues, idle: configuration.idle, limits: limits,
+                interruption: interruption, firstGeneration: firstGeneration, random: random, waiterCapacity: UInt32(waiterCapacity)))
         let core = RuntimeCore(state: state)
-        try MemoryQueues.register(with: core)
+        MemoryQueues.register(with: core)
         return core
     }
 
@@ -51,14 +58,16 @@ extension RuntimeCore {
         }
         for index in 1..<state.pointee.carvedOperations {
             let operation = operation(index)
-            if operation.pointee.isCompleted, operation.pointee.kind == .pop, operation.pointee.outcome == .succeeded {
+            if operation.pointee.isCompleted, operation.pointee.kind == .pop,
+                operation.pointee.outcome == .succeeded || operation.pointee.outcome == .succeededFromAddress
+            {
                 operation.pointee.array?.releaseArray()
             }
         }
         state.pointee.jobExecutor?.end()
         state.pointee.scheduler.deallocate()
         unmapSlab(state.pointee.operations, capacity: 1 << 20)
-        unmapSlab(state.pointee.queues, capacity: Int(state.pointee.queueCapacity) + 1)
+        unmapSlab(state.pointee.queues, capacity: 1 << QueueDescriptor.slotBits)
         unmapSlab(state.pointee.waiters, capacity: Int(state.pointee.waiterCapacity))
         state.pointee.libraries.deallocate()
         state.pointee.heap.close()
@@ -75,11 +84,13 @@ extension RuntimeCore {
     }
 
     /// Traps unless the caller is on the runtime's own thread.
+    @inline(__always)
     public func checkThread() {
         precondition(isOnOwnThread, "a runtime belongs to the thread that made it")
     }
 
     /// Whether the caller is on the runtime's own thread.
+    @inline(__always)
     public var isOnOwnThread: Bool { UInt(demi_thread_pointer()) == state.pointee.ownerThread }
 
     /// Traps where a blocking wait would stop the run loop itself.
@@ -130,17 +141,22 @@ extension RuntimeCore {
 
     /// A pending operation.
     /// - Throws: `ENOBUFS` at the limit.
+    @inline(__always)
     func begin(
         _ kind: OperationKind, _ queue: QueueDescriptor, _ name: DemikernelError.Operation
     ) throws(DemikernelError) -> UInt32 {
         let operation = makeOperation(kind, queue)
-        guard operation != 0 else {
-            throw DemikernelError(ENOBUFS, name, "too many operations: redeem completed tokens or raise Limits.maximumOperations")
-        }
+        guard operation != 0 else { throw tooManyOperations(name) }
         return operation
     }
 
+    @inline(never)
+    func tooManyOperations(_ name: DemikernelError.Operation) -> DemikernelError {
+        DemikernelError(ENOBUFS, name, "too many operations: redeem completed tokens or raise Limits.maximumOperations")
+    }
+
     /// The token of a submitted operation; throws if the library OS refused it.
+    @inline(__always)
     func submitted(_ operation: UInt32, _ error: Int32, _ name: DemikernelError.Operation) throws(DemikernelError) -> QueueToken {
         guard error == 0 else {
             releaseOperation(operation)
@@ -181,7 +197,7 @@ extension RuntimeCore {
             if descriptor == LibraryOS.cannotWake {
                 throw DemikernelError(EOPNOTSUPP, .wait, "a device of this runtime cannot wake a sleeper: poll it instead")
             }
-            if descriptor >= 0 { source.watch(descriptor) }
+            if descriptor >= 0 { source.watchDevice(descriptor) }
         }
         state.pointee.eventSource = source
         settleEventSource()
@@ -192,7 +208,9 @@ extension RuntimeCore {
         guard let source = state.pointee.eventSource else { return }
         for index in 0..<state.pointee.libraryCount {
             let library = state.pointee.libraries + index
-            if let prepare = library.pointee.prepareToSleep { _ = prepare(library.pointee.context) }
+            guard let prepare = library.pointee.prepareToSleep else { continue }
+            let descriptor = prepare(library.pointee.context)
+            if descriptor >= 0 { source.watchDevice(descriptor) }
         }
         source.settle(
             hasReadyTask: state.pointee.scheduler.hasReadyTask, nextDeadline: state.pointee.scheduler.nextDeadline, now: state.pointee.clock.now)

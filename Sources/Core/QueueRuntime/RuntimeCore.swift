@@ -31,56 +31,61 @@ public struct RuntimeCore {
     // MARK: Operations
 
     /// An operation's slot, for reading its arguments while it is pending.
+    @inline(__always)
     public func operation(_ index: UInt32) -> UnsafeMutablePointer<Operation> {
         state.pointee.operations + Int(index)
     }
 
     /// A pending operation in a slot of its own; 0 at the limit.
+    @inline(__always)
     func makeOperation(_ kind: OperationKind, _ queue: QueueDescriptor) -> UInt32 {
-        var index = state.pointee.freeOperation
-        let slot: UnsafeMutablePointer<Operation>
-        if index != 0 {
-            slot = state.pointee.operations + Int(index)
-            state.pointee.freeOperation = slot.pointee.next
-        } else {
-            index = carveOperation()
-            if index == 0 { return 0 }
-            slot = state.pointee.operations + Int(index)
-        }
+        if state.pointee.freeOperation == 0 && !carveOperation() { return 0 }
+        return takeFreeOperation(kind, queue)
+    }
+
+    /// A pending operation in a slot that was used before; 0 when there is none.
+    @inline(__always)
+    func takeFreeOperation(_ kind: OperationKind, _ queue: QueueDescriptor) -> UInt32 {
+        let index = state.pointee.freeOperation
+        if index == 0 { return 0 }
+        let slot = state.pointee.operations + Int(index)
+        state.pointee.freeOperation = slot.pointee.next
+        let token = ~slot.pointee.token
+        slot.pointee.token = token
+        slot.pointee.openToken = token
         slot.pointee.queue = queue
         slot.pointee.kind = kind
-        slot.pointee.key &= OperationKey.generationMask
         slot.pointee.outcome = .succeeded
-        slot.pointee.hasAddress = false
-        slot.pointee.claim = 0
-        slot.pointee.next = 0
-        slot.pointee.previous = 0
-        slot.pointee.byteCount = 0
+        slot.pointee.claim = OperationClaim()
         slot.pointee.position = 0
         state.pointee.liveOperations &+= 1
         return index
     }
 
     @inline(never)
-    func carveOperation() -> UInt32 {
+    func carveOperation() -> Bool {
         let index = state.pointee.carvedOperations
-        guard index <= state.pointee.operationCapacity else { return 0 }
+        guard index <= state.pointee.operationCapacity else { return false }
         state.pointee.carvedOperations = index + 1
         var operation = Operation()
-        operation.key = state.pointee.firstGeneration
+        operation.token = ~QueueToken(slot: index, generation: state.pointee.firstGeneration).rawValue
         (state.pointee.operations + Int(index)).initialize(to: operation)
-        return index
+        state.pointee.freeOperation = index
+        return true
     }
 
     /// Frees a slot whose result was taken. A slot whose generations are used up is never used again.
+    @inline(__always)
     func releaseOperation(_ index: UInt32) {
         let slot = operation(index)
         state.pointee.liveOperations &-= 1
-        let generation = slot.pointee.key & OperationKey.generationMask &+ 1
-        if generation > OperationKey.generationMask {
+        slot.pointee.openToken = 0
+        slot.pointee.isCompleted = false
+        let (next, isUsedUp) = slot.pointee.token.addingReportingOverflow(QueueToken.slotMask &+ 1)
+        if isUsedUp {
             retire(index)
         } else {
-            slot.pointee.key = generation | OperationKey.free
+            slot.pointee.token = ~next
             slot.pointee.next = state.pointee.freeOperation
             state.pointee.freeOperation = index
         }
@@ -88,25 +93,27 @@ public struct RuntimeCore {
 
     @inline(never)
     func retire(_ index: UInt32) {
-        operation(index).pointee.key = OperationKey.free
+        operation(index).pointee.token = 0
         state.pointee.counters.retiredTokenSlots += 1
     }
 
+    @inline(__always)
     func token(_ index: UInt32) -> QueueToken {
-        QueueToken(slot: index, generation: operation(index).pointee.key & OperationKey.generationMask)
+        QueueToken(rawValue: operation(index).pointee.token)
     }
 
     /// The slot of a live token; 0 for any other number.
+    @inline(__always)
     func slot(of token: QueueToken) -> UInt32 {
-        // The table has a slot for every slot number that a token can hold; those never used are zero, and a forged token can hold that too.
+        // The table has a slot for every slot number that a token can hold; slot 0 is never used, and index 0 says so.
         let index = UInt32(truncatingIfNeeded: token.rawValue & QueueToken.slotMask)
-        let key = operation(index).pointee.key & ~(OperationKey.completed | OperationKey.claimed)
-        return key == token.rawValue &>> QueueToken.slotBits && key != 0 ? index : 0
+        return operation(index).pointee.token == token.rawValue ? index : 0
     }
 
     // MARK: Lists of pending operations
 
     /// Adds a pending operation at the end. O(1).
+    @inline(__always)
     public func append(_ index: UInt32, to list: inout OperationList) {
         let slot = operation(index)
         slot.pointee.next = 0
@@ -116,6 +123,7 @@ public struct RuntimeCore {
     }
 
     /// Takes the oldest operation out; 0 for none. O(1).
+    @inline(__always)
     public func removeFirst(from list: inout OperationList) -> UInt32 {
         let index = list.head
         if index != 0 { remove(index, from: &list) }
@@ -123,6 +131,7 @@ public struct RuntimeCore {
     }
 
     /// Takes an operation out of the list that holds it. O(1).
+    @inline(__always)
     public func remove(_ index: UInt32, from list: inout OperationList) {
         let slot = operation(index)
         let next = slot.pointee.next
@@ -133,6 +142,7 @@ public struct RuntimeCore {
 
     /// Cuts an array to the limits of a pending pop. What exceeds them is returned, to stay queued. Should no descriptor be left for a cut inside
     /// a segment, the pop gets the whole array: more than it asked for, and nothing is lost.
+    @inline(__always)
     public func cut(_ array: UnsafeMutablePointer<SegmentDescriptor>, for pop: UInt32) -> UnsafeMutablePointer<SegmentDescriptor>? {
         let slot = operation(pop)
         if array.arrayByteCount <= slot.pointee.byteCount && array.arraySegmentCount <= Int(slot.pointee.maximumSegments) { return nil }
@@ -142,12 +152,14 @@ public struct RuntimeCore {
     // MARK: Completion
 
     /// A push: the queue has taken the whole array.
+    @inline(__always)
     public func completePush(_ index: UInt32, byteCount: Int) {
         operation(index).pointee.byteCount = byteCount
         complete(index)
     }
 
     /// A pop: takes over `array`.
+    @inline(__always)
     public func completePop(_ index: UInt32, _ array: UnsafeMutablePointer<SegmentDescriptor>) {
         operation(index).pointee.array = array
         complete(index)
@@ -157,7 +169,7 @@ public struct RuntimeCore {
     public func completePop(_ index: UInt32, _ array: UnsafeMutablePointer<SegmentDescriptor>, from address: SocketAddress) {
         operation(index).pointee.array = array
         operation(index).pointee.address = address
-        operation(index).pointee.hasAddress = true
+        operation(index).pointee.outcome = .succeededFromAddress
         complete(index)
     }
 
@@ -197,14 +209,44 @@ public struct RuntimeCore {
     /// Puts a completed operation on its claimant's list and wakes that one. One completion wakes one waiter.
     func complete(_ index: UInt32) {
         let slot = operation(index)
-        slot.pointee.key |= OperationKey.completed
-        state.pointee.completions &+= 1
-        slot.pointee.completionNumber = state.pointee.completions
         let claim = slot.pointee.claim
-        let isClaimed = claim != 0 && slot.pointee.claimEpoch == state.pointee.waiters[Int(claim)].epoch
-        appendCompleted(index, to: isClaimed ? claim : 0)
+        if claim.word != 0, claim.epoch == state.pointee.waiters[Int(claim.waiter)].epoch {
+            markCompleted(slot)
+            deliver(index, to: claim.waiter)
+        } else {
+            completeUnclaimed(index)
+        }
     }
 
+    @inline(__always)
+    private func markCompleted(_ slot: UnsafeMutablePointer<Operation>) {
+        slot.pointee.isCompleted = true
+        slot.pointee.openToken = 0
+        state.pointee.completions &+= 1
+        slot.pointee.completionNumber = state.pointee.completions
+    }
+
+    /// The last completion that nobody has claimed stays off the list until the next one comes: most are redeemed at once, by name.
+    @inline(__always)
+    func completeUnclaimed(_ index: UInt32) {
+        markCompleted(operation(index))
+        if state.pointee.fresh != 0 || state.pointee.waiters.pointee.task != Waiter.noTask {
+            listFresh()
+            if state.pointee.waiters.pointee.task != Waiter.noTask { return deliver(index, to: 0) }
+        }
+        state.pointee.fresh = index
+    }
+
+    /// Puts the last completion on the unclaimed list, where all but `wait` look.
+    @inline(never)
+    func listFresh() {
+        let index = state.pointee.fresh
+        guard index != 0 else { return }
+        state.pointee.fresh = 0
+        appendCompleted(index, to: 0)
+    }
+
+    @inline(__always)
     func appendCompleted(_ index: UInt32, to waiterIndex: UInt32) {
         let slot = operation(index)
         let waiter = state.pointee.waiters + Int(waiterIndex)
@@ -217,6 +259,12 @@ public struct RuntimeCore {
         if waiter.pointee.task != Waiter.noTask && waiter.pointee.count >= waiter.pointee.needed { wake(waiter) }
     }
 
+    @inline(never)
+    func deliver(_ index: UInt32, to waiter: UInt32) {
+        appendCompleted(index, to: waiter)
+    }
+
+    @inline(never)
     func wake(_ waiter: UnsafeMutablePointer<Waiter>) {
         let task = waiter.pointee.task
         if task == Waiter.asyncTask {
@@ -240,6 +288,7 @@ public struct RuntimeCore {
         return errno
     }
 
+    @inline(never)
     func refusalError(_ errno: Int32, _ operation: DemikernelError.Operation) -> DemikernelError {
         let message = state.pointee.refusal
         state.pointee.refusal = ""

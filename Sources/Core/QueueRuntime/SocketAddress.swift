@@ -70,14 +70,17 @@ public struct SocketAddress: Hashable, Sendable {
     /// - Throws: `EINVAL` for anything else; host names are not resolved.
     public init(parsing text: some StringProtocol) throws(DemikernelError) {
         let invalid = DemikernelError(EINVAL, .address, "an address is written 127.0.0.1:6379 or [::1]:6379")
-        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else { throw invalid }
+        // The numbers are digits alone, and the kernel's parser would end at a NUL.
+        guard let colon = text.lastIndex(of: ":"), !text.utf8.contains(0), let port = UInt16(digits: text[text.index(after: colon)...]) else {
+            throw invalid
+        }
         var host = String(text[..<colon])
         var scope: UInt32 = 0
         if host.hasPrefix("[") {
             guard host.hasSuffix("]") else { throw invalid }
             host = String(host.dropFirst().dropLast())
             if let percent = host.firstIndex(of: "%") {
-                guard let number = UInt32(host[host.index(after: percent)...]) else { throw invalid }
+                guard let number = UInt32(digits: host[host.index(after: percent)...]) else { throw invalid }
                 scope = number
                 host = String(host[..<percent])
             }
@@ -101,5 +104,13 @@ extension SocketAddress: CustomStringConvertible {
         _ = inet_ntop(family == .ipv4 ? AF_INET : AF_INET6, &words, &text, 64)
         let host = text.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
         return family == .ipv4 ? "\(host):\(port)" : scope == 0 ? "[\(host)]:\(port)" : "[\(host)%\(scope)]:\(port)"
+    }
+}
+
+extension FixedWidthInteger {
+    /// A decimal number without a sign; nil for anything else.
+    fileprivate init?(digits text: some StringProtocol) {
+        guard text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) else { return nil }
+        self.init(text)
     }
 }

@@ -23,6 +23,7 @@ extension RuntimeCore {
             let library = state.pointee.libraries + index
             if let poll = library.pointee.poll { progress &+= Int(poll(library.pointee.context)) }
         }
+        if state.pointee.fresh != 0 { listFresh() }
         state.pointee.counters.turns &+= 1
         if progress > 0 { state.pointee.lastProgress = state.pointee.now }
         state.pointee.phase = .outside
@@ -86,6 +87,13 @@ extension RuntimeCore {
     func countTurnlessWait() {
         let count = state.pointee.turnlessWaits &+ 1
         state.pointee.turnlessWaits = count
-        if count >= 64 && state.pointee.phase == .outside && !state.pointee.scheduler.isInCoroutine { _ = turn() }
+        if count > RuntimeCore.maximumTurnlessWaits { turnAfterManyWaits() }
+    }
+
+    static let maximumTurnlessWaits: UInt32 = 63
+
+    @inline(never)
+    private func turnAfterManyWaits() {
+        if state.pointee.phase == .outside && !state.pointee.scheduler.isInCoroutine { _ = turn() }
     }
 }

@@ -23,7 +23,7 @@ public struct WaitSet: ~Copyable {
     /// How many tokens of the set are not yet redeemed.
     public var count: Int { Int(core.state.pointee.waiters[Int(waiter)].members) }
 
-    /// Adds a token, pending or completed. O(1).
+    /// Adds a token, pending or completed. O(1); a completed one goes past those of the set that completed after it.
     /// - Throws: `EINVAL` for a token that names nothing, `EBUSY` for one that is claimed.
     public func add(_ token: QueueToken) throws(DemikernelError) {
         core.checkThread()
@@ -34,12 +34,12 @@ public struct WaitSet: ~Copyable {
         if isCompleted {
             // It stood on the unclaimed list, where `claim` found it.
             core.removeCompleted(index, from: 0)
-            core.appendCompleted(index, to: waiter)
+            core.insertCompleted(index, to: waiter)
         }
         core.state.pointee.waiters[Int(waiter)].members += 1
     }
 
-    /// Takes a token out again; it is nobody's then. O(1).
+    /// Takes a token out again; it is nobody's then. O(1); a completed one goes past the unclaimed ones that completed after it.
     /// - Throws: `EINVAL` for a token that is not in the set.
     public func remove(_ token: QueueToken) throws(DemikernelError) {
         core.checkThread()
@@ -47,10 +47,10 @@ public struct WaitSet: ~Copyable {
         guard index != 0, core.holder(of: index) == waiter else { throw DemikernelError(EINVAL, .wait, "the token is not in this set") }
         if core.operation(index).pointee.isCompleted {
             core.removeCompleted(index, from: waiter)
-            core.operation(index).pointee.claim = 0
-            core.appendCompleted(index, to: 0)
+            core.operation(index).pointee.claim = OperationClaim()
+            core.insertCompleted(index, to: 0)
         } else {
-            core.operation(index).pointee.claim = 0
+            core.operation(index).pointee.claim = OperationClaim()
         }
         core.state.pointee.waiters[Int(waiter)].members -= 1
     }

@@ -7,13 +7,25 @@ extension RuntimeCore {
     // MARK: Lists of completed operations
 
     /// The waiter on whose list a completed operation stands: its claimant while the claim holds, else number 0.
+    @inline(__always)
     func holder(of index: UInt32) -> UInt32 {
         let slot = operation(index)
         let claim = slot.pointee.claim
-        return claim != 0 && slot.pointee.claimEpoch == state.pointee.waiters[Int(claim)].epoch ? claim : 0
+        return claim.word != 0 && claim.epoch == state.pointee.waiters[Int(claim.waiter)].epoch ? claim.waiter : 0
     }
 
+    /// Whether one of two completed operations completed before the other. Right as long as fewer than 2^31 completed in between.
+    @inline(__always)
+    func completedBefore(_ left: UInt32, _ right: UInt32) -> Bool {
+        Int32(bitPattern: operation(left).pointee.completionNumber &- operation(right).pointee.completionNumber) < 0
+    }
+
+    @inline(__always)
     func removeCompleted(_ index: UInt32, from waiterIndex: UInt32) {
+        if index == state.pointee.fresh {
+            state.pointee.fresh = 0
+            return
+        }
         let slot = operation(index)
         let waiter = state.pointee.waiters + Int(waiterIndex)
         let next = slot.pointee.next
@@ -23,7 +35,8 @@ extension RuntimeCore {
         waiter.pointee.count &-= 1
     }
 
-    /// Drops all claims of a waiter: what is pending is nobody's again, what is completed moves to the unclaimed list, in order. O(1).
+    /// Drops all claims of a waiter: what is pending is nobody's again, what is completed moves to the unclaimed list, in order. O(1), unless
+    /// others completed in between.
     func dropClaims(of waiterIndex: UInt32) {
         let waiter = state.pointee.waiters + Int(waiterIndex)
         waiter.pointee.epoch = waiter.pointee.epoch == .max ? 1 : waiter.pointee.epoch &+ 1
@@ -33,14 +46,16 @@ extension RuntimeCore {
 
     @inline(never)
     func splice(_ waiterIndex: UInt32) {
+        listFresh()
         let waiter = state.pointee.waiters + Int(waiterIndex)
         let unclaimed = state.pointee.waiters
-        operation(waiter.pointee.head).pointee.previous = unclaimed.pointee.tail
-        if unclaimed.pointee.tail != 0 {
-            operation(unclaimed.pointee.tail).pointee.next = waiter.pointee.head
-        } else {
-            unclaimed.pointee.head = waiter.pointee.head
+        let first = waiter.pointee.head
+        let last = unclaimed.pointee.tail
+        if last != 0 && completedBefore(first, last) {
+            return merge(waiter)
         }
+        operation(first).pointee.previous = last
+        if last != 0 { operation(last).pointee.next = first } else { unclaimed.pointee.head = first }
         unclaimed.pointee.tail = waiter.pointee.tail
         unclaimed.pointee.count &+= waiter.pointee.count
         waiter.pointee.head = 0
@@ -49,29 +64,59 @@ extension RuntimeCore {
         if unclaimed.pointee.task != Waiter.noTask { wake(unclaimed) }
     }
 
+    /// `splice` where the two lists interleave. O(length of both).
+    private func merge(_ waiter: UnsafeMutablePointer<Waiter>) {
+        let unclaimed = state.pointee.waiters
+        var left = unclaimed.pointee.head
+        var right = waiter.pointee.head
+        unclaimed.pointee.head = 0
+        unclaimed.pointee.tail = 0
+        unclaimed.pointee.count = 0
+        waiter.pointee.head = 0
+        waiter.pointee.tail = 0
+        waiter.pointee.count = 0
+        while left != 0 || right != 0 {
+            let takesLeft =
+                right == 0
+                || left != 0 && completedBefore(left, right)
+            let index = takesLeft ? left : right
+            if takesLeft { left = operation(index).pointee.next } else { right = operation(index).pointee.next }
+            appendCompleted(index, to: 0)
+        }
+    }
+
+    /// Puts an operation that completed earlier on a list, where its completion belongs: every list is in the order of completion. O(1) for the
+    /// latest one; else it goes past those that completed after it.
+    func insertCompleted(_ index: UInt32, to waiterIndex: UInt32) {
+        let waiter = state.pointee.waiters + Int(waiterIndex)
+        var later = UInt32(0)
+        var earlier = waiter.pointee.tail
+        while earlier != 0 && completedBefore(index, earlier) {
+            later = earlier
+            earlier = operation(earlier).pointee.previous
+        }
+        if later == 0 { return appendCompleted(index, to: waiterIndex) }
+        operation(index).pointee.next = later
+        operation(index).pointee.previous = earlier
+        operation(later).pointee.previous = index
+        if earlier != 0 { operation(earlier).pointee.next = index } else { waiter.pointee.head = index }
+        waiter.pointee.count &+= 1
+        if waiter.pointee.task != Waiter.noTask && waiter.pointee.count >= waiter.pointee.needed { wake(waiter) }
+    }
+
     /// Takes the result out of a completed operation and frees its slot.
+    @inline(__always)
     func redeem(_ index: UInt32, at position: Int) -> Completion {
         let slot = operation(index)
         let token = token(index)
         let queue = slot.pointee.queue
         let result: OperationResult
-        if slot.pointee.outcome == .succeeded {
-            switch slot.pointee.kind {
-            case .push, .pushTo:
-                result = .pushed(byteCount: slot.pointee.byteCount)
-            case .pop:
-                result = .popped(
-                    ScatterGatherArray(unsafelyTakingOver: slot.pointee.array.unsafelyUnwrapped),
-                    from: slot.pointee.hasAddress ? slot.pointee.address : nil)
-            case .accept:
-                result = .accepted(slot.pointee.newQueue, peer: slot.pointee.address)
-            case .connect:
-                result = .connected
-            case .close:
-                result = .closed
-            }
+        if slot.pointee.outcome == .succeeded && slot.pointee.kind == .pop {
+            result = .popped(ScatterGatherArray(unsafelyTakingOver: slot.pointee.array.unsafelyUnwrapped), from: nil)
+        } else if slot.pointee.outcome == .succeeded && slot.pointee.kind == .push {
+            result = .pushed(byteCount: slot.pointee.byteCount)
         } else {
-            result = unsuccessfulResult(index)
+            result = uncommonResult(index)
         }
         let completion = Completion(token: token, queue: queue, index: position, position: slot.pointee.position, result: result)
         releaseOperation(index)
@@ -79,9 +124,24 @@ extension RuntimeCore {
     }
 
     @inline(never)
-    func unsuccessfulResult(_ index: UInt32) -> OperationResult {
+    private func uncommonResult(_ index: UInt32) -> OperationResult {
         let slot = operation(index)
-        if slot.pointee.outcome == .endOfStream { return .endOfStream }
+        switch slot.pointee.outcome {
+        case .failed: return failure(index)
+        case .endOfStream: return .endOfStream
+        case .succeeded, .succeededFromAddress: break
+        }
+        switch slot.pointee.kind {
+        case .push, .pushTo: return .pushed(byteCount: slot.pointee.byteCount)
+        case .pop: return .popped(ScatterGatherArray(unsafelyTakingOver: slot.pointee.array.unsafelyUnwrapped), from: slot.pointee.address)
+        case .accept: return .accepted(slot.pointee.newQueue, peer: slot.pointee.address)
+        case .connect: return .connected
+        case .close: return .closed
+        }
+    }
+
+    private func failure(_ index: UInt32) -> OperationResult {
+        let slot = operation(index)
         let name: DemikernelError.Operation =
             switch slot.pointee.kind {
             case .push: .push
@@ -141,9 +201,8 @@ extension RuntimeCore {
     func claim(_ index: UInt32, for waiter: UInt32, at position: Int) throws(DemikernelError) {
         let slot = operation(index)
         guard holder(of: index) == 0 else { throw RuntimeCore.busy }
-        if waiter != Waiter.thread { slot.pointee.key |= OperationKey.claimed }
-        slot.pointee.claim = waiter
-        slot.pointee.claimEpoch = state.pointee.waiters[Int(waiter)].epoch
+        if waiter != Waiter.thread { slot.pointee.openToken = 0 }
+        slot.pointee.claim = OperationClaim(waiter: waiter, epoch: state.pointee.waiters[Int(waiter)].epoch)
         slot.pointee.claimIndex = UInt32(truncatingIfNeeded: position)
     }
 
@@ -165,6 +224,7 @@ extension RuntimeCore {
     /// Blocks until `needed` operations stand on the waiter's list: polls on the thread's own stack, gives way inside a coroutine.
     /// - Throws: `ETIMEDOUT`; on the thread's own stack also `EINTR`.
     func block(_ waiterIndex: UInt32, needed: UInt32, deadline: UInt64) throws(DemikernelError) {
+        listFresh()
         let waiter = state.pointee.waiters + Int(waiterIndex)
         if waiter.pointee.count >= needed { return }
         guard !waiter.pointee.isBlocked else { throw DemikernelError(EBUSY, .wait, "somebody else is blocked on this list already") }

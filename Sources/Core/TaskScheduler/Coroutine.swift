@@ -114,10 +114,16 @@ extension TaskScheduler {
         }
     }
 
-    private static func runBody(_ context: UnsafeMutableRawPointer) {
-        let coroutine = context.assumingMemoryBound(to: Coroutine.self)
+    /// A function of its own, so that what the body holds is released when it returns: its caller never does.
+    @inline(never)
+    private static func callBody(of coroutine: UnsafeMutablePointer<Coroutine>) {
         let body = coroutine.pointee.body.take()!
         body()
+    }
+
+    private static func runBody(_ context: UnsafeMutableRawPointer) {
+        let coroutine = context.assumingMemoryBound(to: Coroutine.self)
+        callBody(of: coroutine)
         coroutine.pointee.isFinished = true
         coroutine.pointee.scheduler.suspendCurrent()
     }

@@ -32,17 +32,49 @@ struct ReadySet {
     @inlinable
     mutating func insert(_ index: UInt32) {
         let word = Int(index &>> 6)
+        if words[word] == 0 {
+            summaries[word &>> 6] |= 1 &<< UInt64(word & 63)
+            top |= 1 &<< UInt64(word &>> 6)
+        }
         words[word] |= 1 &<< UInt64(index & 63)
-        summaries[word &>> 6] |= 1 &<< UInt64(word & 63)
-        top |= 1 &<< UInt64(word &>> 6)
     }
 
     @inlinable
     mutating func remove(_ index: UInt32) {
         let word = Int(index &>> 6)
         words[word] &= ~(1 &<< UInt64(index & 63))
-        guard words[word] == 0 else { return }
-        summaries[word &>> 6] &= ~(1 &<< UInt64(word & 63))
-        if summaries[word &>> 6] == 0 { top &= ~(1 &<< UInt64(word &>> 6)) }
+        if words[word] == 0 { removeEmpty(word) }
+    }
+
+    /// Takes a word that has become empty out of the words above it.
+    @inlinable
+    @inline(__always)
+    mutating func removeEmpty(_ word: Int) {
+        let summary = summaries[word &>> 6] & ~(1 &<< UInt64(word & 63))
+        summaries[word &>> 6] = summary
+        if summary == 0 { top &= ~(1 &<< UInt64(word &>> 6)) }
+    }
+
+    /// The first word with a ready task; there is one.
+    @inlinable
+    @inline(__always)
+    var firstWord: Int {
+        let index = top.trailingZeroBitCount
+        return index &<< 6 | summaries[index].trailingZeroBitCount
+    }
+
+    /// The next word with a ready task.
+    @usableFromInline
+    func word(after word: Int) -> Int? {
+        var index = (word + 1) >> 6
+        guard index < 64 else { return nil }
+        var summary = summaries[index] & (.max << UInt64((word + 1) & 63))
+        if summary == 0 {
+            let later = top & ~(.max >> UInt64(63 - index))
+            guard later != 0 else { return nil }
+            index = later.trailingZeroBitCount
+            summary = summaries[index]
+        }
+        return index << 6 | summary.trailingZeroBitCount
     }
 }

@@ -25,9 +25,11 @@ public struct RuntimeClock {
         source = .injected
     }
 
-    private init(_ function: @escaping @convention(c) (UnsafeMutableRawPointer?) -> UInt64, source: Source) {
+    private init(
+        _ function: @escaping @convention(c) (UnsafeMutableRawPointer?) -> UInt64, context: UnsafeMutableRawPointer? = nil, source: Source
+    ) {
         self.function = function
-        context = nil
+        self.context = context
         isRealTime = true
         self.source = source
     }
@@ -35,9 +37,13 @@ public struct RuntimeClock {
     /// Nanoseconds of CLOCK_MONOTONIC, or close to it: from the time stamp counter where the processor says that it is invariant and the kernel
     /// uses it as well, else from the kernel.
     public static func monotonic() -> RuntimeClock {
-        CycleCounter.shared.multiplier == 0
+        // The counter's address goes with the clock: a global that is made on first use would be asked for at every reading.
+        let counter = CycleCounter.address
+        return counter.pointee.multiplier == 0
             ? RuntimeClock({ _ in demi_monotonic_nanoseconds() }, source: .kernel)
-            : RuntimeClock({ _ in CycleCounter.shared.nanoseconds }, source: .cycleCounter)
+            : RuntimeClock(
+                { context in context.unsafelyUnwrapped.assumingMemoryBound(to: CycleCounter.self).pointee.nanoseconds },
+                context: counter, source: .cycleCounter)
     }
 
     /// The time now, in nanoseconds.
@@ -52,7 +58,14 @@ struct CycleCounter {
     /// Nanoseconds a cycle, 32.32 fixed point; 0 where the counter cannot be used.
     let multiplier: UInt64
 
-    static let shared = CycleCounter()
+    static var shared: CycleCounter { address.pointee }
+
+    // Written once, before anyone has the address, and never freed.
+    nonisolated(unsafe) static let address: UnsafeMutablePointer<CycleCounter> = {
+        let counter = UnsafeMutablePointer<CycleCounter>.allocate(capacity: 1)
+        counter.initialize(to: CycleCounter())
+        return counter
+    }()
 
     var nanoseconds: UInt64 {
         baseNanoseconds &+ demi_scale_cycles(demi_cycle_counter() &- baseCycles, multiplier)

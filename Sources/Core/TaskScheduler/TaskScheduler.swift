@@ -167,34 +167,35 @@ public struct TaskScheduler {
     }
 
     // The key path is a literal in both calls and the function is inlined into them: it costs nothing at run time.
+    //
+    // The pass goes through the words in their order and never back, and looks once at what is ready in one: so a task which wakes itself waits for
+    // the next pass. But each task stays in its word until it runs: one that is removed by an earlier task does not run, nor does a new one in its
+    // place, and one that is woken once more before it runs, runs once.
     @inlinable
     @inline(__always)
     func runPass(_ set: WritableKeyPath<SchedulerState, ReadySet>) -> Int {
         var count = 0
-        var top = state.pointee[keyPath: set].top
-        while top != 0 {
-            let summaryIndex = top.trailingZeroBitCount
-            top &= top &- 1
-            var summary = state.pointee[keyPath: set].summaries[summaryIndex]
-            state.pointee[keyPath: set].summaries[summaryIndex] = 0
-            state.pointee[keyPath: set].top &= ~(1 &<< UInt64(summaryIndex))
-            while summary != 0 {
-                let wordIndex = summaryIndex &<< 6 | summary.trailingZeroBitCount
-                summary &= summary &- 1
-                var word = state.pointee[keyPath: set].words[wordIndex]
-                state.pointee[keyPath: set].words[wordIndex] = 0
-                while word != 0 {
-                    let index = wordIndex &<< 6 | word.trailingZeroBitCount
-                    word &= word &- 1
-                    let slot = state.pointee.tasks + index
-                    // A task that an earlier one of this pass removed has no function any more.
-                    guard let function = slot.pointee.function else { continue }
+        var wordIndex = state.pointee[keyPath: set].firstWord
+        while true {
+            let word = state.pointee[keyPath: set].words + wordIndex
+            var ready = word.pointee
+            // Not zero: the words above it say so.
+            repeat {
+                let rest = ready & (ready &- 1)
+                word.pointee ^= ready ^ rest
+                let index = wordIndex &<< 6 | ready.trailingZeroBitCount
+                let slot = state.pointee.tasks + index
+                // One that was woken after its end has no function any more.
+                if let function = slot.pointee.function {
                     function(slot.pointee.context.unsafelyUnwrapped, UInt32(truncatingIfNeeded: index))
                     count &+= 1
                 }
-            }
+                ready = rest & word.pointee
+            } while ready != 0
+            if word.pointee == 0 { state.pointee[keyPath: set].removeEmpty(wordIndex) }
+            guard state.pointee[keyPath: set].top != 0, let next = state.pointee[keyPath: set].word(after: wordIndex) else { return count }
+            wordIndex = next
         }
-        return count
     }
 
     // MARK: Timers

@@ -131,7 +131,12 @@ struct TimerWheel {
                 let tick = (currentTick & ~63) | UInt64(slot)
                 guard tick <= target else { return advanceTo(target) }
                 currentTick = max(currentTick, tick)
-                let index = heads[slot]
+                var index = heads[slot]
+                // Only in the last tick of all time, where a deadline could not be rounded up, is one not yet due.
+                while entries[Int(index)].deadline > now {
+                    index = entries[Int(index)].next
+                    if index == TimerWheel.none { return nil }
+                }
                 let entry = entries[Int(index)]
                 unlink(index)
                 release(index)

@@ -20,11 +20,15 @@ struct KernelSocket {
     var isStarved = false
     var nextStarved: UInt32 = 0
     var isSendShutDown = false
+    /// The kernel has reported the peer's end, or an error, which may stand behind bytes that are not read yet.
+    var isEndPending = false
     /// The peer has sent its end, or `shutdown(.receive)` was called.
     var hasReceivedEnd = false
     /// An error that the connection met, once and for all.
     var failure: Int32 = 0
     var lingersZero = false
+    /// The kernel's own lingering is on, which would block a close.
+    var lingersInKernel = false
     /// How much to receive at once: doubled when it was filled, halved when little came.
     var receiveByteCount: UInt32 = KernelSocket.smallestReceive
     var pops = OperationList()

@@ -125,6 +125,7 @@ extension KernelSocketsHandle {
             // The options of the listener, TCP_NODELAY among them, are inherited.
             install(file, listener.pointee.family, .stream, queue, .connected)
             socket(queue.slot).pointee.lingersZero = listener.pointee.lingersZero
+            socket(queue.slot).pointee.lingersInKernel = listener.pointee.lingersInKernel
             watch(queue.slot)
             let peer = withUnsafePointer(to: &storage) { SocketAddress($0) } ?? .any(listener.pointee.family, port: 0)
             core.completeAccept(core.removeFirst(from: &listener.pointee.accepts), queue, peer: peer)
@@ -175,11 +176,22 @@ extension KernelSocketsHandle {
         if error == 0 {
             socket.pointee.phase = .connected
             socket.pointee.mayBeWritable = true
+            socket.pointee.isEndPending = false
             core.completeConnect(operation)
         } else {
-            socket.pointee.phase = .open
+            dissolveConnect(index)
             core.fail(operation, error, KernelSocketsHandle.connectMessage(error))
         }
+    }
+
+    /// Ends a connect that failed or was cancelled: connecting to "no address" leaves a socket that can connect again (connect(2)); without it the
+    /// next attempt would only bring ECONNABORTED.
+    func dissolveConnect(_ index: Int) {
+        let socket = socket(index)
+        var nowhere = sockaddr()
+        nowhere.sa_family = sa_family_t(AF_UNSPEC)
+        _ = Glibc.connect(socket.pointee.file, &nowhere, socklen_t(MemoryLayout<sockaddr>.size))
+        socket.pointee.phase = .open
     }
 
     private static func connectMessage(_ error: Int32) -> StaticString {
@@ -299,6 +311,11 @@ extension KernelSocketsHandle {
         socket.pointee.closeTimer = .none
         if socket.pointee.isWatched { state.pointee.watchedCount -= 1 }
         socket.pointee.isWatched = false
+        if socket.pointee.lingersInKernel {
+            // A close(2) that lingers blocks the thread, though the socket is non-blocking (socket(7)).
+            var setting = Glibc.linger(l_onoff: 0, l_linger: 0)
+            _ = setsockopt(socket.pointee.file, SOL_SOCKET, SO_LINGER, &setting, socklen_t(MemoryLayout<Glibc.linger>.size))
+        }
         Glibc.close(socket.pointee.file)
         socket.pointee.file = -1
     }
@@ -338,6 +355,9 @@ extension KernelSocketsHandle {
         if socket.pointee.type == .datagram, name == .noDelay || name == .keepAlive || name == .linger {
             return core.refuse(EOPNOTSUPP, "a datagram socket has no such option")
         }
+        // -1 stands for none where there is such a thing.
+        let least: Int32 = name == .keepAlive || name == .linger ? -1 : 0
+        guard value >= least, second >= least else { return core.refuse(EINVAL, "the value is out of range") }
         switch name {
         case .noDelay: return set(index, Int32(IPPROTO_TCP), TCP_NODELAY, value)
         case .keepAlive:
@@ -351,6 +371,7 @@ extension KernelSocketsHandle {
                 return core.refuse(errno, "")
             }
             socket.pointee.lingersZero = value == 0
+            socket.pointee.lingersInKernel = value > 0
             return 0
         case .reuseAddress: return set(index, SOL_SOCKET, SO_REUSEADDR, value)
         case .reusePort: return set(index, SOL_SOCKET, SO_REUSEPORT, value)

@@ -141,7 +141,8 @@ extension KernelSocketsHandle {
             var segment: UnsafeMutablePointer<SegmentDescriptor>? = array
             while let current = segment {
                 let length = current.segmentByteCount
-                if skip < length || length == 0 {
+                // An empty segment needs no vector; one behind the bytes to skip would get a negative length.
+                if skip < length {
                     vectors[count] = iovec(iov_base: current.segmentAddress + skip, iov_len: length - skip)
                     count += 1
                     skip = 0
@@ -174,8 +175,9 @@ extension KernelSocketsHandle {
             if sent < 0, errno != EAGAIN {
                 let error = errno
                 if socket.pointee.type == .stream {
-                    socket.pointee.failure = error
-                    dropSends(index, error)
+                    // The kernel tells a reset once: a pop may have been told already, and EPIPE is all that is left for the pushes.
+                    if socket.pointee.failure == 0 { socket.pointee.failure = error }
+                    dropSends(index, socket.pointee.failure)
                     break
                 }
                 removeFirstToSend(socket)
@@ -192,6 +194,12 @@ extension KernelSocketsHandle {
             array.releaseArray()
             if operation != 0 { core.completePush(operation, byteCount: byteCount) }
         }
+        sentEverything(index)
+    }
+
+    /// Nothing waits to be sent any more: what was put off until then follows.
+    private func sentEverything(_ index: Int) {
+        let socket = socket(index)
         if socket.pointee.phase == .flushing {
             endSending(index)
         } else if socket.pointee.isSendShutDown {
@@ -236,7 +244,15 @@ extension KernelSocketsHandle {
 
     func endPops(_ index: Int) {
         let socket = socket(index)
-        while case let pop = core.removeFirst(from: &socket.pointee.pops), pop != 0 { core.completeEndOfStream(pop) }
+        // A reset is no end: whether a push or a pop met it, every pop tells it. EPIPE says that the peer had sent its end before.
+        let failure = socket.pointee.failure
+        while case let pop = core.removeFirst(from: &socket.pointee.pops), pop != 0 {
+            if failure == 0 || failure == EPIPE {
+                core.completeEndOfStream(pop)
+            } else {
+                core.fail(pop, failure, KernelSocketsHandle.sendMessage(failure))
+            }
+        }
     }
 
     /// Receives for the pops that wait, as long as the kernel has something.
@@ -258,8 +274,9 @@ extension KernelSocketsHandle {
         }
         let count = recv(socket.pointee.file, buffer.address, wanted, Int32(MSG_DONTWAIT))
         if count > 0 {
-            // A stream that gives less than was asked for is drained: the next byte makes a new edge (epoll(7)).
-            if count < wanted { socket.pointee.mayBeReadable = false }
+            // A stream that gives less than was asked for is drained: the next byte makes a new edge (epoll(7)). But the end that was seen with
+            // these bytes makes none.
+            if count < wanted, !socket.pointee.isEndPending { socket.pointee.mayBeReadable = false }
             adapt(socket, wanted: wanted, received: count)
             countReceive(index)
             buffer.removeLast(wanted - count)
@@ -272,9 +289,10 @@ extension KernelSocketsHandle {
         } else if errno == EAGAIN {
             socket.pointee.mayBeReadable = false
         } else if errno != EINTR {
-            let error = errno
-            socket.pointee.failure = error
-            core.fail(core.removeFirst(from: &socket.pointee.pops), error, KernelSocketsHandle.sendMessage(error))
+            socket.pointee.failure = errno
+            socket.pointee.hasReceivedEnd = true
+            socket.pointee.mayBeReadable = false
+            endPops(index)
         }
         return true
     }
@@ -378,22 +396,19 @@ extension KernelSocketsHandle {
             core.remove(operation, from: &socket.pointee.accepts)
             core.fail(operation, ECANCELED)
         case .connect:
-            // Connecting to "no address" dissolves the attempt and leaves the socket (connect(2)).
-            var nowhere = sockaddr()
-            nowhere.sa_family = sa_family_t(AF_UNSPEC)
-            _ = Glibc.connect(socket.pointee.file, &nowhere, socklen_t(MemoryLayout<sockaddr>.size))
             socket.pointee.connectOperation = 0
-            socket.pointee.phase = .open
+            dissolveConnect(index)
             core.fail(operation, ECANCELED)
         case .push, .pushTo:
-            cancelPush(socket, operation)
+            cancelPush(index, operation)
         case .close:
             break
         }
     }
 
     /// Takes a push out of the queue unless the kernel has a byte of it.
-    private func cancelPush(_ socket: UnsafeMutablePointer<KernelSocket>, _ operation: UInt32) {
+    private func cancelPush(_ index: Int, _ operation: UInt32) {
+        let socket = socket(index)
         var previous: UnsafeMutablePointer<SegmentDescriptor>?
         var current = socket.pointee.firstToSend
         while let array = current, array.pointee.operation != operation {
@@ -410,5 +425,7 @@ extension KernelSocketsHandle {
         }
         array.releaseArray()
         core.fail(operation, ECANCELED)
+        // A shutdown or a close may have waited for it.
+        if socket.pointee.firstToSend == nil { sentEverything(index) }
     }
 }

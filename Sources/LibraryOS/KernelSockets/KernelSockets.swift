@@ -165,10 +165,12 @@ struct KernelSocketsHandle {
         let failed = events & (EPOLLERR.rawValue | EPOLLHUP.rawValue) != 0
         if socket.pointee.phase == .connecting {
             if failed || events & EPOLLOUT.rawValue != 0 { finishConnect(index) }
-            return
+            // The peer's first bytes, or its end, may have come with the same edge.
+            guard socket.pointee.phase == .connected else { return }
         }
         if failed || events & (EPOLLIN.rawValue | EPOLLRDHUP.rawValue) != 0 {
             socket.pointee.mayBeReadable = true
+            if failed || events & EPOLLRDHUP.rawValue != 0 { socket.pointee.isEndPending = true }
             readable(index)
         }
         // The program cannot have closed it in between: completions do not run program code. But its end may have been seen.

@@ -122,7 +122,7 @@ extension KeyValueStore {
                 return
             } else if request[index].matches("withscores") {
                 withScores = true
-            } else if request[index].matches("rev") {
+            } else if request[index].matches("rev") && !isReversed {
                 isReversed = true
             } else {
                 return replies.syntaxError()

@@ -59,9 +59,12 @@ struct DemoCommand: ParsableCommand {
         Interruption.watch()
         var progress = Progress(quiet: report.quiet)
         defer { progress.finish() }
-        let (servers, absent) = try startServers { progress.show($0) }
+        // Two spinning threads on one processor would measure the machine's scheduler; on a busy machine it does put them there.
+        let processors = ProcessorPinning.separatePair()
+        let (servers, absent) = try startServers(on: processors?.first) { progress.show($0) }
         defer { for server in servers { server.stop() } }
 
+        if let processors { try ProcessorPinning.pin(to: processors.second) }
         var reports: [LoadReport] = []
         for (index, load) in Self.loads.enumerated() where !Interruption.isRequested {
             reports.append(
@@ -69,16 +72,16 @@ struct DemoCommand: ParsableCommand {
         }
         progress.finish()
         reports.removeAll { $0.backEnds.contains { $0.rounds.isEmpty } }
-        guard !reports.isEmpty else { throw CommandFailure("stopped by a signal before anything was measured") }
-        try write(reports, absent)
+        guard !reports.isEmpty else { throw ExitCode(Interruption.exitCode) }
+        try write(reports, absent, sharesProcessor: processors == nil)
         if reports.contains(where: \.hasWrongReplies) { throw ExitCode.failure }
-        if Interruption.isRequested { throw ExitCode(130) }
+        if Interruption.isRequested { throw ExitCode(Interruption.exitCode) }
     }
 
     /// Starts the baselines and every library OS; those that do not work here are told with the reason.
-    private func startServers(progress: (String) -> Void) throws(CommandFailure) -> (servers: [ServerProcess], absent: [String]) {
+    private func startServers(on processor: Int?, progress: (String) -> Void) throws(CommandFailure) -> (servers: [ServerProcess], absent: [String]) {
         progress("starting the servers")
-        let listen = ["--listen", "127.0.0.1:0"]
+        let listen = ["--listen", "127.0.0.1:0"] + (processor.map { ["--cpu", "\($0)"] } ?? [])
         var servers = [
             try ServerProcess(name: "kernel", arguments: ["baseline", "kv"] + listen),
             try ServerProcess(name: "kernel, spinning", arguments: ["baseline", "kv", "--spin"] + listen),
@@ -129,7 +132,7 @@ struct DemoCommand: ParsableCommand {
             ])
     }
 
-    private func write(_ reports: [LoadReport], _ absent: [String]) throws(CommandFailure) {
+    private func write(_ reports: [LoadReport], _ absent: [String], sharesProcessor: Bool) throws(CommandFailure) {
         var text: [String] = ["Key-value server, half SET and half GET of \(Self.valueSize) bytes, over 127.0.0.1"]
         for report in reports {
             text.append("\n\(report.load)\n")
@@ -137,7 +140,7 @@ struct DemoCommand: ParsableCommand {
             text += report.notes.filter { note in !text.contains(note) }
         }
         text += absent.map { "left out: \($0)" }
-        if ProcessorPinning.allowed.count < 2 {
+        if sharesProcessor {
             text.append("This process may use one processor only, which server and load share: the times say little.")
         }
         let chart = LatencyChart(

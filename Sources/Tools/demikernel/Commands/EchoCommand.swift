@@ -12,6 +12,8 @@ struct EchoCommand: ParsableCommand {
             EXAMPLES
               demikernel echo --listen 127.0.0.1:7000
               demikernel echo --protocol udp --listen [::1]:7000 --idle spin
+
+            \(SettingKey.listing)
             """)
 
     @Option(help: ArgumentHelp("Where to listen; port 0 takes any free one.", valueName: "address:port"))

@@ -12,6 +12,8 @@ struct KeyValueCommand: ParsableCommand {
             EXAMPLES
               demikernel kv --listen 127.0.0.1:6379
               LIBOS=catnap CONFIG_PATH=server.yaml demikernel kv --idle spin --memory 256
+
+            \(SettingKey.listing)
             """)
 
     @Option(help: ArgumentHelp("Where to listen; port 0 takes any free one.", valueName: "address:port"))

@@ -35,8 +35,15 @@ struct LibraryOSServer {
     }
 
     private func makeRuntime(_ settings: ServerSettings) throws(CommandFailure) -> Runtime {
+        let configuration = settings.runtimeConfiguration
+        // The memory is taken page by page at the start, and the kernel refuses nothing: it kills.
+        if let available = AvailableMemory.byteCount(), configuration.memory.arenaByteCount > available {
+            throw CommandFailure(
+                "\(configuration.memory.arenaByteCount >> 20) MiB for buffers are more than the \(available >> 20) MiB that this machine has left: "
+                    + "ask for less with --memory")
+        }
         do throws(DemikernelError) {
-            return try Runtime(settings.runtimeConfiguration, libraryOSes: [settings.libOS])
+            return try Runtime(configuration, libraryOSes: [settings.libOS])
         } catch {
             throw Self.failure(error, listen)
         }

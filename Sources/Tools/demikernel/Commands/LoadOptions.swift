@@ -119,7 +119,7 @@ struct LoadOptions: ParsableArguments {
             throw error
         }
         progress.finish()
-        guard targets.contains(where: { !$0.rounds.isEmpty }) else { throw CommandFailure("stopped by a signal before anything was measured") }
+        guard targets.contains(where: { !$0.rounds.isEmpty }) else { throw ExitCode(Interruption.exitCode) }
 
         let result = LoadReport(
             load: "\(benchmark) over \(transport.rawValue.uppercased()), \(planDescription), \(size) bytes",
@@ -133,5 +133,6 @@ struct LoadOptions: ParsableArguments {
             table: ([result.table()] + result.notes).joined(separator: "\n"), json: result.json, series: result.series,
             chart: LatencyChart(title: "Latency of \(benchmark)", subtitle: result.load, panels: [.init(title: planDescription, series: result.series)]))
         if result.hasWrongReplies { throw ExitCode.failure }
+        if Interruption.isRequested { throw ExitCode(Interruption.exitCode) }
     }
 }

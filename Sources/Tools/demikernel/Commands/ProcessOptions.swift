@@ -5,11 +5,11 @@ struct ProcessOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Bind the server to this processor.", valueName: "processor"))
     var cpu: Int?
 
-    @Flag(help: ArgumentHelp("End when the process that started this one ends.", visibility: .hidden))
-    var endWithParent = false
+    @Option(help: ArgumentHelp("The process that started this one; this one ends with it.", valueName: "pid", visibility: .hidden))
+    var endWithParent: Int32?
 
     func apply() throws(CommandFailure) {
-        if endWithParent { ParentProcess.endTogether() }
+        if let endWithParent { ParentProcess.endTogether(with: endWithParent) }
         if let cpu { try ProcessorPinning.pin(to: cpu) }
     }
 }

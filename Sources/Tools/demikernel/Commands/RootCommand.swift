@@ -19,4 +19,8 @@ struct RootCommand: ParsableCommand {
             """,
         version: "0.1.0",
         subcommands: [DemoCommand.self, EchoCommand.self, KeyValueCommand.self, BenchCommand.self, BaselineCommand.self])
+
+    static func main() {
+        main(ReportOptions.expandingJSON(Array(CommandLine.arguments.dropFirst())))
+    }
 }

@@ -8,6 +8,9 @@ enum Interruption {
     /// Whether a signal has come.
     static var isRequested: Bool { requested.load(ordering: .relaxed) }
 
+    /// What a measurement that a signal cut short ends with.
+    static let exitCode: Int32 = 130
+
     /// Blocks both signals for this thread and those it starts later, and calls `action` on another thread when one comes. A second signal ends the process.
     ///
     /// To be called once, before other threads are started.

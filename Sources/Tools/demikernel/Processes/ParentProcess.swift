@@ -1,16 +1,12 @@
-#if canImport(CLinux)
 import CLinux
-#endif
 import Glibc
 
 /// The tie between a server that the demonstration starts and the demonstration.
 enum ParentProcess {
-    /// Ends this process when its parent ends, however that happens. SIGKILL, because a stopped process would not heed anything milder.
-    static func endTogether() {
-        #if canImport(CLinux)
+    /// Ends this process when its parent, `process`, ends, however that happens. SIGKILL, because a stopped process would not heed anything milder.
+    static func endTogether(with process: pid_t) {
         _ = linux_signal_on_parent_exit(SIGKILL)
-        #endif
-        // A parent that ended before the call has left this process to init.
-        if getppid() == 1 { _exit(1) }
+        // It may have ended before the call.
+        if getppid() != process { _exit(1) }
     }
 }

@@ -44,7 +44,7 @@ final class ServerProcess {
         posix_spawnattr_setpgroup(&attributes, 0)
         posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP))
 
-        let words = (["demikernel"] + arguments + ["--end-with-parent"]).map { strdup($0) }
+        let words = (["demikernel"] + arguments + ["--end-with-parent", "\(getpid())"]).map { strdup($0) }
         defer { for word in words { free(word) } }
         var process = pid_t()
         let result = posix_spawn(&process, "/proc/self/exe", &actions, &attributes, words + [nil], environ)

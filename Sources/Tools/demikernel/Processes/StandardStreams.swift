@@ -29,4 +29,14 @@ enum StandardStreams {
         write(text, to: descriptor)
         guard close(descriptor) == 0 else { throw CommandFailure("write \(path)", errno: errno) }
     }
+
+    /// The start of a small file, nil when it cannot be read.
+    static func readFile(_ path: String) -> String? {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return nil }
+        defer { close(descriptor) }
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        let count = read(descriptor, &buffer, buffer.count)
+        return count < 0 ? nil : String(decoding: buffer[..<count], as: UTF8.self)
+    }
 }

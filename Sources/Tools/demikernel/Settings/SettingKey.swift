@@ -65,4 +65,25 @@ struct SettingKey: Sendable {
     static func isKnown(_ name: String) -> Bool {
         all.contains { $0.name == name } || foreign.contains(name) || name == foreignTable || name.hasPrefix(foreignTable + ".")
     }
+
+    /// The settings that a file and the environment may hold, for `--help`.
+    static var listing: String {
+        let rows = all.map { key in
+            "  \(key.name)\n      \(key.environmentName): \(key.help)\(key.range.map { " \($0)" } ?? "")"
+        }
+        return """
+            SETTINGS
+            A flag wins over the environment, and that over the YAML file named by --config or CONFIG_PATH.
+            \(rows.joined(separator: "\n"))
+            """
+    }
+
+    private var range: String? {
+        switch kind {
+        case .text: nil
+        case .boolean: "true or false."
+        case .integer(let range): "\(range.lowerBound) to \(range.upperBound)."
+        case .choice(let choices): choices.joined(separator: " or ") + "."
+        }
+    }
 }

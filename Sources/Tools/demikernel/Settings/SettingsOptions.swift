@@ -1,5 +1,4 @@
 import ArgumentParser
-import Configuration
 import Glibc
 
 /// The options of a server that settings can come from as well.
@@ -18,7 +17,7 @@ struct SettingsOptions: ParsableArguments {
     @Option(help: ArgumentHelp("A YAML file of settings. (environment: CONFIG_PATH)", valueName: "file"))
     var config: String?
 
-    /// The settings, or one error with everything that is wrong with them (exit code 64).
+    /// The settings, or one message with everything that is wrong with them, and exit code 64.
     func read(environment: [String: String] = Self.processEnvironment()) throws -> ServerSettings {
         var sources = [
             SettingsSource.flags([
@@ -38,7 +37,8 @@ struct SettingsOptions: ParsableArguments {
         mistakes += found
         guard mistakes.isEmpty else {
             let head = mistakes.count == 1 ? "" : "\(mistakes.count) mistakes in the settings:\n  "
-            throw ValidationError(head + mistakes.joined(separator: "\n  "))
+            StandardStreams.writeError("Error: \(head)\(mistakes.joined(separator: "\n  "))\n")
+            throw ExitCode.validationFailure
         }
         return settings
     }

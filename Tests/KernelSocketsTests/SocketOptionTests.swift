@@ -1,0 +1,76 @@
+import Demikernel
+import Glibc
+import Testing
+
+@Suite("Socket options") struct SocketOptionTests {
+    @Test(
+        "what is set is read back",
+        arguments: [
+            SocketOption.noDelay(false), .noDelay(true), .keepAlive(idle: 60, interval: 7), .noKeepAlive, .linger(seconds: 0), .linger(seconds: 3),
+            .linger(seconds: nil), .reuseAddress(false), .reuseAddress(true), .reusePort(true), .reusePort(false),
+        ])
+    func roundTrip(_ option: SocketOption) throws {
+        let runtime = try makeRuntime()
+        let socket = try runtime.socket(.ipv4, .stream)
+        // From the other state, so that the read cannot be right by chance.
+        switch option {
+        case .noDelay(let isOn): try runtime.setOption(.noDelay(!isOn), on: socket)
+        case .noKeepAlive: try runtime.setOption(.keepAlive(idle: 5, interval: 5), on: socket)
+        case .linger: try runtime.setOption(.linger(seconds: 9), on: socket)
+        case .reuseAddress(let isOn): try runtime.setOption(.reuseAddress(!isOn), on: socket)
+        case .reusePort(let isOn): try runtime.setOption(.reusePort(!isOn), on: socket)
+        default: break
+        }
+        try runtime.setOption(option, on: socket)
+        #expect(try runtime.option(option.encoded.name, of: socket) == option)
+    }
+
+    @Test("buffer sizes are at least what was asked for", arguments: [SocketType.stream, .datagram])
+    func bufferSizes(_ type: SocketType) throws {
+        let runtime = try makeRuntime()
+        let socket = try runtime.socket(.ipv4, type)
+        for byteCount in [8_192, 20_000] {
+            try runtime.setOption(.sendBuffer(byteCount: byteCount), on: socket)
+            try runtime.setOption(.receiveBuffer(byteCount: byteCount), on: socket)
+            guard case .sendBuffer(let send) = try runtime.option(.sendBuffer, of: socket),
+                case .receiveBuffer(let receive) = try runtime.option(.receiveBuffer, of: socket)
+            else {
+                Issue.record("another option was read")
+                return
+            }
+            // Linux doubles the size, for its own book-keeping (socket(7)).
+            #expect(byteCount...2 * byteCount ~= send)
+            #expect(byteCount...2 * byteCount ~= receive)
+        }
+    }
+
+    @Test("defaults: noDelay and reuseAddress on, keepAlive and linger off; an accepted connection has its listener's")
+    func defaults() throws {
+        let runtime = try makeRuntime()
+        let connection = try runtime.connection { (runtime, queue) throws(DemikernelError) in
+            try runtime.setOption(.keepAlive(idle: 33, interval: 3), on: queue)
+        }
+        let fresh = try runtime.socket(.ipv4, .stream)
+        #expect(try runtime.option(.noDelay, of: fresh) == .noDelay(true))
+        #expect(try runtime.option(.reuseAddress, of: fresh) == .reuseAddress(true))
+        #expect(try runtime.option(.keepAlive, of: fresh) == .noKeepAlive)
+        #expect(try runtime.option(.linger, of: fresh) == .linger(seconds: nil))
+        #expect(try runtime.option(.noDelay, of: connection.server) == .noDelay(true))
+        #expect(try runtime.option(.keepAlive, of: connection.server) == .keepAlive(idle: 33, interval: 3))
+    }
+
+    @Test(
+        "values out of range are EINVAL and change nothing",
+        arguments: [
+            SocketOption.keepAlive(idle: 0, interval: 1), .keepAlive(idle: 1, interval: 0), .keepAlive(idle: -5, interval: 1),
+            .keepAlive(idle: Int.max, interval: 1), .linger(seconds: -5), .linger(seconds: Int.max), .sendBuffer(byteCount: -1),
+            .receiveBuffer(byteCount: -4_096), .sendBuffer(byteCount: Int.max),
+        ])
+    func outOfRange(_ option: SocketOption) throws {
+        let runtime = try makeRuntime()
+        let socket = try runtime.socket(.ipv4, .stream)
+        let before = try runtime.option(option.encoded.name, of: socket)
+        #expect(refusal { () throws(DemikernelError) in try runtime.setOption(option, on: socket) } == DemikernelError(EINVAL, .option))
+        #expect(try runtime.option(option.encoded.name, of: socket) == before)
+    }
+}
