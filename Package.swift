@@ -64,7 +64,7 @@ let package = Package(
         .executableTarget(
             name: "DemikernelCommand",
             dependencies: [
-                "CLinux", "Demikernel", "Echo", "KeyValue", "KeyValueStore",
+                "CDatapath", "CLinux", "Demikernel", "Echo", "KeyValue", "KeyValueStore",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
@@ -91,7 +91,8 @@ let package = Package(
             name: "ApplicationTests", dependencies: ["Demikernel", "Echo", "KeyValue", "CDatapath"],
             path: "Tests/ApplicationTests", swiftSettings: settings),
         .testTarget(
-            name: "DemikernelCommandTests", dependencies: ["DemikernelCommand"],
+            name: "DemikernelCommandTests",
+            dependencies: ["DemikernelCommand", .product(name: "ArgumentParser", package: "swift-argument-parser")],
             path: "Tests/DemikernelCommandTests", swiftSettings: settings),
         .testTarget(
             name: "HouseTests",

@@ -10,6 +10,7 @@ public struct EchoServer: ~Copyable {
 
     private let transport: Transport
     private let address: SocketAddress
+    private let socketOptions: [SocketOption]
     /// An accept that failed for want of descriptors is tried again when a connection has closed.
     private var isAcceptPaused = false
     /// Arrays sent back.
@@ -17,9 +18,11 @@ public struct EchoServer: ~Copyable {
     /// Connections that ended with an error, a reset by the peer mostly.
     public private(set) var failureCount: UInt64 = 0
 
-    public init(_ transport: Transport, listen address: SocketAddress) {
+    /// - Parameter socketOptions: set on the listening socket; connections have the options of their listener.
+    public init(_ transport: Transport, listen address: SocketAddress, socketOptions: [SocketOption] = []) {
         self.transport = transport
         self.address = address
+        self.socketOptions = socketOptions
     }
 
     /// Serves until the runtime is interrupted. It takes every completion that nobody claimed.
@@ -28,6 +31,7 @@ public struct EchoServer: ~Copyable {
     public mutating func run(on runtime: borrowing Runtime, whenReady: (SocketAddress) -> Void) throws(DemikernelError) {
         let queue = try runtime.socket(address.family, transport == .tcp ? .stream : .datagram)
         do {
+            for option in socketOptions { try runtime.setOption(option, on: queue) }
             try runtime.bind(queue, to: address)
             if transport == .tcp {
                 try runtime.listen(queue, backlog: 1024)

@@ -8,6 +8,7 @@ import KeyValueStore
 /// push. One thread, one `waitNext`.
 public struct KeyValueServer: ~Copyable {
     private let address: SocketAddress
+    private let socketOptions: [SocketOption]
     private var store: KeyValueStore
     private var isAcceptPaused = false
     private var server = QueueDescriptor(rawValue: 0)
@@ -40,11 +41,16 @@ public struct KeyValueServer: ~Copyable {
 
     /// - Parameters:
     ///   - address: where to listen; port 0 lets the kernel choose.
+    ///   - socketOptions: set on the listening socket; connections have the options of their listener.
     ///   - limits: what the engine refuses to exceed.
     ///   - seed: keys the engine's hash; unpredictable where clients are not trusted.
     ///   - maximumQueues: the runtime's `Limits.maximumQueues`.
-    public init(listen address: SocketAddress, limits: KeyValueStore.Limits = .init(), seed: UInt64, maximumQueues: Int = Limits().maximumQueues) {
+    public init(
+        listen address: SocketAddress, socketOptions: [SocketOption] = [], limits: KeyValueStore.Limits = .init(), seed: UInt64,
+        maximumQueues: Int = Limits().maximumQueues
+    ) {
         self.address = address
+        self.socketOptions = socketOptions
         store = KeyValueStore(limits: limits, seed: seed)
         connectionCapacity = maximumQueues + 1
         connections = .allocate(capacity: connectionCapacity)
@@ -69,6 +75,7 @@ public struct KeyValueServer: ~Copyable {
         epochOffset = UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec) &- runtime.now
         server = try runtime.socket(address.family, .stream)
         do {
+            for option in socketOptions { try runtime.setOption(option, on: server) }
             try runtime.bind(server, to: address)
             try runtime.listen(server, backlog: 1024)
             _ = try runtime.accept(server)

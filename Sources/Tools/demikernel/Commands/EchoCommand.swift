@@ -27,8 +27,9 @@ struct EchoCommand: ParsableCommand {
 
     func run() throws {
         try LibraryOSServer(command: "echo", listen: listen, settings: settings, process: process)
-            .run { runtime, address, whenReady throws(DemikernelError) in
-                var server = EchoServer(transport == .tcp ? .tcp : .udp, listen: address)
+            .run { runtime, address, socketOptions, whenReady throws(DemikernelError) in
+                var server = EchoServer(
+                    transport == .tcp ? .tcp : .udp, listen: address, socketOptions: transport == .tcp ? socketOptions : [])
                 try server.run(on: runtime, whenReady: whenReady)
                 return "\(server.echoCount) messages echoed, \(server.failureCount) failures"
             }

@@ -24,9 +24,10 @@ struct KeyValueCommand: ParsableCommand {
 
     func run() throws {
         try LibraryOSServer(command: "kv", listen: listen, settings: settings, process: process)
-            .run { runtime, address, whenReady throws(DemikernelError) in
+            .run { runtime, address, socketOptions, whenReady throws(DemikernelError) in
                 let maximumQueues = runtime.core.limits.maximumQueues
-                var server = KeyValueServer(listen: address, seed: .random(in: .min ... .max), maximumQueues: maximumQueues)
+                var server = KeyValueServer(
+                    listen: address, socketOptions: socketOptions, seed: .random(in: .min ... .max), maximumQueues: maximumQueues)
                 try server.run(on: runtime, whenReady: whenReady)
                 let statistics = server.statistics
                 return """

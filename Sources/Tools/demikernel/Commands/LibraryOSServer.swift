@@ -13,19 +13,16 @@ struct LibraryOSServer {
     ///
     /// - Parameter serve: runs the server on a runtime and calls `whenReady` with its address; returns a line of statistics when the runtime is interrupted.
     func run(
-        serve: (borrowing Runtime, SocketAddress, (SocketAddress) -> Void) throws(DemikernelError) -> String
+        serve: (borrowing Runtime, SocketAddress, [SocketOption], (SocketAddress) -> Void) throws(DemikernelError) -> String
     ) throws {
         let settings = try settings.read()
         let runtime = try makeRuntime(settings)
         let interrupter = runtime.interrupter
         Interruption.watch { interrupter.interrupt() }
         try process.apply()
-        if !settings.socketOptions.isEmpty {
-            StandardStreams.writeError("demikernel \(command): tcp_socket_options other than the defaults are not applied by this version\n")
-        }
         do throws(DemikernelError) {
             let address = try SocketAddress(parsing: "\(listen)")
-            let statistics = try serve(runtime, address) { bound in
+            let statistics = try serve(runtime, address, settings.socketOptions) { bound in
                 ReadyLine.print(command, "\(bound)", carrier: settings.libOS.rawValue)
             }
             ReadyLine.printEnd(command, "\(statistics), \(runtime.statistics.turns) turns, \(runtime.statistics.sleeps) sleeps")
