@@ -43,3 +43,39 @@ public enum OperationResult: ~Copyable {
 
 @available(*, unavailable, message: "a completion belongs to the thread of its runtime")
 extension Completion: Sendable {}
+
+/// The result where the program knows which operation it was: for straight-line code. Each traps for another kind of operation.
+extension Completion {
+    /// What a pop brought; nil at the end of the stream. The caller owns it.
+    /// - Throws: why the pop failed.
+    public consuming func popped() throws(DemikernelError) -> ScatterGatherArray? {
+        switch consume result {
+        case .popped(let array, _): return array
+        case .endOfStream: return nil
+        case .failed(let error, _): throw error
+        default: preconditionFailure("the operation was not a pop")
+        }
+    }
+
+    /// The connection that an accept brought.
+    /// - Throws: why the accept failed.
+    public consuming func accepted() throws(DemikernelError) -> QueueDescriptor {
+        switch consume result {
+        case .accepted(let queue, _): return queue
+        case .failed(let error, _): throw error
+        default: preconditionFailure("the operation was not an accept")
+        }
+    }
+
+    /// Checks that a push, a connect or a close has succeeded.
+    /// - Throws: why it failed.
+    public consuming func succeeded() throws(DemikernelError) {
+        switch consume result {
+        case .failed(let error, _): throw error
+        case .pushed: return
+        case .connected: return
+        case .closed: return
+        default: preconditionFailure("the operation brought a result that would be lost")
+        }
+    }
+}
