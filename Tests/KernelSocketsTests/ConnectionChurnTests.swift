@@ -8,7 +8,7 @@ import Testing
     func hundredThousand() async {
         // A process of its own, whose descriptors can be counted.
         await #expect(processExitsWith: .success) {
-            let descriptors = openDescriptorCount()
+            let descriptors = try await firstOpenDescriptorCount()
             do {
                 let runtime = try makeRuntime { $0.limits.maximumQueues = 64 }
                 let listening = try runtime.listener(backlog: 64)

@@ -31,6 +31,8 @@ public struct KeyValueServer: ~Copyable {
         public var connectionsFailed: UInt64 = 0
         /// Connections dropped because the heap had no room for their replies.
         public var droppedOutOfMemory: UInt64 = 0
+
+        public init() {}
     }
 
     /// Bytes of replies after which a pipeline has to wait until they are sent.
@@ -163,7 +165,8 @@ public struct KeyValueServer: ~Copyable {
         if queue == server {
             // No descriptor is left: the next connection that closes gives one back.
             isAcceptPaused = true
-        } else if error.errno != ECANCELED {
+        } else if error.errno != ECANCELED, let connection = connections[queue.slot], connection.pointee.queue == queue {
+            // Of several pushes that fail together, the first one ends the connection.
             statistics.connectionsFailed += 1
             close(queue, on: runtime)
         }
@@ -240,10 +243,15 @@ public struct KeyValueServer: ~Copyable {
             return room.baseAddress
         }
         let outcome = store.process(input: bytes, client: &connection.pointee.client, replies: &replies, now: now)
-        if replies.isRefused { statistics.droppedOutOfMemory += 1 }
+        if replies.isRefused {
+            // A part of the replies is of no use to the client, and would hold the full heap for as long as it does not read.
+            statistics.droppedOutOfMemory += 1
+            rooms.pointee.discard()
+            close(queue, on: runtime)
+            return nil
+        }
         var failed = false
-        let written = replies.isRefused ? 0 : replies.written
-        rooms.pointee.finish(written: written) { array in
+        rooms.pointee.finish(written: replies.written) { array in
             if (try? runtime.push(queue, array)) == nil { failed = true } else { connection.pointee.pushesInFlight += 1 }
         }
         switch outcome.next {

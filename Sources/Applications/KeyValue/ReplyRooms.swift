@@ -21,11 +21,7 @@ struct ReplyRooms: ~Copyable {
     }
 
     deinit {
-        var full = firstFull
-        while let array = full {
-            full = array.pointee.nextArray
-            array.releaseArray()
-        }
+        releaseFull()
     }
 
     /// The room for the first replies of a batch; nil when the heap is full.
@@ -53,6 +49,23 @@ struct ReplyRooms: ~Copyable {
         }
         lastFull = nil
         if let last = building.take() { send(last) }
+    }
+
+    /// Ends the batch without sending anything.
+    mutating func discard() {
+        current = nil
+        building = nil
+        releaseFull()
+        firstFull = nil
+        lastFull = nil
+    }
+
+    private func releaseFull() {
+        var full = firstFull
+        while let array = full {
+            full = array.pointee.nextArray
+            array.releaseArray()
+        }
     }
 
     /// Moves what was written into the array that is being built; false when no descriptor is left.

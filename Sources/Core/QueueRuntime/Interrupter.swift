@@ -52,7 +52,9 @@ public final class Interrupter: Sendable {
         return true
     }
 
-    private func drain() {
+    /// After a sleep: takes what is left on the descriptor of an interruption that was taken between its flag and its write. The flags are set
+    /// before the write, so whoever looks at them next misses nothing.
+    func drain() {
         var value: UInt64 = 0
         _ = read(descriptor, &value, 8)
     }

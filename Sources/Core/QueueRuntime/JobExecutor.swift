@@ -17,6 +17,7 @@ final class JobExecutor: SerialExecutor, TaskExecutor, @unchecked Sendable {
     private enum Request {
         case run(UnownedJob)
         case cancel(QueueToken)
+        case recheckMemoryWaiters
     }
 
     init?(core: RuntimeCore) {
@@ -50,6 +51,11 @@ final class JobExecutor: SerialExecutor, TaskExecutor, @unchecked Sendable {
         if core.isOnOwnThread { core.cancel(token) } else { submit(.cancel(token)) }
     }
 
+    /// Lets the tasks that wait for memory see that one of them was cancelled; from any thread.
+    func recheckMemoryWaiters() {
+        if core.isOnOwnThread { core.resumeAllMemoryWaiters() } else { submit(.recheckMemoryWaiters) }
+    }
+
     private func submit(_ request: Request) {
         inbox.withLock { $0.append(request) }
         core.state.pointee.interruption.wake()
@@ -68,6 +74,8 @@ final class JobExecutor: SerialExecutor, TaskExecutor, @unchecked Sendable {
                 core.wakeTask(task.index)
             case .cancel(let token):
                 core.cancel(token)
+            case .recheckMemoryWaiters:
+                core.resumeAllMemoryWaiters()
             }
         }
     }

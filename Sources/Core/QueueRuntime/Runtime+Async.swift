@@ -86,7 +86,8 @@ extension Runtime {
     }
 
     /// As `allocate`, but suspends while the heap is at its limit, until enough was released.
-    /// - Throws: `EMSGSIZE` above `DatapathHeap.maximumBufferByteCount`, `EINVAL` for a negative size.
+    /// - Throws: `EMSGSIZE` above `DatapathHeap.maximumBufferByteCount`, `EINVAL` for a negative size, `ECANCELED` when the task is cancelled and there
+    ///   is no memory for it, `EAGAIN` at `Limits.maximumTasks`.
     public nonisolated(nonsending) func allocateWhenAvailable(_ byteCount: Int, headroom: Int = 0) async throws(DemikernelError) -> Buffer {
         core.checkThread()
         let place = OwnThread(core)
@@ -96,8 +97,19 @@ extension Runtime {
             } catch {
                 guard error.errno == ENOBUFS else { throw error }
             }
-            await withUnsafeContinuation { continuation in
-                place.value.state.pointee.memoryWaiters.append((continuation, place.value.heap.usedByteCount))
+            guard !Task.isCancelled else { throw DemikernelError(ECANCELED, .allocate, "the task was cancelled while the heap was at its limit") }
+            let executor = try core.makeJobExecutor()
+            await withTaskCancellationHandler {
+                await withUnsafeContinuation { continuation in
+                    // A cancellation before this line found nobody to resume; one after it finds the waiter.
+                    if Task.isCancelled {
+                        continuation.resume()
+                    } else {
+                        place.value.state.pointee.memoryWaiters.append((continuation, place.value.heap.usedByteCount))
+                    }
+                }
+            } onCancel: {
+                executor.recheckMemoryWaiters()
             }
         }
     }
@@ -121,6 +133,13 @@ extension RuntimeCore {
             state.pointee.waiters[Int(waiter)].continuation = continuation
             state.pointee.waiters[Int(waiter)].task = Waiter.asyncTask
         }
+    }
+
+    /// Resumes everybody who waits for memory: each looks whether it is cancelled, and waits again if it is not.
+    func resumeAllMemoryWaiters() {
+        let waiters = state.pointee.memoryWaiters
+        state.pointee.memoryWaiters = []
+        for (continuation, _) in waiters { continuation.resume() }
     }
 
     /// Resumes who waits for memory, once some was released.

@@ -86,6 +86,7 @@ extension Runtime {
     public func waitNext(into completions: inout OutputSpan<Completion>, timeout: Duration? = nil) throws(DemikernelError) -> Int {
         core.checkThread()
         guard completions.freeCapacity > 0 else { throw DemikernelError(EINVAL, .wait, "there is no room for a completion") }
+        core.listFresh()
         let unclaimed = core.state.pointee.waiters
         let isTurnless = unclaimed.pointee.count > 0
         if !isTurnless {

@@ -20,6 +20,9 @@ extension RuntimeCore {
         let interruption = try Interrupter()
         let heap = try DatapathHeap(configuration.memory)
         let operations = try mapSlab(Operation.self, capacity: 1 << 20)
+        // Slot 0 is nobody's: a number that leads to another slot, so that no forged token matches it.
+        operations.pointee.token = 1
+        operations.pointee.openToken = 1
         // Slot 0 is never used: no token that leads there is its token.
         operations.pointee.token = 1
         let queues = try mapSlab(QueueSlot.self, capacity: 1 << QueueDescriptor.slotBits)

@@ -75,6 +75,7 @@ extension RuntimeCore {
                 _ = demi_ppoll(buffer.baseAddress, UInt64(count), &time)
             }
         }
+        if descriptors[0].revents != 0 { state.pointee.interruption.drain() }
         // Spin again after a wake-up: more often follows.
         state.pointee.lastProgress = state.pointee.clock.now
     }

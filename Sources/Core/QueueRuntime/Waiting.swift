@@ -88,6 +88,7 @@ extension RuntimeCore {
     /// Puts an operation that completed earlier on a list, where its completion belongs: every list is in the order of completion. O(1) for the
     /// latest one; else it goes past those that completed after it.
     func insertCompleted(_ index: UInt32, to waiterIndex: UInt32) {
+        if waiterIndex == 0 { listFresh() }
         let waiter = state.pointee.waiters + Int(waiterIndex)
         var later = UInt32(0)
         var earlier = waiter.pointee.tail

@@ -8,15 +8,17 @@ struct CoroutinePool {
     let stackByteCount: Int
     private(set) var free: [UnsafeMutableRawPointer] = []
     /// The coroutine that runs now; nil on the thread's own stack.
-    var current: UnsafeMutablePointer<Coroutine>?
+    @usableFromInline var current: UnsafeMutablePointer<Coroutine>?
     /// Where the thread's own stack stands while a coroutine runs.
-    var schedulerStackPointer: UnsafeMutableRawPointer?
+    @usableFromInline let thread: UnsafeMutablePointer<demi_execution>
 
     static let guardByteCount = 4096
 
     init(stackByteCount: Int) {
         precondition(stackByteCount >= 16384 && stackByteCount % 4096 == 0, "a coroutine stack is a multiple of 4096 bytes, at least 16384")
         self.stackByteCount = stackByteCount
+        thread = .allocate(capacity: 1)
+        thread.initialize(to: demi_execution())
     }
 
     /// The lowest address of a stack's mapping, which is its guard page; nil when the kernel has no memory.
@@ -42,6 +44,7 @@ struct CoroutinePool {
     }
 
     func deallocate() {
+        thread.deallocate()
         for stack in free { munmap(stack, stackByteCount + CoroutinePool.guardByteCount) }
     }
 }
@@ -49,9 +52,10 @@ struct CoroutinePool {
 /// A coroutine with a stack of its own: straight-line code that `suspendCurrent` leaves and a wake-up continues.
 @usableFromInline
 struct Coroutine {
+    /// Where it stands while it is suspended. The first field: its address is the coroutine's.
+    @usableFromInline var execution: demi_execution
     let scheduler: TaskScheduler
     let stack: UnsafeMutableRawPointer
-    var stackPointer: UnsafeMutableRawPointer?
     var task: TaskIdentifier
     var body: (() -> Void)?
     var isFinished = false
@@ -63,18 +67,18 @@ extension TaskScheduler {
     public func addCoroutine(_ body: @escaping () -> Void) -> TaskIdentifier? {
         guard let stack = state.pointee.coroutines.takeStack() else { return nil }
         let coroutine = UnsafeMutablePointer<Coroutine>.allocate(capacity: 1)
-        guard let task = addTask(.application, { context, _ in TaskScheduler.resume(context) }, context: coroutine) else {
+        guard let task = addTask(.application, function: nil, context: coroutine) else {
             coroutine.deallocate()
             state.pointee.coroutines.returnStack(stack)
             return nil
         }
-        coroutine.initialize(to: Coroutine(scheduler: self, stack: stack, stackPointer: nil, task: task, body: body))
-        coroutine.pointee.stackPointer = demi_stack_prepare(
+        let execution = demi_prepare_execution(
             stack + CoroutinePool.guardByteCount + state.pointee.coroutines.stackByteCount,
             { context in
                 // A coroutine's entry never returns: its last switch leaves for good.
                 TaskScheduler.runBody(context.unsafelyUnwrapped)
             }, coroutine)
+        coroutine.initialize(to: Coroutine(execution: execution, scheduler: self, stack: stack, task: task, body: body))
         wake(task.index)
         return task
     }
@@ -88,30 +92,31 @@ extension TaskScheduler {
     public var isInCoroutine: Bool { state.pointee.coroutines.current != nil }
 
     /// Leaves the running coroutine until its task is woken. Traps on the thread's own stack.
+    @inlinable
     public func suspendCurrent() {
         guard let coroutine = state.pointee.coroutines.current else {
             preconditionFailure("only a coroutine can be suspended")
         }
-        withUnsafeMutablePointer(to: &coroutine.pointee.stackPointer) { saved in
-            demi_stack_switch(saved, state.pointee.coroutines.schedulerStackPointer)
-        }
+        demi_switch(
+            UnsafeMutableRawPointer(coroutine).assumingMemoryBound(to: demi_execution.self), state.pointee.coroutines.thread)
     }
 
-    private static func resume(_ context: UnsafeMutableRawPointer) {
+    /// Continues a coroutine until it suspends or ends. As part of the pass, whose registers are saved already, it costs little more than the switch.
+    @inline(__always)
+    func continueCoroutine(_ context: UnsafeMutableRawPointer) {
         let coroutine = context.assumingMemoryBound(to: Coroutine.self)
-        let state = coroutine.pointee.scheduler.state
         state.pointee.coroutines.current = coroutine
-        withUnsafeMutablePointer(to: &state.pointee.coroutines.schedulerStackPointer) { saved in
-            demi_stack_switch(saved, coroutine.pointee.stackPointer)
-        }
+        demi_switch(state.pointee.coroutines.thread, context.assumingMemoryBound(to: demi_execution.self))
         state.pointee.coroutines.current = nil
-        if coroutine.pointee.isFinished {
-            let scheduler = coroutine.pointee.scheduler
-            scheduler.removeTask(coroutine.pointee.task)
-            scheduler.state.pointee.coroutines.returnStack(coroutine.pointee.stack)
-            coroutine.deinitialize(count: 1)
-            coroutine.deallocate()
-        }
+        if coroutine.pointee.isFinished { endCoroutine(coroutine) }
+    }
+
+    @inline(never)
+    private func endCoroutine(_ coroutine: UnsafeMutablePointer<Coroutine>) {
+        removeTask(coroutine.pointee.task)
+        state.pointee.coroutines.returnStack(coroutine.pointee.stack)
+        coroutine.deinitialize(count: 1)
+        coroutine.deallocate()
     }
 
     /// A function of its own, so that what the body holds is released when it returns: its caller never does.

@@ -32,34 +32,40 @@ struct TaskSlot {
     @usableFromInline var context: UnsafeMutableRawPointer?
     @usableFromInline var generation: UInt32
     @usableFromInline var nextFree: UInt32
-    @usableFromInline var isBackground: Bool
+    /// Then there is no function: the context is the `Coroutine`.
+    @usableFromInline var isCoroutine = false
+    /// Where the task stands when it is ready: the application's or the background set.
+    @usableFromInline var readySet: UnsafeMutablePointer<ReadySet>
 
     @usableFromInline
-    init(generation: UInt32) {
+    init(generation: UInt32, readySet: UnsafeMutablePointer<ReadySet>) {
         function = nil
         context = nil
         self.generation = generation
         nextFree = .max
-        isBackground = false
+        self.readySet = readySet
     }
 }
 
 @frozen
 @usableFromInline
 struct SchedulerState {
-    @usableFromInline var application: ReadySet
-    @usableFromInline var background: ReadySet
+    // At addresses of their own, because tasks change a set while a pass goes through it.
+    @usableFromInline let application: UnsafeMutablePointer<ReadySet>
+    @usableFromInline let background: UnsafeMutablePointer<ReadySet>
     @usableFromInline let tasks: UnsafeMutablePointer<TaskSlot>
     let capacity: Int
     var carved = 0
     var freeHead: UInt32 = .max
     var taskCount = 0
     var timers: TimerWheel
-    var coroutines: CoroutinePool
+    @usableFromInline var coroutines: CoroutinePool
 
     init(capacity: Int, timers: TimerWheel, coroutines: CoroutinePool) {
-        application = ReadySet(capacity: capacity)
-        background = ReadySet(capacity: capacity)
+        application = .allocate(capacity: 1)
+        application.initialize(to: ReadySet(capacity: capacity))
+        background = .allocate(capacity: 1)
+        background.initialize(to: ReadySet(capacity: capacity))
         tasks = .allocate(capacity: capacity)
         self.capacity = capacity
         self.timers = timers
@@ -91,8 +97,10 @@ public struct TaskScheduler {
     public func deallocate() {
         state.pointee.coroutines.deallocate()
         state.pointee.timers.deallocate()
-        state.pointee.application.deallocate()
-        state.pointee.background.deallocate()
+        for set in [state.pointee.application, state.pointee.background] {
+            set.pointee.deallocate()
+            set.deallocate()
+        }
         state.pointee.tasks.deallocate()
         state.deinitialize(count: 1)
         state.deallocate()
@@ -103,6 +111,11 @@ public struct TaskScheduler {
     /// Adds a task, asleep. O(1).
     /// - Returns: nil when `maximumTasks` are alive.
     public func addTask(_ priority: TaskPriority, _ function: @escaping TaskFunction, context: UnsafeMutableRawPointer) -> TaskIdentifier? {
+        addTask(priority, function: function, context: context)
+    }
+
+    /// A task without a function is a coroutine.
+    func addTask(_ priority: TaskPriority, function: TaskFunction?, context: UnsafeMutableRawPointer) -> TaskIdentifier? {
         let index: UInt32
         if state.pointee.freeHead != .max {
             index = state.pointee.freeHead
@@ -111,12 +124,13 @@ public struct TaskScheduler {
             guard state.pointee.carved < state.pointee.capacity else { return nil }
             index = UInt32(state.pointee.carved)
             state.pointee.carved += 1
-            (state.pointee.tasks + Int(index)).initialize(to: TaskSlot(generation: 1))
+            (state.pointee.tasks + Int(index)).initialize(to: TaskSlot(generation: 1, readySet: state.pointee.application))
         }
         let slot = state.pointee.tasks + Int(index)
         slot.pointee.function = function
+        slot.pointee.isCoroutine = function == nil
         slot.pointee.context = context
-        slot.pointee.isBackground = priority == .background
+        slot.pointee.readySet = priority == .background ? state.pointee.background : state.pointee.application
         state.pointee.taskCount += 1
         return TaskIdentifier(index: index, generation: slot.pointee.generation)
     }
@@ -125,9 +139,10 @@ public struct TaskScheduler {
     public func removeTask(_ task: TaskIdentifier) {
         guard isAlive(task) else { return }
         let slot = state.pointee.tasks + Int(task.index)
-        if slot.pointee.isBackground { state.pointee.background.remove(task.index) } else { state.pointee.application.remove(task.index) }
+        slot.pointee.readySet.pointee.remove(task.index)
         slot.pointee.generation &+= 1
         slot.pointee.function = nil
+        slot.pointee.isCoroutine = false
         slot.pointee.nextFree = state.pointee.freeHead
         state.pointee.freeHead = task.index
         state.pointee.taskCount -= 1
@@ -136,17 +151,13 @@ public struct TaskScheduler {
     /// Whether the task has not ended.
     public func isAlive(_ task: TaskIdentifier) -> Bool {
         Int(task.index) < state.pointee.carved && state.pointee.tasks[Int(task.index)].generation == task.generation
-            && state.pointee.tasks[Int(task.index)].function != nil
+            && (state.pointee.tasks[Int(task.index)].function != nil || state.pointee.tasks[Int(task.index)].isCoroutine)
     }
 
     /// Makes a live task ready; it runs in the next pass over its priority. Waking it twice is waking it once. O(1).
     @inlinable
     public func wake(_ index: UInt32) {
-        if state.pointee.tasks[Int(index)].isBackground {
-            state.pointee.background.insert(index)
-        } else {
-            state.pointee.application.insert(index)
-        }
+        state.pointee.tasks[Int(index)].readySet.pointee.insert(index)
     }
 
     /// How many tasks are alive.
@@ -154,46 +165,65 @@ public struct TaskScheduler {
 
     /// Whether any task is ready.
     @inlinable
-    public var hasReadyTask: Bool { !(state.pointee.application.isEmpty && state.pointee.background.isEmpty) }
+    public var hasReadyTask: Bool { !(state.pointee.application.pointee.isEmpty && state.pointee.background.pointee.isEmpty) }
 
     /// Runs each task that is ready now once, the application's first. A task woken meanwhile runs in the next pass at the latest.
     /// - Returns: how many ran.
     @inlinable
     public func runReadyTasks() -> Int {
-        var count = 0
-        if state.pointee.application.top != 0 { count &+= runPass(\.application) }
-        if state.pointee.background.top != 0 { count &+= runPass(\.background) }
-        return count
+        run(state.pointee.application) &+ run(state.pointee.background)
     }
 
-    // The key path is a literal in both calls and the function is inlined into them: it costs nothing at run time.
-    //
+    @inlinable
+    @inline(__always)
+    func run(_ set: UnsafeMutablePointer<ReadySet>) -> Int {
+        if set.pointee.top != 0 { return runWords(of: set) }
+        let index = set.pointee.lone
+        if index == ReadySet.none { return 0 }
+        set.pointee.lone = ReadySet.none
+        let slot = state.pointee.tasks + Int(index)
+        guard let function = slot.pointee.function else { return runLoneCoroutine(slot) }
+        function(slot.pointee.context.unsafelyUnwrapped, index)
+        return 1
+    }
+
+    // One that was woken after its end is neither.
+    @usableFromInline
+    @inline(never)
+    func runLoneCoroutine(_ slot: UnsafeMutablePointer<TaskSlot>) -> Int {
+        guard slot.pointee.isCoroutine else { return 0 }
+        continueCoroutine(slot.pointee.context.unsafelyUnwrapped)
+        return 1
+    }
+
     // The pass goes through the words in their order and never back, and looks once at what is ready in one: so a task which wakes itself waits for
     // the next pass. But each task stays in its word until it runs: one that is removed by an earlier task does not run, nor does a new one in its
     // place, and one that is woken once more before it runs, runs once.
-    @inlinable
-    @inline(__always)
-    func runPass(_ set: WritableKeyPath<SchedulerState, ReadySet>) -> Int {
+    @usableFromInline
+    @inline(never)
+    func runWords(of set: UnsafeMutablePointer<ReadySet>) -> Int {
         var count = 0
-        var wordIndex = state.pointee[keyPath: set].firstWord
+        let tasks = state.pointee.tasks
+        var wordIndex = set.pointee.firstWord
         while true {
-            let word = state.pointee[keyPath: set].words + wordIndex
+            let word = set.pointee.words + wordIndex
             var ready = word.pointee
             // Not zero: the words above it say so.
             repeat {
                 let rest = ready & (ready &- 1)
                 word.pointee ^= ready ^ rest
                 let index = wordIndex &<< 6 | ready.trailingZeroBitCount
-                let slot = state.pointee.tasks + index
-                // One that was woken after its end has no function any more.
-                if let function = slot.pointee.function {
-                    function(slot.pointee.context.unsafelyUnwrapped, UInt32(truncatingIfNeeded: index))
+                if let function = tasks[index].function {
+                    function(tasks[index].context.unsafelyUnwrapped, UInt32(truncatingIfNeeded: index))
+                    count &+= 1
+                } else if tasks[index].isCoroutine {
+                    continueCoroutine(tasks[index].context.unsafelyUnwrapped)
                     count &+= 1
                 }
                 ready = rest & word.pointee
             } while ready != 0
-            if word.pointee == 0 { state.pointee[keyPath: set].removeEmpty(wordIndex) }
-            guard state.pointee[keyPath: set].top != 0, let next = state.pointee[keyPath: set].word(after: wordIndex) else { return count }
+            if word.pointee == 0 { set.pointee.removeEmpty(wordIndex) }
+            guard set.pointee.top != 0, let next = set.pointee.word(after: wordIndex) else { return count }
             wordIndex = next
         }
     }

@@ -1,5 +1,5 @@
 // What Swift cannot say: processor instructions, C11 atomics on memory that another thread or device may write, and the stack switch.
-// Everything is a static inline that folds into its Swift caller, but for the stack switch, which has to be a real call.
+// Everything is a static inline that folds into its Swift caller, but for the first step of a fresh stack.
 #ifndef CDATAPATH_H
 #define CDATAPATH_H
 
@@ -20,7 +20,7 @@
 #error "Demikernel runs on Linux: its devices, clocks and wake-ups are spoken through Linux system calls."
 #endif
 #if !defined(__x86_64__)
-#error "Demikernel's stack switch is written and measured for x86-64 only; port demi_stack_switch in StackSwitch.c to build on another processor."
+#error "Demikernel's stack switch is written and measured for x86-64 only; port demi_switch and StackSwitch.c to build on another processor."
 #endif
 
 /// The thread's own address, unique among live threads: one load, where a thread identifier would cost a call.
@@ -80,12 +80,41 @@ static inline const char *demi_error_text(int number) {
     return strerrordesc_np(number);
 }
 
-/// Saves the caller's registers on its stack and the stack pointer in `*saved_stack_pointer`, then continues on `target_stack_pointer`,
-/// which an earlier switch saved or `demi_stack_prepare` made. Returns when something switches back.
-void demi_stack_switch(void **saved_stack_pointer, void *target_stack_pointer);
+/// Where a stack's execution stands while another one runs.
+typedef struct {
+    void *instruction;
+    void *stack;
+    void *frame;
+} demi_execution;
 
-/// Lays out a fresh stack whose first switch calls `entry(argument)`. `stack_top` is one past the highest byte, 16-byte aligned.
-/// `entry` must never return; it leaves by a last switch.
-void *demi_stack_prepare(void *stack_top, void (*entry)(void *), void *argument);
+/// Leaves the running stack, whose execution is kept in `*saved`, and goes on where `*target` stands. Returns when something switches back.
+///
+/// Inlined, with every register named as overwritten: so the compiler saves just what it still needs, where a function of its own would have to save all.
+/// Nothing is pushed, because the caller may use the 128 bytes below its stack pointer. The jump is indirect: a `ret` to an address that no call
+/// pushed mispredicts every time (16 ns, against 4). The floating-point control words are not saved: no coroutine changes them.
+static inline __attribute__((always_inline)) void demi_switch(demi_execution *saved, const demi_execution *target) {
+    __asm__ volatile(
+        "leaq 1f(%%rip), %%rax\n\t"
+        "movq %%rax, 0(%%rdi)\n\t"
+        "movq %%rsp, 8(%%rdi)\n\t"
+        "movq %%rbp, 16(%%rdi)\n\t"
+        "movq 8(%%rsi), %%rsp\n\t"
+        "movq 16(%%rsi), %%rbp\n\t"
+        "jmpq *0(%%rsi)\n\t"
+        "1:"
+        : "+D"(saved), "+S"(target)
+        :
+        : "rax", "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6",
+          "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15",
+#if defined(__AVX512F__)
+          "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30",
+          "xmm31", "k1", "k2", "k3", "k4", "k5", "k6", "k7",
+#endif
+          "memory", "cc");
+}
+
+/// An execution that begins with `entry(argument)` on a fresh stack. `stack_top` is one past its highest byte, 16-byte aligned. `entry` must never
+/// return; it leaves by a last switch.
+demi_execution demi_prepare_execution(void *stack_top, void (*entry)(void *), void *argument);
 
 #endif

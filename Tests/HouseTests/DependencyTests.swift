@@ -1,0 +1,66 @@
+import Foundation
+import Testing
+
+/// Dependencies point down only, and each one is meant: a new one is entered here, by someone who has thought about it.
+private let allowedDependencies: [String: Set<String>] = [
+    // Core
+    "CDatapath": [],
+    "DatapathMemory": ["CDatapath"],
+    "TaskScheduler": ["CDatapath"],
+    "QueueRuntime": ["CDatapath", "DatapathMemory", "TaskScheduler"],
+    // LibraryOS
+    "KernelSockets": ["CDatapath", "DatapathMemory", "TaskScheduler", "QueueRuntime"],
+    // Surfaces
+    "Demikernel": ["DatapathMemory", "TaskScheduler", "QueueRuntime", "KernelSockets"],
+    // Applications
+    "Echo": ["Demikernel"],
+    "KeyValueStore": [],
+    "KeyValue": ["Demikernel", "KeyValueStore"],
+    // Tools
+    "CLinux": [],
+    "DemikernelCommand": ["CDatapath", "CLinux", "Demikernel", "Echo", "KeyValue", "KeyValueStore"],
+]
+
+@Suite(.serialized) struct DependencyTests {
+    private static let description = Result { try PackageDescription.load() }
+
+    private var targets: [PackageDescription.Target] {
+        get throws { try DependencyTests.description.get().targets.filter { !$0.isTest } }
+    }
+
+    @Test func everyDependencyIsAllowed() throws {
+        let targets = try targets
+        #expect(targets.count >= 10)
+        for target in targets {
+            let allowed = try #require(allowedDependencies[target.name], "\(target.name) is not in the list of allowed dependencies")
+            let found = Set(target.targetDependencies ?? [])
+            #expect(found.subtracting(allowed).isEmpty, "\(target.name) depends on what it may not: \(found.subtracting(allowed).sorted())")
+        }
+    }
+
+    @Test func theListNamesOnlyWhatThereIs() throws {
+        let targets = Dictionary(uniqueKeysWithValues: try targets.map { ($0.name, Set($0.targetDependencies ?? [])) })
+        for (name, allowed) in allowedDependencies {
+            let found = try #require(targets[name], "\(name) is allowed dependencies and does not exist")
+            #expect(allowed.subtracting(found).isEmpty, "\(name) no longer needs to be allowed \(allowed.subtracting(found).sorted())")
+        }
+    }
+
+    @Test func dependenciesPointDown() throws {
+        let targets = try targets
+        let layers = Dictionary(uniqueKeysWithValues: targets.map { ($0.name, $0.layer) })
+        for target in targets {
+            let layer = try #require(target.layer, "\(target.name) lies in no layer: \(target.path)")
+            for dependency in target.targetDependencies ?? [] {
+                let lower = try #require(layers[dependency] ?? nil, "\(target.name) depends on \(dependency), which lies in no layer")
+                #expect(lower <= layer, "\(target.name) (\(layer.rawValue)) depends on \(dependency) (\(lower.rawValue))")
+            }
+        }
+    }
+
+    @Test func onlyToolsUseOtherPackages() throws {
+        for target in try targets where target.layer != .tools {
+            #expect(target.productDependencies == nil, "\(target.name) uses a product of another package")
+        }
+    }
+}
