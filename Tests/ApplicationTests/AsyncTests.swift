@@ -248,7 +248,9 @@ import Testing
             let queue = try runtime.queue()
             let token = try runtime.pop(queue)
             let task = try runtime.spawnAsync { runtime in
-                guard let completion = try? await runtime.completion(of: token), case .failed(let failure, _) = consume completion.result else { return }
+                guard let completion = try? await runtime.completion(of: token), case .failed(let failure, _) = consume completion.result else {
+                    return
+                }
                 error.value = failure.errno
             }
             let thread = OwnThread { task.cancel() }
@@ -389,7 +391,9 @@ import Testing
                 let isWaiting = Box(false)
                 let waiter = try runtime.spawnAsync { runtime in
                     isWaiting.value = true
-                    guard let completion = try? await runtime.completion(of: token), case .popped(let array, _) = consume completion.result else { return }
+                    guard let completion = try? await runtime.completion(of: token), case .popped(let array, _) = consume completion.result else {
+                        return
+                    }
                     result.value = Self.bytes(array)
                 }
                 while !isWaiting.value { await Task.yield() }

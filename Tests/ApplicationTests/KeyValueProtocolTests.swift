@@ -77,7 +77,8 @@ import Testing
         }
     }
 
-    @Test("a request cut short by the client's end leaves nothing", arguments: ["*", "*2\r\n$3\r\nGET\r\n$", "*1\r\n$8000000\r\nabc", "GET ke", "\""])
+    @Test(
+        "a request cut short by the client's end leaves nothing", arguments: ["*", "*2\r\n$3\r\nGET\r\n$", "*1\r\n$8000000\r\nabc", "GET ke", "\""])
     func truncated(_ input: String) throws {
         try withKeyValueServer { address in
             let other = try Client(address)

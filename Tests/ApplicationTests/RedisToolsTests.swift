@@ -56,7 +56,8 @@ struct RedisToolsTests {
         ("LPUSH list x", "1"), ("RPUSH list y z", "3"), ("LRANGE list 0 -1", "x\ny\nz"), ("LPOP list", "x"), ("RPOP list", "z"),
         ("SADD set m", "1"), ("SADD set m", "0"), ("SPOP set", "m"), ("HSET hash f 1 g 2", "2"), ("HGET hash g", "2"),
         ("ZADD zset 1 one 2 two 3 three", "3"), ("ZADD zset XX CH 5 one", "1"), ("ZRANGE zset 0 -1 WITHSCORES", "two\n2\nthree\n3\none\n5"),
-        ("ZPOPMIN zset", "two\n2"), ("TYPE zset", "zset"), ("TYPE missing", "none"), ("GET list", "WRONGTYPE Operation against a key holding the wrong kind of value"),
+        ("ZPOPMIN zset", "two\n2"), ("TYPE zset", "zset"), ("TYPE missing", "none"),
+        ("GET list", "WRONGTYPE Operation against a key holding the wrong kind of value"),
         ("EXPIRE key 100", "1"), ("TTL key", "100"), ("PERSIST key", "1"), ("TTL key", "-1"), ("TTL missing", "-2"), ("PEXPIRE key 0", "1"),
         ("EXISTS key", "0"), ("ECHO \"a b\"", "a b"), ("GETDEL n", "41"), ("SELECT 1", "OK"), ("DBSIZE", "0"), ("SELECT 0", "OK"),
         ("DEL a b", "2"), ("NOSUCH x", "ERR unknown command 'NOSUCH', with args beginning with: 'x' "),
@@ -89,7 +90,10 @@ struct RedisToolsTests {
     @Test("redis-cli with RESP3")
     func thirdProtocol() throws {
         try withKeyValueServer { address in
-            let commands = ["HSET hash f 1", "HGETALL hash", "GET missing", "ZADD zset 1.5 m", "ZRANGE zset 0 -1 WITHSCORES", "SADD set a", "SMEMBERS set", "HELLO"]
+            let commands = [
+                "HSET hash f 1", "HGETALL hash", "GET missing", "ZADD zset 1.5 m", "ZRANGE zset 0 -1 WITHSCORES", "SADD set a", "SMEMBERS set",
+                "HELLO",
+            ]
             let result = try commandLine(address, ["-3", "--no-raw"], input: Array(commands.map { $0 + "\n" }.joined().utf8))
             #expect(result.status == 0)
             #expect(result.output.contains("1# \"f\" => \"1\""), "a map: \(result.output)")

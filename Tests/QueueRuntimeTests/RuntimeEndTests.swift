@@ -10,9 +10,9 @@ import Testing
     func end() async {
         // A process of its own, whose descriptors can be counted.
         await #expect(processExitsWith: .success) {
-            let before = try await firstOpenDescriptorCount()
+            let before = openDescriptorCount()
             for round in 0..<20 { try leaveWorkBehind(seed: UInt64(round)) }
-            #expect(openDescriptorCount() == before)
+            #expect(openDescriptorCount() <= before + foreignDescriptors)
         }
     }
 

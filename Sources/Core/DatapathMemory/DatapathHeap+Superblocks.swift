@@ -11,7 +11,8 @@ extension DatapathHeap {
 
     private func insert(_ superblock: UnsafeMutablePointer<Superblock>) {
         let sizeClass = Int(superblock.pointee.sizeClass)
-        guard let head = state.heads[sizeClass] else {
+        let head = state.heads[sizeClass]
+        guard head != state.pointee.absent else {
             superblock.pointee.next = nil
             superblock.pointee.previous = nil
             state.heads[sizeClass] = superblock
@@ -28,7 +29,7 @@ extension DatapathHeap {
         if let previous = superblock.pointee.previous {
             previous.pointee.next = superblock.pointee.next
         } else {
-            state.heads[Int(superblock.pointee.sizeClass)] = superblock.pointee.next
+            state.heads[Int(superblock.pointee.sizeClass)] = superblock.pointee.next ?? state.pointee.absent
         }
         superblock.pointee.next?.pointee.previous = superblock.pointee.previous
         superblock.pointee.next = nil
@@ -55,7 +56,7 @@ extension DatapathHeap {
 
     /// A superblock of the class with a free block, the first of its list. Those before it that have none leave the list.
     private func findSuperblock(_ sizeClass: Int) -> UnsafeMutablePointer<Superblock>? {
-        while let superblock = state.heads[sizeClass] {
+        while case let superblock = state.heads[sizeClass], superblock != state.pointee.absent {
             if superblock.pointee.freeHead != Superblock.none { return superblock }
             if superblock.pointee.carvedOffset < superblock.pointee.endOffset {
                 carve(superblock)

@@ -88,10 +88,9 @@ public struct DatapathHeap {
     @inline(__always)
     public func allocate(_ byteCount: Int, headroom: Int = 0, priority: AllocationPriority = .application) throws(DemikernelError) -> Buffer {
         let blockByteCount = byteCount &+ headroom
-        // One comparison for all: no number is negative, and the sum is at least 1 and at most 131072. (Larger blocks fill a superblock each.)
-        if UInt(bitPattern: byteCount | headroom | (blockByteCount &- 1)) < 131_072,
+        // No number is negative, and the sum is at least 1 and at most 131072. (Larger blocks fill a superblock each.)
+        if UInt(bitPattern: blockByteCount &- 1) < 131_072, byteCount | headroom >= 0 {
             let superblock = state.heads[SizeClass.containing(unchecked: blockByteCount)]
-        {
             let used = state.pointee.usedByteCount &+ Int(superblock.pointee.accountedByteCount)
             let offset = superblock.pointee.freeHead
             if offset != Superblock.none, used <= limit(of: priority) {
@@ -218,6 +217,7 @@ public struct DatapathHeap {
         guard state.pointee.usedByteCount == 0 else { return }
         for arena in state.pointee.cold.arenas { arena.unmap() }
         if let mapping = state.pointee.cold.segmentMapping { munmap(mapping, state.pointee.cold.segmentMappingByteCount) }
+        state.pointee.absent.deallocate()
         state.deinitialize(count: 1)
         UnsafeMutableRawPointer(state).deallocate()
     }

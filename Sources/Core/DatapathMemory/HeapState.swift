@@ -11,30 +11,35 @@ struct HeapState {
     /// Descriptors from here to `endOfSegments` were never used; their pages need not be backed yet.
     @usableFromInline var uncarvedSegments: UnsafeMutablePointer<SegmentDescriptor>?
     @usableFromInline var endOfSegments: UnsafeMutablePointer<SegmentDescriptor>?
+    /// Stands for no superblock: it has no free block. So the first superblock of a class needs no comparison with nil.
+    let absent: UnsafeMutablePointer<Superblock>
     @usableFromInline var cold: HeapColdState
 
-    @inlinable
-    init(cold: consuming HeapColdState) {
-        self.cold = cold
+    init(absent: UnsafeMutablePointer<Superblock>) {
+        self.absent = absent
+        cold = HeapColdState()
     }
 
     /// A new state with room for the classes' heads behind it: one address reaches both.
     static func allocate() -> UnsafeMutablePointer<HeapState> {
-        let byteCount = MemoryLayout<HeapState>.stride + SizeClass.count * MemoryLayout<UnsafeMutablePointer<Superblock>?>.stride
+        let byteCount = MemoryLayout<HeapState>.stride + SizeClass.count * MemoryLayout<UnsafeMutablePointer<Superblock>>.stride
         let state = UnsafeMutableRawPointer.allocate(byteCount: byteCount, alignment: MemoryLayout<HeapState>.alignment)
             .bindMemory(to: HeapState.self, capacity: 1)
-        state.initialize(to: HeapState(cold: HeapColdState()))
-        UnsafeMutableRawPointer(state + 1).bindMemory(to: UnsafeMutablePointer<Superblock>?.self, capacity: SizeClass.count)
-            .initialize(repeating: nil, count: SizeClass.count)
+        let absent = UnsafeMutablePointer<Superblock>.allocate(capacity: 1)
+        absent.initialize(to: Superblock(heap: state))
+        absent.pointee.freeHead = Superblock.none
+        state.initialize(to: HeapState(absent: absent))
+        UnsafeMutableRawPointer(state + 1).bindMemory(to: UnsafeMutablePointer<Superblock>.self, capacity: SizeClass.count)
+            .initialize(repeating: absent, count: SizeClass.count)
         return state
     }
 }
 
 extension UnsafeMutablePointer<HeapState> {
-    /// For each size class, its superblocks that have a free block.
+    /// For each size class, the first of its superblocks that have a free block, or `absent`.
     @inlinable
-    var heads: UnsafeMutablePointer<UnsafeMutablePointer<Superblock>?> {
-        UnsafeMutableRawPointer(self + 1).assumingMemoryBound(to: UnsafeMutablePointer<Superblock>?.self)
+    var heads: UnsafeMutablePointer<UnsafeMutablePointer<Superblock>> {
+        UnsafeMutableRawPointer(self + 1).assumingMemoryBound(to: UnsafeMutablePointer<Superblock>.self)
     }
 }
 

@@ -86,8 +86,8 @@ extension Runtime {
     }
 
     /// As `allocate`, but suspends while the heap is at its limit, until enough was released.
-    /// - Throws: `EMSGSIZE` above `DatapathHeap.maximumBufferByteCount`, `EINVAL` for a negative size, `ECANCELED` when the task is cancelled and there
-    ///   is no memory for it, `EAGAIN` at `Limits.maximumTasks`.
+    /// - Throws: `EMSGSIZE` above `DatapathHeap.maximumBufferByteCount`, `EINVAL` for a negative size, `ECANCELED` when the task is cancelled and
+    ///   there is no memory for it, `EAGAIN` at `Limits.maximumTasks`.
     public nonisolated(nonsending) func allocateWhenAvailable(_ byteCount: Int, headroom: Int = 0) async throws(DemikernelError) -> Buffer {
         core.checkThread()
         let place = OwnThread(core)
@@ -97,7 +97,9 @@ extension Runtime {
             } catch {
                 guard error.errno == ENOBUFS else { throw error }
             }
-            guard !Task.isCancelled else { throw DemikernelError(ECANCELED, .allocate, "the task was cancelled while the heap was at its limit") }
+            guard !Task.isCancelled else {
+                throw DemikernelError(ECANCELED, .allocate, "the task was cancelled while the heap was at its limit")
+            }
             let executor = try core.makeJobExecutor()
             await withTaskCancellationHandler {
                 await withUnsafeContinuation { continuation in

@@ -182,9 +182,16 @@ public struct Runtime: ~Copyable {
 
     // MARK: Memory, time, state
 
-    /// A buffer of `byteCount` bytes from the runtime's heap, not initialised, with `headroom` bytes in front. O(1).
+    /// A buffer of `byteCount` bytes from the runtime's heap, not initialised. O(1).
     /// - Throws: `ENOBUFS` when 15/16 of the heap are used, `EMSGSIZE` above `DatapathHeap.maximumBufferByteCount`, `EINVAL` for a negative size.
-    public func allocate(_ byteCount: Int, headroom: Int = 0) throws(DemikernelError) -> Buffer {
+    public func allocate(_ byteCount: Int) throws(DemikernelError) -> Buffer {
+        core.checkThread()
+        return try core.heap.allocate(byteCount)
+    }
+
+    /// As `allocate(_:)`, with `headroom` bytes in front of the buffer, where headers can be put.
+    /// - Throws: as `allocate(_:)`.
+    public func allocate(_ byteCount: Int, headroom: Int) throws(DemikernelError) -> Buffer {
         core.checkThread()
         return try core.heap.allocate(byteCount, headroom: headroom)
     }
