@@ -77,7 +77,8 @@ import Testing
         #expect(try runtime.result(runtime.closeToken(socket)) == .closed)
         if let accept { #expect(try runtime.result(accept) == .failed(ECANCELED, byteCount: 0)) }
         if let pop { #expect(try runtime.result(pop) == .failed(ECANCELED, byteCount: 0)) }
-        #expect(runtime.snapshot() == Snapshot(liveOperations: 0, openQueues: 0, closingQueues: 0, liveBlocks: 0, liveSegments: 0, tasks: 0, timers: 0))
+        #expect(
+            runtime.snapshot() == Snapshot(liveOperations: 0, openQueues: 0, closingQueues: 0, liveBlocks: 0, liveSegments: 0, tasks: 0, timers: 0))
     }
 
     @Test("a peer that neither reads nor ends is dropped after closeLinger, by the runtime's clock", arguments: [false, true])

@@ -38,7 +38,9 @@ import Testing
         }
         // Several at once, and popped one by one.
         let pops = try [runtime.pop(receiver), runtime.pop(receiver)]
-        for byte in 1...4 { try runtime.pushTo(sender, runtime.array([UInt8](repeating: UInt8(byte), count: byte)), receiverAddress, completion: .discarded) }
+        for byte in 1...4 {
+            try runtime.pushTo(sender, runtime.array([UInt8](repeating: UInt8(byte), count: byte)), receiverAddress, completion: .discarded)
+        }
         for byte in 1...4 {
             let pop = byte <= 2 ? pops[byte - 1] : try runtime.pop(receiver)
             #expect(try datagram(runtime, pop).bytes == [UInt8](repeating: UInt8(byte), count: byte))
@@ -74,7 +76,9 @@ import Testing
         let before = runtime.snapshot()
         for count in [65_508, 65_536, 200_000, DatapathHeap.maximumBufferByteCount] {
             let expected = DemikernelError(EMSGSIZE, .pushTo)
-            #expect(refusal { () throws(DemikernelError) in _ = try runtime.pushTo(sender, runtime.array(pattern(0..<count)), receiverAddress) } == expected)
+            #expect(
+                refusal { () throws(DemikernelError) in _ = try runtime.pushTo(sender, runtime.array(pattern(0..<count)), receiverAddress) }
+                    == expected)
             #expect(
                 refusal { () throws(DemikernelError) in
                     try runtime.pushTo(sender, runtime.array(pattern(0..<count)), receiverAddress, completion: .discarded)

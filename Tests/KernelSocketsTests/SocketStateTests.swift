@@ -10,13 +10,38 @@ import Testing
 
     /// The errno with which each call is refused in each state, or 0 where it is not refused. Those that would change the state are left out.
     static let refusals: [(State, [(name: String, errno: Int32)])] = [
-        (.fresh, [("listen", EINVAL), ("accept", EINVAL), ("push", ENOTCONN), ("discard", ENOTCONN), ("pop", ENOTCONN), ("shutdown", ENOTCONN), ("peer", ENOTCONN), ("pushTo", EOPNOTSUPP), ("backlog", EINVAL), ("bind6", EAFNOSUPPORT), ("connect6", EAFNOSUPPORT)]),
+        (
+            .fresh,
+            [
+                ("listen", EINVAL), ("accept", EINVAL), ("push", ENOTCONN), ("discard", ENOTCONN), ("pop", ENOTCONN), ("shutdown", ENOTCONN),
+                ("peer", ENOTCONN), ("pushTo", EOPNOTSUPP), ("backlog", EINVAL), ("bind6", EAFNOSUPPORT), ("connect6", EAFNOSUPPORT),
+            ]
+        ),
         (.bound, [("bind", EINVAL), ("accept", EINVAL), ("push", ENOTCONN), ("pop", ENOTCONN), ("shutdown", ENOTCONN), ("peer", ENOTCONN)]),
         (.listening, [("bind", EINVAL), ("connect", EINVAL), ("push", ENOTCONN), ("pop", ENOTCONN), ("shutdown", ENOTCONN), ("peer", ENOTCONN)]),
-        (.connecting, [("connect", EALREADY), ("listen", EINVAL), ("accept", EINVAL), ("push", ENOTCONN), ("discard", ENOTCONN), ("pop", ENOTCONN), ("shutdown", ENOTCONN)]),
-        (.connected, [("bind", EINVAL), ("listen", EINVAL), ("accept", EINVAL), ("connect", EISCONN), ("pushTo", EOPNOTSUPP), ("empty", EINVAL), ("emptyDiscard", EINVAL)]),
+        (
+            .connecting,
+            [
+                ("connect", EALREADY), ("listen", EINVAL), ("accept", EINVAL), ("push", ENOTCONN), ("discard", ENOTCONN), ("pop", ENOTCONN),
+                ("shutdown", ENOTCONN),
+            ]
+        ),
+        (
+            .connected,
+            [
+                ("bind", EINVAL), ("listen", EINVAL), ("accept", EINVAL), ("connect", EISCONN), ("pushTo", EOPNOTSUPP), ("empty", EINVAL),
+                ("emptyDiscard", EINVAL),
+            ]
+        ),
         (.sendShutDown, [("push", EPIPE), ("discard", EPIPE), ("connect", EISCONN)]),
-        (.datagram, [("listen", EOPNOTSUPP), ("accept", EINVAL), ("push", EDESTADDRREQ), ("discard", EDESTADDRREQ), ("peer", ENOTCONN), ("shutdown", ENOTCONN), ("pushTo6", EAFNOSUPPORT), ("bind6", EAFNOSUPPORT), ("noDelay", EOPNOTSUPP), ("linger", EOPNOTSUPP), ("keepAlive", EOPNOTSUPP)]),
+        (
+            .datagram,
+            [
+                ("listen", EOPNOTSUPP), ("accept", EINVAL), ("push", EDESTADDRREQ), ("discard", EDESTADDRREQ), ("peer", ENOTCONN),
+                ("shutdown", ENOTCONN), ("pushTo6", EAFNOSUPPORT), ("bind6", EAFNOSUPPORT), ("noDelay", EOPNOTSUPP), ("linger", EOPNOTSUPP),
+                ("keepAlive", EOPNOTSUPP),
+            ]
+        ),
         (.boundDatagram, [("bind", EINVAL), ("listen", EOPNOTSUPP), ("push", EDESTADDRREQ)]),
     ]
 

@@ -75,7 +75,8 @@ extension Runtime {
         let statistics = statistics
         return Snapshot(
             liveOperations: statistics.liveOperations, openQueues: statistics.openQueues, closingQueues: statistics.closingQueues,
-            liveBlocks: statistics.memory.liveBlocks, liveSegments: statistics.memory.liveSegments, tasks: statistics.tasks, timers: statistics.timers)
+            liveBlocks: statistics.memory.liveBlocks, liveSegments: statistics.memory.liveSegments, tasks: statistics.tasks, timers: statistics.timers
+        )
     }
 
     func buffer(_ bytes: [UInt8]) throws(DemikernelError) -> Buffer { try allocate(copying: bytes.span) }

@@ -154,7 +154,9 @@ import Testing
         for token in tokens.indices {
             if let problem = perform(runtime, .redeem(token), at: steps.count) { return problem }
         }
-        if errorNumber({ () throws(DemikernelError) in _ = try runtime.next(timeout: .zero) }) != ETIMEDOUT { return problem("an unclaimed completion is left") }
+        if errorNumber({ () throws(DemikernelError) in _ = try runtime.next(timeout: .zero) }) != ETIMEDOUT {
+            return problem("an unclaimed completion is left")
+        }
         let end = runtime.snapshot()
         if end.liveOperations + end.openQueues + end.closingQueues + end.liveBlocks + end.liveSegments != 0 { return problem("left over: \(end)") }
         return nil

@@ -45,7 +45,8 @@ import Testing
     @Test(
         "a pop's limits cut a unit; the rest stays queued before the next unit",
         arguments: [
-            (16, 100, [15]), (16, 15, [15]), (16, 14, [14, 1]), (16, 9, [9, 6]), (16, 10, [10, 5]), (16, 4, [4, 4, 4, 3]), (16, 1, Array(repeating: 1, count: 15)),
+            (16, 100, [15]), (16, 15, [15]), (16, 14, [14, 1]), (16, 9, [9, 6]), (16, 10, [10, 5]), (16, 4, [4, 4, 4, 3]),
+            (16, 1, Array(repeating: 1, count: 15)),
             (1, 100, [4, 5, 6]), (2, 100, [9, 6]), (3, 100, [15]), (1, 3, [3, 1, 3, 2, 3, 3]), (2, 5, [5, 5, 5]),
         ] as [(Int, Int, [Int])], [false, true])
     func popLimits(_ limits: (segments: Int, bytes: Int, expected: [Int]), popsFirst: Bool) throws {

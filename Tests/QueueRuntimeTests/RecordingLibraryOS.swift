@@ -89,7 +89,9 @@ final class RecordingDevice {
             poll: { context in RecordingDevice.of(context).poll() },
             prepareToSleep: nil,
             destroy: { context in
-                RecordingDevice.of(context).isDestroyed = true
+                let device = RecordingDevice.of(context)
+                device.core.heap.unregister(device.device!)
+                device.isDestroyed = true
                 Unmanaged<RecordingDevice>.fromOpaque(context).release()
             })
     }

@@ -16,7 +16,9 @@ import Testing
 
     private func settle(_ runtime: borrowing Runtime) { while runtime.poll() {} }
 
-    @Test("an interruption from another thread ends a sleeping wait with EINTR; the operation stays pending", arguments: [IdlePolicy.spin, .adaptive(spinNanoseconds: 0)])
+    @Test(
+        "an interruption from another thread ends a sleeping wait with EINTR; the operation stays pending",
+        arguments: [IdlePolicy.spin, .adaptive(spinNanoseconds: 0)])
     func interrupt(_ idle: IdlePolicy) throws {
         let runtime = try makeSocketRuntime { $0.idle = idle }
         let queue = try runtime.queue()
@@ -91,6 +93,18 @@ import Testing
             #expect(!isReadable(interrupter.descriptor), "a sleep would end at once")
         }
         #expect(count > 0)
+    }
+
+    @Test("an interruption that was taken between its flag and its write costs one sleep, not every one that follows")
+    func lateWrite() throws {
+        let runtime = try makeSocketRuntime { $0.idle = .adaptive(spinNanoseconds: 0) }
+        let token = try runtime.pop(runtime.queue())
+        // What is left then: a written descriptor, and no flag.
+        var one: UInt64 = 1
+        #expect(write(runtime.interrupter.descriptor, &one, 8) == 8)
+        #expect(errorNumber { () throws(DemikernelError) in _ = try runtime.wait(token, timeout: .milliseconds(10)) } == ETIMEDOUT)
+        #expect(!isReadable(runtime.interrupter.descriptor))
+        #expect(runtime.statistics.sleeps < 10)
     }
 
     @Test("the event descriptor is readable on a socket's input and not otherwise, whenever it was made", arguments: [false, true])

@@ -5,11 +5,13 @@ import Demikernel
 func allocateAndFree(_ count: Int, byteCount: Int) throws(DemikernelError) {
     let runtime = try Runtime()
     // Four a round, so that the loop itself hardly counts.
-    for _ in 0..<count / 4 {
+    var remaining = count
+    while remaining > 0 {
         _ = try runtime.allocate(byteCount)
         _ = try runtime.allocate(byteCount)
         _ = try runtime.allocate(byteCount)
         _ = try runtime.allocate(byteCount)
+        remaining &-= 4
     }
 }
 

@@ -50,7 +50,7 @@ public struct Operation {
     /// A pop's limit.
     public internal(set) var maximumSegments: UInt8 = 1
     var claim = OperationClaim()
-    /// The place in the waiter's array.
+    /// The place in the waiter's array, counted back from its end.
     var claimIndex: UInt32 = 0
     var next: UInt32 = 0
     var previous: UInt32 = 0

@@ -45,7 +45,7 @@ extension Runtime {
         try core.block(waiter, needed: 1, deadline: core.deadline(after: timeout))
         let index = core.state.pointee.waiters[Int(waiter)].head
         core.removeCompleted(index, from: waiter)
-        return core.redeem(index, at: Int(core.operation(index).pointee.claimIndex))
+        return core.redeem(index, at: tokens.count + Int(Int32(bitPattern: core.operation(index).pointee.claimIndex)))
     }
 
     /// Waits until all of several operations have completed, and appends their completions in the order of `tokens`.
@@ -157,23 +157,24 @@ extension RuntimeCore {
         var position = 0
         while position < tokens.count {
             // The thread's own claims have lapsed, so it can take what is open; a coroutine marks what it takes as no longer open.
-            if waiter == Waiter.thread { position = claimOpen(tokens, from: position, claim) }
+            if waiter == Waiter.thread { position = tokens.count + claimOpen(tokens, from: position - tokens.count, claim) }
             guard position < tokens.count else { break }
-            try claimSlowly(tokens[position], for: waiter, at: position, &oldest)
+            try claimSlowly(tokens, for: waiter, at: position, &oldest)
             position += 1
         }
         return oldest
     }
 
     /// Claims tokens for the thread as long as they are alive, pending and not claimed by a coroutine or a wait set, which one comparison says.
-    /// - Returns: the place of the first that is not.
+    /// - Parameter start: the place to begin at, counted back from the end, as claims count theirs: so that one instruction counts and compares.
+    /// - Returns: the place of the first that is not, counted likewise.
     @inline(never)
     private func claimOpen(_ tokens: UnsafeBufferPointer<QueueToken>, from start: Int, _ claim: OperationClaim) -> Int {
         let operations = state.pointee.operations
-        let base = tokens.baseAddress.unsafelyUnwrapped
+        let end = tokens.baseAddress.unsafelyUnwrapped + tokens.count
         var position = start
-        while position < tokens.count {
-            let token = base[position].rawValue
+        while position != 0 {
+            let token = end[position].rawValue
             let slot = operations + Int(truncatingIfNeeded: token & QueueToken.slotMask)
             guard slot.pointee.openToken == token else { break }
             slot.pointee.claim = claim
@@ -185,8 +186,9 @@ extension RuntimeCore {
 
     @inline(never)
     private func claimSlowly(
-        _ token: QueueToken, for waiter: UInt32, at position: Int, _ oldest: inout (operation: UInt32, position: Int)
+        _ tokens: UnsafeBufferPointer<QueueToken>, for waiter: UInt32, at position: Int, _ oldest: inout (operation: UInt32, position: Int)
     ) throws(DemikernelError) {
+        let token = tokens[position]
         let index = slot(of: token)
         guard index != 0 else { throw RuntimeCore.spent }
         // The same token twice in one array is waited for once.
@@ -195,7 +197,7 @@ extension RuntimeCore {
             guard holder(of: index) == 0 else { throw RuntimeCore.busy }
             if oldest.operation == 0 || completedBefore(index, oldest.operation) { oldest = (index, position) }
         } else {
-            try claim(index, for: waiter, at: position)
+            try claim(index, for: waiter, at: position - tokens.count)
             // The claim that had closed it has lapsed.
             if waiter == Waiter.thread { operation(index).pointee.openToken = token.rawValue }
         }
