@@ -1,10 +1,14 @@
 import KeyValueStore
+import Testing
 
 /// One request, given as its arguments with spaces between them, and the replies expected in RESP2 and RESP3.
-struct Exchange: Sendable {
+struct Exchange: Sendable, CustomTestStringConvertible {
     let request: String
     let resp2: String
     let resp3: String
+
+    /// Short, because a whole script is an argument of a test.
+    var testDescription: String { String(request.prefix(24)) }
 
     init(_ request: String, _ resp2: String, resp3: String? = nil) {
         self.request = request

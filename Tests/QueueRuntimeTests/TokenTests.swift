@@ -159,17 +159,19 @@ import Testing
                 runtime.yield()
             }
         }
-        for round in 0..<1_000 {
-            let push = try runtime.push(queue, bytes: [UInt8(truncatingIfNeeded: round)])
-            #expect(try runtime.result(push) == .pushed(1))
-            let pop = try runtime.pop(queue)
-            #expect(try runtime.first(of: [pop]).token == pop)
-            let next = try runtime.push(queue, bytes: [1])
-            #expect(try runtime.next(timeout: nil) == [next])
-            let set = try runtime.makeWaitSet()
-            let last = try runtime.pop(queue)
-            try set.add(last)
-            #expect(try set.wait().token == last)
+        // In random order, so that each kind has its turn at the wait that takes one.
+        var random = SeededRandom(seed: 3)
+        for round in 0..<4_000 {
+            let token = try round % 2 == 0 ? runtime.push(queue, bytes: [1]) : runtime.pop(queue)
+            switch Int.random(in: 0..<4, using: &random) {
+            case 0: _ = try runtime.wait(token)
+            case 1: #expect(try runtime.first(of: [token]).token == token)
+            case 2: #expect(try runtime.next(timeout: nil) == [token])
+            default:
+                let set = try runtime.makeWaitSet()
+                try set.add(token)
+                #expect(try set.wait().token == token)
+            }
         }
         ended.value = true
         try runtime.run()

@@ -163,7 +163,7 @@ public struct DatapathHeap {
     /// A snapshot of the counts.
     public var statistics: MemoryStatistics {
         var statistics = MemoryStatistics()
-        statistics.pages = state.pointee.cold.arenas.contains { $0.pages == .huge } ? .huge : .ordinary
+        statistics.pages = state.pointee.cold.arenas.allSatisfy { $0.pages == .huge } ? .huge : .ordinary
         statistics.limitByteCount = state.pointee.limit
         statistics.usedByteCount = state.pointee.usedByteCount
         statistics.liveBlocks = countLiveBlocks()

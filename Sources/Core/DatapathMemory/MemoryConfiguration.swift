@@ -1,6 +1,7 @@
 /// How much memory a runtime's heap has, and of which kind.
 public struct MemoryConfiguration: Sendable {
-    /// Bytes of the arena, rounded up to superblocks of 256 KiB; at least 4 MiB. It is all the memory that buffers can ever have until `Runtime.growHeap`.
+    /// Bytes of the arena, rounded up to superblocks of 256 KiB; at least 4 MiB. It is all the memory that buffers can
+    /// have until `DatapathHeap.addArena`.
     public var arenaByteCount: Int
     /// Whether every page is backed when the arena is made (a device cannot register it otherwise) or on first use (starts faster).
     public var commitsAtStart: Bool

@@ -50,9 +50,9 @@ final class EventSource {
         _ = write(ready, &one, 8)
     }
 
-    /// After a poll: readable from now on if tasks are ready, or at the next timer's deadline, or when a device says so.
-    func settle(hasReadyTask: Bool, nextDeadline: UInt64?, now: UInt64) {
-        if hasReadyTask {
+    /// After a poll: readable from now on if something is ready, or at the next timer's deadline, or when a device says so.
+    func settle(isReady: Bool, nextDeadline: UInt64?, now: UInt64) {
+        if isReady {
             signal()
         } else if isSignalled {
             var value: UInt64 = 0

@@ -67,6 +67,11 @@ extension RuntimeCore {
         state.pointee.lastFreeQueue = UInt32(index)
     }
 
+    /// For a library OS: whether a connection can be given a descriptor.
+    public var canAdopt: Bool {
+        state.pointee.firstFreeQueue != 0 || state.pointee.carvedQueues <= state.pointee.queueCapacity
+    }
+
     /// For a library OS: gives an accepted connection a descriptor beside its listener's; nil at `maximumQueues`.
     /// - Parameter libraryState: the connection's state index; nil: the descriptor's slot.
     public func adopt(_ libraryState: UInt32? = nil, beside listener: QueueDescriptor) -> QueueDescriptor? {

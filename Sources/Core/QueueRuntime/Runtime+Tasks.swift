@@ -27,7 +27,8 @@ extension Runtime {
 
     /// Whether the task has not ended yet.
     public func isAlive(_ task: TaskIdentifier) -> Bool {
-        core.scheduler.isAlive(task)
+        core.checkThread()
+        return core.scheduler.isAlive(task)
     }
 
     /// Runs until every coroutine has ended.

@@ -208,7 +208,10 @@ public struct Runtime: ~Copyable {
     }
 
     /// Nanoseconds of the runtime's clock, read now.
-    public var now: UInt64 { core.state.pointee.clock.now }
+    public var now: UInt64 {
+        core.checkThread()
+        return core.state.pointee.clock.now
+    }
 
     /// A snapshot of the runtime's counts.
     public var statistics: RuntimeStatistics {

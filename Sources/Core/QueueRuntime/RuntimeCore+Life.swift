@@ -215,7 +215,11 @@ extension RuntimeCore {
             let descriptor = prepare(library.pointee.context)
             if descriptor >= 0 { source.watchDevice(descriptor) }
         }
+        // A wake-up that came late may have left its descriptor readable with nothing behind it. Drained first: what is asked for after that shows again.
+        state.pointee.interruption.drain()
+        let isReady =
+            state.pointee.scheduler.hasReadyTask || state.pointee.interruption.isRequested || state.pointee.interruption.isWakeUpPending
         source.settle(
-            hasReadyTask: state.pointee.scheduler.hasReadyTask, nextDeadline: state.pointee.scheduler.nextDeadline, now: state.pointee.clock.now)
+            isReady: isReady, nextDeadline: state.pointee.scheduler.nextDeadline, now: state.pointee.clock.now)
     }
 }

@@ -21,7 +21,10 @@ public struct WaitSet: ~Copyable {
     }
 
     /// How many tokens of the set are not yet redeemed.
-    public var count: Int { Int(core.state.pointee.waiters[Int(waiter)].members) }
+    public var count: Int {
+        core.checkThread()
+        return Int(core.state.pointee.waiters[Int(waiter)].members)
+    }
 
     /// Adds a token, pending or completed. O(1); a completed one goes past those of the set that completed after it.
     /// - Throws: `EINVAL` for a token that names nothing, `EBUSY` for one that is claimed.

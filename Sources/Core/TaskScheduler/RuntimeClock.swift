@@ -35,7 +35,7 @@ public struct RuntimeClock {
     }
 
     /// Nanoseconds of CLOCK_MONOTONIC, or close to it: from the time stamp counter where the processor says that it is invariant and the kernel
-    /// uses it as well, else from the kernel.
+    /// lists it among its clock sources, else from the kernel.
     public static func monotonic() -> RuntimeClock {
         // The counter's address goes with the clock: a global that is made on first use would be asked for at every reading.
         let counter = CycleCounter.address

@@ -99,6 +99,13 @@ extension KernelSocketsHandle {
     func serveAccepts(_ index: Int) {
         let listener = socket(index)
         while listener.pointee.mayBeReadable, !listener.pointee.accepts.isEmpty {
+            guard core.canAdopt else {
+                // The connection stays in the kernel's backlog, for the next accept.
+                core.fail(
+                    core.removeFirst(from: &listener.pointee.accepts), EMFILE,
+                    "all queue descriptors are in use: close some or raise Limits.maximumQueues")
+                continue
+            }
             var storage = sockaddr_storage()
             var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
             let file = withUnsafeMutablePointer(to: &storage) {
@@ -115,13 +122,7 @@ extension KernelSocketsHandle {
                 }
                 continue
             }
-            guard let queue = core.adopt(beside: listener.pointee.queue) else {
-                Glibc.close(file)
-                core.fail(
-                    core.removeFirst(from: &listener.pointee.accepts), EMFILE,
-                    "all queue descriptors are in use: close some or raise Limits.maximumQueues")
-                continue
-            }
+            let queue = core.adopt(beside: listener.pointee.queue).unsafelyUnwrapped
             // The options of the listener, TCP_NODELAY among them, are inherited.
             install(file, listener.pointee.family, .stream, queue, .connected)
             socket(queue.slot).pointee.lingersZero = listener.pointee.lingersZero
@@ -292,7 +293,12 @@ extension KernelSocketsHandle {
                 handle.dropSends(index, ETIMEDOUT)
                 handle.gone(index)
             }, context: state, argument: UInt64(index) | UInt64(socket.pointee.epoch) << 32)
-        if let armed { socket.pointee.closeTimer = armed }
+        guard let armed else {
+            // All of `Limits.maximumTimers` are armed: a close that cannot be bounded ends now.
+            dropSends(index, ETIMEDOUT)
+            return gone(index)
+        }
+        socket.pointee.closeTimer = armed
     }
 
     /// The connection is gone: gives the socket back to the kernel, and tells the runtime.

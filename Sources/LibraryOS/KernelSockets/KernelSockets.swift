@@ -110,9 +110,10 @@ struct KernelSocketsHandle {
         var event = epoll_event()
         event.events = EPOLLIN.rawValue | EPOLLOUT.rawValue | EPOLLRDHUP.rawValue | EPOLLET.rawValue
         event.data.u64 = UInt64(index) | UInt64(socket.pointee.epoch) << 32
-        precondition(
-            epoll_ctl(state.pointee.eventFile, EPOLL_CTL_ADD, socket.pointee.file, &event) == 0,
-            "the kernel refused to watch a socket: raise fs.epoll.max_user_watches")
+        guard epoll_ctl(state.pointee.eventFile, EPOLL_CTL_ADD, socket.pointee.file, &event) == 0 else {
+            // At fs.epoll.max_user_watches, which peers' connections can reach: until there is room it is looked at in every turn.
+            return starve(index)
+        }
         socket.pointee.isWatched = true
         state.pointee.watchedCount += 1
     }
@@ -198,7 +199,8 @@ struct KernelSocketsHandle {
 
     // MARK: Memory
 
-    /// Remembers a socket that has something to receive but no memory for it: its data stay in the kernel, whose window closes.
+    /// Remembers a socket that has something to receive but no memory for it (its data stay in the kernel, whose window closes), or that the kernel
+    /// would not watch.
     func starve(_ index: Int) {
         let socket = socket(index)
         guard !socket.pointee.isStarved else { return }
@@ -215,8 +217,18 @@ struct KernelSocketsHandle {
             let index = Int(next)
             next = socket.pointee.nextStarved
             socket.pointee.isStarved = false
-            if socket.pointee.file >= 0 { readable(index) }
+            guard socket.pointee.file >= 0 else { continue }
+            if socket.pointee.isWatched { readable(index) } else { watchAgain(index) }
         }
+    }
+
+    /// Tries once more to have a socket watched, and looks at it directly as long as that fails.
+    private func watchAgain(_ index: Int) {
+        watch(index)
+        var descriptor = pollfd(fd: socket(index).pointee.file, events: Int16(POLLIN | POLLOUT), revents: 0)
+        guard Glibc.poll(&descriptor, 1, 0) > 0 else { return }
+        // The bits of poll(2) and epoll are the same.
+        handle(index, UInt32(UInt16(bitPattern: descriptor.revents)))
     }
 
     // MARK: End
