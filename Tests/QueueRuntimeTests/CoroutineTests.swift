@@ -6,6 +6,25 @@ import Testing
 
 /// Straight-line code that gives way where it waits.
 @Suite("Coroutines") struct CoroutineTests {
+    @Test("a coroutine whose waits never block gives way all the same")
+    func busyCoroutineGivesWay() throws {
+        let runtime = try makeRuntime()
+        let queue = try runtime.queue()
+        let isEnding = Shared(false)
+        let rounds = Shared(0)
+        try runtime.spawn { runtime in
+            // Bounded, so that the test fails instead of hanging when it never gives way.
+            while !isEnding.value && rounds.value < 100_000 {
+                _ = try? runtime.result(runtime.push(queue, bytes: [1]))
+                _ = try? runtime.result(runtime.pop(queue))
+                rounds.value += 1
+            }
+        }
+        try runtime.spawn { _ in isEnding.value = true }
+        try runtime.run()
+        #expect(rounds.value < 1_000)
+    }
+
     @Test("all kinds of wait inside coroutines, one thread, no order but that of the queues")
     func waits() throws {
         let runtime = try makeRuntime()

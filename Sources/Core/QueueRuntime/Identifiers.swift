@@ -1,5 +1,5 @@
 /// Names a queue: a socket, a log, an in-memory queue. Positive, 31 bits: the slot in the low 20, a generation above, so that a closed
-/// descriptor does not name the next queue in its slot.
+/// descriptor does not name the next queue in its slot. A slot's descriptors repeat after 2,047 uses, and slots are used in turn.
 @frozen
 public struct QueueDescriptor: RawRepresentable, Hashable, Sendable, CustomStringConvertible {
     public let rawValue: Int32

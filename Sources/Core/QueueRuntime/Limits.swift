@@ -13,7 +13,7 @@ import Glibc
 /// | `maximumWaiters` | 16,384 | `makeWaitSet`, a wait inside a coroutine throw `EAGAIN` |
 /// | `maximumUnitSize` | 258,048 bytes | a push of a larger unit throws `EMSGSIZE` |
 /// | `memoryQueueDepth` | 1,024 units | a push to an in-memory queue stays pending |
-/// | `discardedPushByteCount` | 1 MiB a queue | a push with `completion: .discarded` throws `EAGAIN` |
+/// | `discardedPushByteCount` | 1 MiB a stream | a push with `completion: .discarded` throws `EAGAIN` |
 /// | `coroutineStackByteCount` | 64 KiB | a coroutine that needs more meets its guard page (a crash, not a corruption) |
 /// | `closeLinger` | 60 s | a closed queue that its peer does not let go is dropped |
 /// | `MemoryConfiguration.arenaByteCount` | 64 MiB | `allocate` throws `ENOBUFS`; the ladder before it is `DatapathHeap`'s |

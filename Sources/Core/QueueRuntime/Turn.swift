@@ -95,6 +95,13 @@ extension RuntimeCore {
 
     @inline(never)
     private func turnAfterManyWaits() {
-        if state.pointee.phase == .outside && !state.pointee.scheduler.isInCoroutine { _ = turn() }
+        if let coroutine = state.pointee.scheduler.currentCoroutine {
+            // Its waits never block, so it has to give way by itself.
+            state.pointee.turnlessWaits = 0
+            wakeTask(coroutine.index)
+            state.pointee.scheduler.suspendCurrent()
+        } else if state.pointee.phase == .outside {
+            _ = turn()
+        }
     }
 }
