@@ -15,6 +15,15 @@ func popped(_ completion: consuming Completion) -> ScatterGatherArray {
     }
 }
 
+/// Checks that a push has succeeded.
+@inline(__always)
+func pushed(_ completion: consuming Completion) {
+    switch consume completion.result {
+    case .pushed: return
+    default: fatalError("the push failed")
+    }
+}
+
 /// Push with its token, wait for it, pop, wait for it: each result is taken.
 @inline(never)
 func pushWaitPopWait(_ count: Int) throws(DemikernelError) {
@@ -22,7 +31,7 @@ func pushWaitPopWait(_ count: Int) throws(DemikernelError) {
     let queue = try runtime.queue()
     var unit = try makeUnit(runtime)
     for _ in 0..<count {
-        _ = try runtime.wait(try runtime.push(queue, unit))
+        pushed(try runtime.wait(try runtime.push(queue, unit)))
         unit = popped(try runtime.wait(try runtime.pop(queue)))
     }
 }
@@ -36,7 +45,7 @@ func pushPopWaitBoth(_ count: Int) throws(DemikernelError) {
     for _ in 0..<count {
         let push = try runtime.push(queue, unit)
         let pop = try runtime.pop(queue)
-        _ = try runtime.wait(push)
+        pushed(try runtime.wait(push))
         unit = popped(try runtime.wait(pop))
     }
 }
@@ -60,7 +69,7 @@ func bufferPushWaitPopWait(_ count: Int) throws(DemikernelError) {
     let queue = try runtime.queue()
     var buffer = try runtime.allocate(64)
     for _ in 0..<count {
-        _ = try runtime.wait(try runtime.push(queue, buffer))
+        pushed(try runtime.wait(try runtime.push(queue, buffer)))
         buffer = popped(try runtime.wait(try runtime.pop(queue))).intoFirstBuffer()
     }
 }

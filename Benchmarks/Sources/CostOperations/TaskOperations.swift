@@ -29,7 +29,9 @@ func runOneTask(_ count: Int) {
     let scheduler = makeScheduler()
     let context = UnsafeMutablePointer<Int>.allocate(capacity: 1)
     context.initialize(to: 0)
-    for _ in 0..<1_024 { _ = scheduler.addTask(.application, { context, _ in context.assumingMemoryBound(to: Int.self).pointee &+= 1 }, context: context) }
+    for _ in 0..<1_024 {
+        _ = scheduler.addTask(.application, { context, _ in context.assumingMemoryBound(to: Int.self).pointee &+= 1 }, context: context)
+    }
     var index: UInt32 = 0
     for _ in 0..<count {
         scheduler.wake(index)

@@ -3,7 +3,9 @@ import Demikernel
 // Waiting while other operations stay pending. One operation is: pop, a push that completes it, and the wait that redeems it.
 
 /// `count` queues, each with a pop that nothing will complete.
-private func addPendingPops(_ runtime: borrowing Runtime, _ count: Int, _ body: (QueueToken) throws(DemikernelError) -> Void) throws(DemikernelError) {
+private func addPendingPops(
+    _ runtime: borrowing Runtime, _ count: Int, _ body: (QueueToken) throws(DemikernelError) -> Void
+) throws(DemikernelError) {
     for _ in 0..<count { try body(try runtime.pop(try runtime.queue())) }
 }
 

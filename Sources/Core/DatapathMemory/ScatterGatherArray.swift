@@ -121,7 +121,11 @@ public struct ScatterGatherArray: ~Copyable {
     /// The first segment, which is the only one of most arrays, as a buffer; the others are released. O(number of segments).
     @inlinable
     public consuming func intoFirstBuffer() -> Buffer {
-        let buffer = buffer(at: 0)
+        let head = takeOver()
+        // The descriptor's count on the block becomes the buffer's.
+        let buffer = Buffer(base: head.pointee.base, offset: head.pointee.offset, length: head.pointee.length)
+        if let rest = head.pointee.next { ScatterGatherArray.release(rest) }
+        ScatterGatherArray.freeDescriptor(head)
         return buffer
     }
 
@@ -194,11 +198,18 @@ extension ScatterGatherArray {
     @inlinable
     static func releaseDescriptor(_ descriptor: UnsafeMutablePointer<SegmentDescriptor>) {
         let base = descriptor.pointee.base
-        let heap = UnsafeMutablePointer<Superblock>(containing: base).pointee.heap
+        freeDescriptor(descriptor)
+        BlockCount.release(base)
+    }
+
+    /// Frees a descriptor, but not its count on the block.
+    @inlinable
+    @inline(__always)
+    static func freeDescriptor(_ descriptor: UnsafeMutablePointer<SegmentDescriptor>) {
+        let heap = UnsafeMutablePointer<Superblock>(containing: descriptor.pointee.base).pointee.heap
         descriptor.pointee.next = heap.pointee.freeSegments
         heap.pointee.freeSegments = descriptor
         heap.pointee.liveSegments &-= 1
-        BlockCount.release(base)
     }
 }
 

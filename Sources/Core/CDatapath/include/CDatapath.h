@@ -45,9 +45,6 @@ static inline uint64_t demi_monotonic_nanoseconds(void) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/// A hint to the processor inside a spin loop.
-static inline void demi_spin_hint(void) { __builtin_ia32_pause(); }
-
 static inline uint32_t demi_load_relaxed_u32(const void *address) {
     return atomic_load_explicit((const _Atomic uint32_t *)address, memory_order_relaxed);
 }
