@@ -98,7 +98,7 @@ extension RuntimeCore {
         if let coroutine = state.pointee.scheduler.currentCoroutine {
             // Its waits never block, so it has to give way by itself.
             state.pointee.turnlessWaits = 0
-            wakeTask(coroutine.index)
+            state.pointee.scheduler.wake(coroutine.index)
             state.pointee.scheduler.suspendCurrent()
         } else if state.pointee.phase == .outside {
             _ = turn()
