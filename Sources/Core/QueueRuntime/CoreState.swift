@@ -88,6 +88,8 @@ struct CoreState {
     let idle: IdlePolicy
     let limits: Limits
     let interruption: Interrupter
+    /// Of `interruption`, which lives as long: every turn looks at it, and the object would be retained for that.
+    let interruptionFlag: UnsafeMutablePointer<UInt32>
     let firstGeneration: UInt64
     var random: SeededRandom
     let waiterCapacity: UInt32

@@ -9,7 +9,7 @@ public final class Interrupter: Sendable {
     /// A kernel descriptor, readable while an interruption is pending.
     let descriptor: Int32
     // Two 32-bit flags (an interruption; a wake-up) in memory of its own, reached only through atomics: so sharing the address between threads is sound.
-    private nonisolated(unsafe) let flag: UnsafeMutablePointer<UInt32>
+    nonisolated(unsafe) let flag: UnsafeMutablePointer<UInt32>
 
     /// - Throws: `EMFILE` when no descriptor is left.
     init() throws(DemikernelError) {

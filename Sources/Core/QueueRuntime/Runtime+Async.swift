@@ -25,7 +25,7 @@ extension Runtime {
         var wasInterrupted = false
         while outcome.result == nil {
             let progress = core.turn()
-            if core.state.pointee.interruption.take() {
+            if core.takeInterruption() {
                 wasInterrupted = true
                 task.cancel()
             } else if progress == 0 {

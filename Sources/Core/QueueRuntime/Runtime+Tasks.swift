@@ -38,7 +38,7 @@ extension Runtime {
         precondition(!core.scheduler.isInCoroutine, "a run loop must not be nested in a coroutine")
         while core.scheduler.taskCount > core.state.pointee.libraryTaskCount {
             let progress = core.turn()
-            if core.state.pointee.interruption.take() { throw DemikernelError(EINTR, .wait, "the runtime was interrupted") }
+            if core.takeInterruption() { throw DemikernelError(EINTR, .wait, "the runtime was interrupted") }
             if progress == 0 { core.idle(until: .max) }
         }
     }

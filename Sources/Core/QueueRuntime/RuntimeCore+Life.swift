@@ -41,7 +41,7 @@ extension RuntimeCore {
                 ownerThread: UInt(demi_thread_pointer()), operations: operations, operationCapacity: UInt32(limits.maximumOperations),
                 queues: queues, queueCapacity: UInt32(limits.maximumQueues), waiters: waiters, heap: heap, scheduler: scheduler, clock: clock,
                 now: now, lastProgress: now, libraries: .allocate(capacity: 16), memoryQueues: memoryQueues, idle: configuration.idle, limits: limits,
-                interruption: interruption, firstGeneration: firstGeneration, random: random, waiterCapacity: UInt32(waiterCapacity)))
+                interruption: interruption, interruptionFlag: interruption.flag, firstGeneration: firstGeneration, random: random, waiterCapacity: UInt32(waiterCapacity)))
         let core = RuntimeCore(state: state)
         MemoryQueues.register(with: core)
         return core

@@ -30,6 +30,11 @@ extension RuntimeCore {
         return progress
     }
 
+    /// Takes a pending interruption.
+    func takeInterruption() -> Bool {
+        demi_load_relaxed_u32(state.pointee.interruptionFlag) != 0 && state.pointee.interruption.take()
+    }
+
     /// What a wait does after a turn without progress.
     func idle(until deadline: UInt64) {
         guard case .adaptive(let spinNanoseconds) = state.pointee.idle, state.pointee.clock.isRealTime,

@@ -243,7 +243,7 @@ extension RuntimeCore {
         while true {
             let progress = turn()
             if waiter.pointee.count >= needed { return }
-            if state.pointee.interruption.take() { throw DemikernelError(EINTR, .wait, "the runtime was interrupted") }
+            if takeInterruption() { throw DemikernelError(EINTR, .wait, "the runtime was interrupted") }
             if deadline != .max && state.pointee.now >= deadline { throw DemikernelError(ETIMEDOUT, .wait) }
             if progress == 0 { idle(until: deadline) }
         }
