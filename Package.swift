@@ -14,10 +14,14 @@ let cSettings: [CSetting] = [
     .treatAllWarnings(as: .error)
 ]
 
+// The core's inlined code ends up in every target that uses `Demikernel`. SwiftPM builds a target again when a direct dependency changed,
+// so all of them name the core modules themselves.
+let core: [Target.Dependency] = ["CDatapath", "DatapathMemory", "TaskScheduler", "QueueRuntime"]
+
 let package = Package(
     name: "demikernel",
     products: [
-        .library(name: "Demikernel", targets: ["Demikernel"]),
+        .library(name: "Demikernel", targets: ["Demikernel", "QueueRuntime", "TaskScheduler", "DatapathMemory"]),
         .executable(name: "demikernel", targets: ["DemikernelCommand"]),
     ],
     dependencies: [
@@ -40,31 +44,31 @@ let package = Package(
 
         // LibraryOS
         .target(
-            name: "KernelSockets", dependencies: ["CDatapath", "DatapathMemory", "TaskScheduler", "QueueRuntime"],
+            name: "KernelSockets", dependencies: core,
             path: "Sources/LibraryOS/KernelSockets", swiftSettings: settings),
 
         // Surfaces
         .target(
-            name: "Demikernel", dependencies: ["DatapathMemory", "TaskScheduler", "QueueRuntime", "KernelSockets"],
+            name: "Demikernel", dependencies: core + ["KernelSockets"],
             path: "Sources/Surfaces/Demikernel", swiftSettings: settings),
 
         // Applications
         .target(
-            name: "Echo", dependencies: ["Demikernel"],
+            name: "Echo", dependencies: core + ["Demikernel"],
             path: "Sources/Applications/Echo", swiftSettings: settings),
         .target(
             name: "KeyValueStore",
             path: "Sources/Applications/KeyValueStore", swiftSettings: settings),
         .target(
-            name: "KeyValue", dependencies: ["Demikernel", "KeyValueStore"],
+            name: "KeyValue", dependencies: core + ["Demikernel", "KeyValueStore"],
             path: "Sources/Applications/KeyValue", swiftSettings: settings),
 
         // Tools
         .target(name: "CLinux", path: "Sources/Tools/CLinux", cSettings: cSettings),
         .executableTarget(
             name: "DemikernelCommand",
-            dependencies: [
-                "CDatapath", "CLinux", "Demikernel", "Echo", "KeyValue", "KeyValueStore",
+            dependencies: core + [
+                "CLinux", "Demikernel", "Echo", "KeyValue", "KeyValueStore",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
@@ -79,16 +83,16 @@ let package = Package(
             name: "TaskSchedulerTests", dependencies: ["TaskScheduler"],
             path: "Tests/TaskSchedulerTests", swiftSettings: settings),
         .testTarget(
-            name: "QueueRuntimeTests", dependencies: ["Demikernel", "QueueRuntime", "CDatapath"],
+            name: "QueueRuntimeTests", dependencies: core + ["Demikernel"],
             path: "Tests/QueueRuntimeTests", swiftSettings: settings),
         .testTarget(
-            name: "KernelSocketsTests", dependencies: ["Demikernel", "CDatapath"],
+            name: "KernelSocketsTests", dependencies: core + ["Demikernel"],
             path: "Tests/KernelSocketsTests", swiftSettings: settings),
         .testTarget(
             name: "KeyValueStoreTests", dependencies: ["KeyValueStore"],
             path: "Tests/KeyValueStoreTests", swiftSettings: settings),
         .testTarget(
-            name: "ApplicationTests", dependencies: ["Demikernel", "Echo", "KeyValue", "CDatapath"],
+            name: "ApplicationTests", dependencies: core + ["Demikernel", "Echo", "KeyValue"],
             path: "Tests/ApplicationTests", swiftSettings: settings),
         .testTarget(
             name: "DemikernelCommandTests",

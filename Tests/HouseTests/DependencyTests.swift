@@ -1,6 +1,9 @@
 import Foundation
 import Testing
 
+/// What inlined code of the core ends up in: a target that uses the core through `Demikernel` names its modules itself as well.
+private let core: Set<String> = ["CDatapath", "DatapathMemory", "TaskScheduler", "QueueRuntime"]
+
 /// Dependencies point down only, and each one is meant: a new one is entered here, by someone who has thought about it.
 private let allowedDependencies: [String: Set<String>] = [
     // Core
@@ -9,16 +12,16 @@ private let allowedDependencies: [String: Set<String>] = [
     "TaskScheduler": ["CDatapath"],
     "QueueRuntime": ["CDatapath", "DatapathMemory", "TaskScheduler"],
     // LibraryOS
-    "KernelSockets": ["CDatapath", "DatapathMemory", "TaskScheduler", "QueueRuntime"],
+    "KernelSockets": core,
     // Surfaces
-    "Demikernel": ["DatapathMemory", "TaskScheduler", "QueueRuntime", "KernelSockets"],
+    "Demikernel": core.union(["KernelSockets"]),
     // Applications
-    "Echo": ["Demikernel"],
+    "Echo": core.union(["Demikernel"]),
     "KeyValueStore": [],
-    "KeyValue": ["Demikernel", "KeyValueStore"],
+    "KeyValue": core.union(["Demikernel", "KeyValueStore"]),
     // Tools
     "CLinux": [],
-    "DemikernelCommand": ["CDatapath", "CLinux", "Demikernel", "Echo", "KeyValue", "KeyValueStore"],
+    "DemikernelCommand": core.union(["CLinux", "Demikernel", "Echo", "KeyValue", "KeyValueStore"]),
 ]
 
 @Suite(.serialized) struct DependencyTests {

@@ -26,12 +26,13 @@ struct QueueSlot {
 /// Somebody who waits: the thread, a coroutine, a wait set; number 0 is `waitNext`, which sees what nobody claimed.
 ///
 /// Each has a list of completed operations. Raising the epoch drops all its claims at once.
+@usableFromInline
 struct Waiter {
+    /// Opens and closes the ring of its completed operations. The first field, so that both have one address.
+    @usableFromInline var ring = ListLink()
     var epoch: UInt32 = 1
-    var head: UInt32 = 0
-    var tail: UInt32 = 0
     /// Completed operations in the list.
-    var count: UInt32 = 0
+    @usableFromInline var count: UInt32 = 0
     /// Completions that it takes to wake the waiter.
     var needed: UInt32 = 1
     /// The coroutine to wake, or `noTask`.
@@ -53,32 +54,49 @@ struct Waiter {
     init() {}
 }
 
+extension UnsafeMutablePointer<Waiter> {
+    @inline(__always)
+    var ring: UnsafeMutablePointer<ListLink> { UnsafeMutableRawPointer(self).assumingMemoryBound(to: ListLink.self) }
+
+    /// A waiter with nothing on its list.
+    func initializeEmpty() {
+        initialize(to: Waiter())
+        ring.makeRing()
+    }
+
+    /// The oldest completed operation of the list; nil when it is empty.
+    @inline(__always)
+    var first: UnsafeMutablePointer<Operation>? {
+        pointee.count == 0 ? nil : pointee.ring.next.unsafelyUnwrapped.operation
+    }
+}
+
 /// What the runtime is doing, so that a nested run loop is seen.
 enum RunPhase: UInt8 {
     case outside, turning, inJob
 }
 
 /// The runtime's state, at one address for its whole life. Reached through `RuntimeCore`.
+@usableFromInline
 struct CoreState {
-    let ownerThread: UInt
-    let operations: UnsafeMutablePointer<Operation>
+    @usableFromInline let ownerThread: UInt
+    @usableFromInline let operations: UnsafeMutablePointer<Operation>
     let operationCapacity: UInt32
     var carvedOperations: UInt32 = 1
-    var freeOperation: UInt32 = 0
-    var liveOperations = 0
+    /// The free slots, chained.
+    @usableFromInline var freeOperation: UnsafeMutablePointer<ListLink>?
+    @usableFromInline var liveOperations = 0
     var completions: UInt32 = 0
-    /// A completed, unclaimed operation that does not stand on the unclaimed list yet; 0 for none.
-    var fresh: UInt32 = 0
     let queues: UnsafeMutablePointer<QueueSlot>
     let queueCapacity: UInt32
-    let waiters: UnsafeMutablePointer<Waiter>
+    @usableFromInline let waiters: UnsafeMutablePointer<Waiter>
     let heap: DatapathHeap
     let scheduler: TaskScheduler
     let clock: RuntimeClock
     var now: UInt64
     var phase = RunPhase.outside
-    /// Waits that found their result without a turn, since the last turn.
-    var turnlessWaits: UInt32 = 0
+    /// How many more waits may find their result without a turn.
+    @usableFromInline var turnlessWaitsLeft = RuntimeCore.maximumTurnlessWaits
     var lastProgress: UInt64
     var refusal: StaticString = ""
 

@@ -6,8 +6,10 @@ struct MemoryQueue {
     /// Arrays that wait for a pop, chained through their first descriptors.
     var first: UnsafeMutablePointer<SegmentDescriptor>?
     var last: UnsafeMutablePointer<SegmentDescriptor>?
-    /// Units that may still come before a push has to wait.
-    var room: Int
+    /// Units that wait.
+    var count = 0
+    /// Below this many units, a push appends its own at once: 0 where somebody waits for one, or after a shutdown (`updateImmediateLimit`).
+    var immediateLimit: Int
     /// Neither direction is shut down.
     var takesPushes = true
     /// Bytes of the largest unit.
@@ -18,8 +20,13 @@ struct MemoryQueue {
 
     init(descriptor: QueueDescriptor, depth: Int, maximumUnitSize: Int) {
         self.descriptor = descriptor
-        room = depth
+        immediateLimit = depth
         self.maximumUnitSize = maximumUnitSize
+    }
+
+    /// To be called where `pops` or `takesPushes` may have changed.
+    mutating func updateImmediateLimit(depth: Int) {
+        immediateLimit = takesPushes && pops.isEmpty ? depth : 0
     }
 
     // MARK: The common cases, which are inlined into the runtime's calls
@@ -27,7 +34,7 @@ struct MemoryQueue {
     /// Whether a unit can be appended: nobody waits for one, and there is room.
     @inline(__always)
     func takesNow(_ array: UnsafeMutablePointer<SegmentDescriptor>) -> Bool {
-        takesPushes && room > 0 && pops.isEmpty && array.arrayByteCount <= maximumUnitSize
+        count < immediateLimit && array.arrayByteCount <= maximumUnitSize
     }
 
     @inline(__always)
@@ -35,7 +42,7 @@ struct MemoryQueue {
         array.pointee.nextArray = nil
         if let last { last.pointee.nextArray = array } else { first = array }
         last = array
-        room &-= 1
+        count &+= 1
     }
 
     /// The oldest unit if it is within the limits and no push waits for its place.
@@ -51,6 +58,6 @@ struct MemoryQueue {
     mutating func removeFirst(_ array: UnsafeMutablePointer<SegmentDescriptor>) {
         first = array.pointee.nextArray
         if first == nil { last = nil }
-        room &+= 1
+        count &-= 1
     }
 }

@@ -78,8 +78,9 @@ struct MemoryQueues {
         let byteCount = array.arrayByteCount
         if !queue.pointee.pops.isEmpty {
             deliver(queue, array)
+            queue.pointee.updateImmediateLimit(depth: state.pointee.depth)
             core.completePush(operation, byteCount: byteCount)
-        } else if queue.pointee.room > 0 {
+        } else if queue.pointee.count < state.pointee.depth {
             queue.pointee.append(array)
             core.completePush(operation, byteCount: byteCount)
         } else {
@@ -94,7 +95,8 @@ struct MemoryQueues {
         if error != 0 { return error }
         if !queue.pointee.pops.isEmpty {
             deliver(queue, array)
-        } else if queue.pointee.room > 0 {
+            queue.pointee.updateImmediateLimit(depth: state.pointee.depth)
+        } else if queue.pointee.count < state.pointee.depth {
             queue.pointee.append(array)
         } else {
             return core.refuse(EAGAIN, "the queue is full: wait for a push, or raise Limits.memoryQueueDepth")
@@ -140,7 +142,7 @@ struct MemoryQueues {
             } else {
                 queue.pointee.first = array.pointee.nextArray
                 if array.pointee.nextArray == nil { queue.pointee.last = nil }
-                queue.pointee.room &+= 1
+                queue.pointee.count &-= 1
             }
             core.completePop(operation, array)
             if rest != nil { return 0 }
@@ -149,6 +151,7 @@ struct MemoryQueues {
             core.completeEndOfStream(operation)
         } else {
             core.append(operation, to: &queue.pointee.pops)
+            queue.pointee.immediateLimit = 0
         }
         return 0
     }
@@ -165,6 +168,7 @@ struct MemoryQueues {
     func shutdown(_ index: Int, _ direction: ShutdownDirection) -> Int32 {
         let queue = queues + index
         queue.pointee.takesPushes = false
+        queue.pointee.immediateLimit = 0
         if direction != .send {
             dropUnits(queue)
             failPushes(queue, EPIPE)
@@ -188,6 +192,7 @@ struct MemoryQueues {
         let slot = core.operation(operation)
         if slot.pointee.kind == .pop {
             core.remove(operation, from: &queue.pointee.pops)
+            queue.pointee.updateImmediateLimit(depth: state.pointee.depth)
         } else {
             core.remove(operation, from: &queue.pointee.pushes)
             slot.pointee.array?.releaseArray()
@@ -201,7 +206,7 @@ struct MemoryQueues {
             array.releaseArray()
         }
         queue.pointee.last = nil
-        queue.pointee.room = state.pointee.depth
+        queue.pointee.count = 0
     }
 
     private func failPushes(_ queue: UnsafeMutablePointer<MemoryQueue>, _ errno: Int32) {

@@ -15,16 +15,14 @@ extension Runtime {
     /// - Throws: `ENOTCONN` (`EDESTADDRREQ` for a datagram), `EPIPE` after `shutdown(.send)`, `EMSGSIZE` beyond the largest unit, `EINVAL` for an empty array on a stream,
     ///   `ENOBUFS` at `Limits.maximumOperations`, `EBADF`. The array is released.
     public func push(_ queue: QueueDescriptor, _ array: consuming ScatterGatherArray) throws(DemikernelError) -> QueueToken {
-        core.checkThread()
-        let slot = try core.lookUp(queue, .push)
         let taken = array.takeOver()
-        guard let memory = slot.pointee.memoryQueue, memory.pointee.takesNow(taken), case let operation = core.takeFreeOperation(.push, queue),
-            operation != 0
-        else { return try core.pushSlowly(slot, queue, taken) }
-        memory.pointee.append(taken)
-        core.operation(operation).pointee.byteCount = taken.arrayByteCount
-        core.completeUnclaimed(operation)
-        return core.token(operation)
+        // The common case without a stack frame; all else is one call at the end.
+        if core.isOnOwnThread, let memory = core.memoryQueue(queue), memory.pointee.takesNow(taken), let operation = core.slotForImmediateOperation {
+            memory.pointee.append(taken)
+            operation.pointee.byteCount = taken.arrayByteCount
+            return core.completeImmediately(operation, .push, queue, .pushed)
+        }
+        return try core.pushSlowly(queue, taken)
     }
 
     /// Sends one buffer: an array of one segment.
@@ -38,13 +36,15 @@ extension Runtime {
     public func push(
         _ queue: QueueDescriptor, _ array: consuming ScatterGatherArray, completion: PushCompletion
     ) throws(DemikernelError) {
-        try pushDiscarded(queue, array, to: nil, .push)
+        let taken = array.takeOver()
+        if core.isOnOwnThread, let memory = core.memoryQueue(queue), memory.pointee.takesNow(taken) { return memory.pointee.append(taken) }
+        try core.pushDiscarded(queue, taken, nil, .push)
     }
 
     /// Sends one buffer and forgets it.
     /// - Throws: as `push(_:_:completion:)` of an array.
     public func push(_ queue: QueueDescriptor, _ buffer: consuming Buffer, completion: PushCompletion) throws(DemikernelError) {
-        try pushDiscarded(queue, ScatterGatherArray(buffer), to: nil, .push)
+        try push(queue, ScatterGatherArray(buffer), completion: completion)
     }
 
     /// Sends one datagram to `address`. Completes with `.pushed`.
@@ -69,29 +69,8 @@ extension Runtime {
     public func pushTo(
         _ queue: QueueDescriptor, _ array: consuming ScatterGatherArray, _ address: SocketAddress, completion: PushCompletion
     ) throws(DemikernelError) {
-        try pushDiscarded(queue, array, to: address, .pushTo)
-    }
-
-    private func pushDiscarded(
-        _ queue: QueueDescriptor, _ array: consuming ScatterGatherArray, to address: SocketAddress?, _ name: DemikernelError.Operation
-    ) throws(DemikernelError) {
-        core.checkThread()
-        let slot = try core.lookUp(queue, name)
         let taken = array.takeOver()
-        if let memory = slot.pointee.memoryQueue, address == nil, memory.pointee.takesNow(taken) { return memory.pointee.append(taken) }
-        let library = slot.pointee.libraryOS.unsafelyUnwrapped
-        let error: Int32
-        if let address {
-            error = withUnsafePointer(to: address) {
-                library.pointee.pushDiscarded(library.pointee.context, slot.pointee.state, taken, $0)
-            }
-        } else {
-            error = library.pointee.pushDiscarded(library.pointee.context, slot.pointee.state, taken, nil)
-        }
-        if error != 0 {
-            taken.releaseArray()
-            throw core.refusalError(error, name)
-        }
+        try withUnsafePointer(to: address) { (address) throws(DemikernelError) in try core.pushDiscarded(queue, taken, address, .pushTo) }
     }
 
     /// Receives: the next bytes of a stream, one or more, or the next unit. Completes with `.popped`, or `.endOfStream`.
@@ -101,16 +80,15 @@ extension Runtime {
     public func pop(
         _ queue: QueueDescriptor, maximumSegments: Int = ScatterGatherArray.maximumSegments, maximumBytes: Int = .max
     ) throws(DemikernelError) -> QueueToken {
-        core.checkThread()
-        let slot = try core.lookUp(queue, .pop)
-        guard let memory = slot.pointee.memoryQueue,
+        if core.isOnOwnThread, let memory = core.memoryQueue(queue),
             let array = memory.pointee.givesNow(maximumSegments: maximumSegments, maximumBytes: maximumBytes),
-            case let operation = core.takeFreeOperation(.pop, queue), operation != 0
-        else { return try core.popSlowly(slot, queue, maximumSegments, maximumBytes) }
-        memory.pointee.removeFirst(array)
-        core.operation(operation).pointee.array = array
-        core.completeUnclaimed(operation)
-        return core.token(operation)
+            let operation = core.slotForImmediateOperation
+        {
+            memory.pointee.removeFirst(array)
+            operation.pointee.array = array
+            return core.completeImmediately(operation, .pop, queue, .popped)
+        }
+        return try core.popSlowly(queue, maximumSegments, maximumBytes)
     }
 
     /// Asks for the end of an operation. Its token still completes exactly once: with its result, or with `ECANCELED`.
@@ -126,26 +104,51 @@ extension Runtime {
 }
 
 extension RuntimeCore {
-    @inline(never)
-    fileprivate func pushSlowly(
-        _ slot: UnsafeMutablePointer<QueueSlot>, _ queue: QueueDescriptor, _ array: UnsafeMutablePointer<SegmentDescriptor>
-    ) throws(DemikernelError) -> QueueToken {
-        let operation = makeOperation(.push, queue)
-        guard operation != 0 else {
-            array.releaseArray()
-            throw tooManyOperations(.push)
-        }
-        self.operation(operation).pointee.array = array
-        let library = slot.pointee.libraryOS.unsafelyUnwrapped
-        let error = library.pointee.push(library.pointee.context, slot.pointee.state, operation)
-        if error != 0 { array.releaseArray() }
-        return try submitted(operation, error, .push)
+    /// The in-memory queue of an open descriptor; nil for any other descriptor.
+    @inline(__always)
+    fileprivate func memoryQueue(_ queue: QueueDescriptor) -> UnsafeMutablePointer<MemoryQueue>? {
+        let slot = state.pointee.queues + queue.slot
+        return slot.pointee.openDescriptor == queue.rawValue ? slot.pointee.memoryQueue : nil
     }
 
     @inline(never)
-    fileprivate func popSlowly(
-        _ slot: UnsafeMutablePointer<QueueSlot>, _ queue: QueueDescriptor, _ maximumSegments: Int, _ maximumBytes: Int
+    fileprivate func pushSlowly(
+        _ queue: QueueDescriptor, _ array: UnsafeMutablePointer<SegmentDescriptor>
     ) throws(DemikernelError) -> QueueToken {
+        checkThread()
+        do throws(DemikernelError) {
+            let slot = try lookUp(queue, .push)
+            let operation = try begin(.push, queue, .push)
+            self.operation(operation).pointee.array = array
+            let library = slot.pointee.libraryOS.unsafelyUnwrapped
+            return try submitted(operation, library.pointee.push(library.pointee.context, slot.pointee.state, operation), .push)
+        } catch {
+            array.releaseArray()
+            throw error
+        }
+    }
+
+    @inline(never)
+    fileprivate func pushDiscarded(
+        _ queue: QueueDescriptor, _ array: UnsafeMutablePointer<SegmentDescriptor>, _ address: UnsafePointer<SocketAddress>?,
+        _ name: DemikernelError.Operation
+    ) throws(DemikernelError) {
+        checkThread()
+        do throws(DemikernelError) {
+            let slot = try lookUp(queue, name)
+            let library = slot.pointee.libraryOS.unsafelyUnwrapped
+            let error = library.pointee.pushDiscarded(library.pointee.context, slot.pointee.state, array, address)
+            if error != 0 { throw refusalError(error, name) }
+        } catch {
+            array.releaseArray()
+            throw error
+        }
+    }
+
+    @inline(never)
+    fileprivate func popSlowly(_ queue: QueueDescriptor, _ maximumSegments: Int, _ maximumBytes: Int) throws(DemikernelError) -> QueueToken {
+        checkThread()
+        let slot = try lookUp(queue, .pop)
         guard maximumSegments > 0, maximumBytes > 0 else {
             throw DemikernelError(EINVAL, .pop, "a pop takes at least one segment and one byte")
         }

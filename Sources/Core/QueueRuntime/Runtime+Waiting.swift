@@ -7,24 +7,17 @@ import Glibc
 extension Runtime {
     /// Waits for one operation.
     /// - Throws: `EINVAL` for a token that names nothing, `EBUSY` for one that another wait, coroutine or wait set has, `ETIMEDOUT`, `EINTR`.
+    @inlinable
+    @inline(__always)
     public func wait(_ token: QueueToken, timeout: Duration? = nil) throws(DemikernelError) -> Completion {
         core.checkThread()
-        // The common case: the last operation that completed, which stands on no list, and a plain result.
+        // The common case, compiled into the caller so that the completion is never built: completed, nobody's, one value.
         let slot = core.state.pointee.operations + Int(truncatingIfNeeded: token.rawValue & QueueToken.slotMask)
-        let index = UInt32(truncatingIfNeeded: token.rawValue & QueueToken.slotMask)
-        guard index == core.state.pointee.fresh, slot.pointee.token == token.rawValue, slot.pointee.outcome == .succeeded,
-            case let kind = slot.pointee.kind, kind == .pop || kind == .push,
-            core.state.pointee.turnlessWaits < RuntimeCore.maximumTurnlessWaits
-        else { return try core.waitSlowly(token, timeout) }
-        core.state.pointee.fresh = 0
-        core.state.pointee.turnlessWaits &+= 1
-        let result: OperationResult =
-            kind == .pop
-            ? .popped(ScatterGatherArray(unsafelyTakingOver: slot.pointee.array.unsafelyUnwrapped), from: nil)
-            : .pushed(byteCount: slot.pointee.byteCount)
-        let completion = Completion(token: token, queue: slot.pointee.queue, index: 0, position: slot.pointee.position, result: result)
-        core.releaseOperation(index)
-        return completion
+        if slot.pointee.token == token.rawValue, slot.pointee.plainResult != .none {
+            core.state.pointee.turnlessWaitsLeft &-= 1
+            if core.state.pointee.turnlessWaitsLeft >= 0 { return core.redeemPlain(slot) }
+        }
+        return try core.waitSlowly(token, timeout)
     }
 
     /// Waits until one of several operations completes, and redeems that one; of several completed ones, the oldest. The completion's `index` is
@@ -43,7 +36,7 @@ extension Runtime {
             return completion
         }
         try core.block(waiter, needed: 1, deadline: core.deadline(after: timeout))
-        let index = core.state.pointee.waiters[Int(waiter)].head
+        let index = (core.state.pointee.waiters + Int(waiter)).first.unsafelyUnwrapped.index
         core.removeCompleted(index, from: waiter)
         return core.redeem(index, at: tokens.count + Int(Int32(bitPattern: core.operation(index).pointee.claimIndex)))
     }
@@ -86,7 +79,6 @@ extension Runtime {
     public func waitNext(into completions: inout OutputSpan<Completion>, timeout: Duration? = nil) throws(DemikernelError) -> Int {
         core.checkThread()
         guard completions.freeCapacity > 0 else { throw DemikernelError(EINVAL, .wait, "there is no room for a completion") }
-        core.listFresh()
         let unclaimed = core.state.pointee.waiters
         let isTurnless = unclaimed.pointee.count > 0
         if !isTurnless {
@@ -94,9 +86,9 @@ extension Runtime {
             try core.block(0, needed: 1, deadline: core.deadline(after: timeout))
         }
         var count = 0
-        while completions.freeCapacity > 0, case let index = unclaimed.pointee.head, index != 0 {
-            core.removeCompleted(index, from: 0)
-            completions.append(core.redeem(index, at: 0))
+        while completions.freeCapacity > 0, let first = unclaimed.first {
+            core.removeCompleted(first.index, from: 0)
+            completions.append(core.redeem(first.index, at: 0))
             count += 1
         }
         if isTurnless { core.countTurnlessWait() }
@@ -129,6 +121,24 @@ extension Runtime {
 }
 
 extension RuntimeCore {
+    /// Takes the result of an operation that has a plain one.
+    @inlinable
+    @inline(__always)
+    func redeemPlain(_ slot: UnsafeMutablePointer<Operation>) -> Completion {
+        UnsafeMutableRawPointer(slot).assumingMemoryBound(to: ListLink.self).removeFromRing()
+        state.pointee.waiters.pointee.count &-= 1
+        let token = QueueToken(rawValue: slot.pointee.token)
+        let isPop = slot.pointee.plainResult == .popped
+        releasePlainOperation(slot)
+        // A branch that is said to be foreseeable, and no conditional moves: where the caller knows the kind, its `switch` goes away.
+        if _fastPath(isPop) {
+            let array = ScatterGatherArray(unsafelyTakingOver: slot.pointee.array.unsafelyUnwrapped)
+            return Completion(token: token, queue: slot.pointee.queue, index: 0, position: 0, result: .popped(array, from: nil))
+        }
+        return Completion(token: token, queue: slot.pointee.queue, index: 0, position: 0, result: .pushed(byteCount: slot.pointee.byteCount))
+    }
+
+    @usableFromInline
     @inline(never)
     func waitSlowly(_ token: QueueToken, _ timeout: Duration?) throws(DemikernelError) -> Completion {
         let index = slot(of: token)

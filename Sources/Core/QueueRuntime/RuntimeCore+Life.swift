@@ -23,16 +23,14 @@ extension RuntimeCore {
         // Slot 0 is nobody's: a number that leads to another slot, so that no forged token matches it.
         operations.pointee.token = 1
         operations.pointee.openToken = 1
-        // Slot 0 is never used: no token that leads there is its token.
-        operations.pointee.token = 1
         let queues = try mapSlab(QueueSlot.self, capacity: 1 << QueueDescriptor.slotBits)
         queues.pointee.openDescriptor = -1
         let memoryQueues = try mapSlab(MemoryQueue.self, capacity: limits.maximumQueues + 1)
         // Two more: for what nobody claims, and for the thread.
         let waiterCapacity = limits.maximumWaiters + 2
         let waiters = try mapSlab(Waiter.self, capacity: waiterCapacity)
-        waiters.initialize(to: Waiter())
-        (waiters + 1).initialize(to: Waiter())
+        waiters.initializeEmpty()
+        (waiters + 1).initializeEmpty()
         let scheduler = TaskScheduler(
             maximumTasks: limits.maximumTasks, maximumTimers: limits.maximumTimers, coroutineStackByteCount: limits.coroutineStackByteCount, now: now)
         let state = UnsafeMutablePointer<CoreState>.allocate(capacity: 1)
@@ -87,12 +85,14 @@ extension RuntimeCore {
     }
 
     /// Traps unless the caller is on the runtime's own thread.
+    @inlinable
     @inline(__always)
     public func checkThread() {
         precondition(isOnOwnThread, "a runtime belongs to the thread that made it")
     }
 
     /// Whether the caller is on the runtime's own thread.
+    @inlinable
     @inline(__always)
     public var isOnOwnThread: Bool { UInt(demi_thread_pointer()) == state.pointee.ownerThread }
 

@@ -7,7 +7,7 @@ import TaskScheduler
 ///
 /// A plain handle, as cheap to copy as a pointer, valid as long as the `Runtime` lives. It belongs to the runtime's thread and does not check it.
 public struct RuntimeCore {
-    let state: UnsafeMutablePointer<CoreState>
+    @usableFromInline let state: UnsafeMutablePointer<CoreState>
 
     init(state: UnsafeMutablePointer<CoreState>) {
         self.state = state
@@ -37,29 +37,46 @@ public struct RuntimeCore {
     }
 
     /// A pending operation in a slot of its own; 0 at the limit.
-    @inline(__always)
     func makeOperation(_ kind: OperationKind, _ queue: QueueDescriptor) -> UInt32 {
-        if state.pointee.freeOperation == 0 && !carveOperation() { return 0 }
-        return takeFreeOperation(kind, queue)
-    }
-
-    /// A pending operation in a slot that was used before; 0 when there is none.
-    @inline(__always)
-    func takeFreeOperation(_ kind: OperationKind, _ queue: QueueDescriptor) -> UInt32 {
-        let index = state.pointee.freeOperation
-        if index == 0 { return 0 }
-        let slot = state.pointee.operations + Int(index)
-        state.pointee.freeOperation = slot.pointee.next
+        if state.pointee.freeOperation == nil && !carveOperation() { return 0 }
+        let slot = state.pointee.freeOperation.unsafelyUnwrapped.operation
+        state.pointee.freeOperation = slot.pointee.link.next
         let token = ~slot.pointee.token
         slot.pointee.token = token
         slot.pointee.openToken = token
         slot.pointee.queue = queue
         slot.pointee.kind = kind
         slot.pointee.outcome = .succeeded
-        slot.pointee.claim = OperationClaim()
-        slot.pointee.position = 0
         state.pointee.liveOperations &+= 1
-        return index
+        return slot.index
+    }
+
+    /// A free slot if one was used before, and nobody has to be woken when its operation completes at once.
+    @inline(__always)
+    var slotForImmediateOperation: UnsafeMutablePointer<Operation>? {
+        guard let free = state.pointee.freeOperation, state.pointee.waiters.pointee.task == Waiter.noTask else { return nil }
+        return free.operation
+    }
+
+    /// Makes an operation that is completed already, with the plain result that its other fields hold.
+    @inline(__always)
+    func completeImmediately(
+        _ slot: UnsafeMutablePointer<Operation>, _ kind: OperationKind, _ queue: QueueDescriptor, _ result: PlainResult
+    ) -> QueueToken {
+        state.pointee.freeOperation = slot.pointee.link.next
+        let token = ~slot.pointee.token
+        slot.pointee.token = token
+        slot.pointee.queue = queue
+        slot.pointee.kind = kind
+        slot.pointee.outcome = .succeeded
+        slot.pointee.isCompleted = true
+        slot.pointee.plainResult = result
+        state.pointee.liveOperations &+= 1
+        state.pointee.completions &+= 1
+        slot.pointee.completionNumber = state.pointee.completions
+        state.pointee.waiters.ring.insertBefore(slot.link)
+        state.pointee.waiters.pointee.count &+= 1
+        return QueueToken(rawValue: token)
     }
 
     @inline(never)
@@ -69,31 +86,39 @@ public struct RuntimeCore {
         state.pointee.carvedOperations = index + 1
         var operation = Operation()
         operation.token = ~QueueToken(slot: index, generation: state.pointee.firstGeneration).rawValue
-        (state.pointee.operations + Int(index)).initialize(to: operation)
-        state.pointee.freeOperation = index
+        let slot = state.pointee.operations + Int(index)
+        slot.initialize(to: operation)
+        state.pointee.freeOperation = slot.link
         return true
     }
 
     /// Frees a slot whose result was taken. A slot whose generations are used up is never used again.
-    @inline(__always)
     func releaseOperation(_ index: UInt32) {
         let slot = operation(index)
-        state.pointee.liveOperations &-= 1
         slot.pointee.openToken = 0
-        slot.pointee.isCompleted = false
-        let (next, isUsedUp) = slot.pointee.token.addingReportingOverflow(QueueToken.slotMask &+ 1)
-        if isUsedUp {
-            retire(index)
-        } else {
-            slot.pointee.token = ~next
-            slot.pointee.next = state.pointee.freeOperation
-            state.pointee.freeOperation = index
-        }
+        slot.pointee.claim = OperationClaim()
+        slot.pointee.position = 0
+        releasePlainOperation(slot)
     }
 
+    /// As `releaseOperation`, where the slot is not open, nobody has claimed it, and it has no position.
+    @inlinable
+    @inline(__always)
+    func releasePlainOperation(_ slot: UnsafeMutablePointer<Operation>) {
+        state.pointee.liveOperations &-= 1
+        slot.pointee.isCompleted = false
+        slot.pointee.plainResult = .none
+        let (next, isUsedUp) = slot.pointee.token.addingReportingOverflow(QueueToken.slotMask &+ 1)
+        slot.pointee.token = ~next
+        if isUsedUp { return retire(slot) }
+        slot.pointee.link.next = state.pointee.freeOperation
+        state.pointee.freeOperation = UnsafeMutableRawPointer(slot).assumingMemoryBound(to: ListLink.self)
+    }
+
+    @usableFromInline
     @inline(never)
-    func retire(_ index: UInt32) {
-        operation(index).pointee.token = 0
+    func retire(_ slot: UnsafeMutablePointer<Operation>) {
+        slot.pointee.token = 0
         state.pointee.counters.retiredTokenSlots += 1
     }
 
@@ -115,17 +140,17 @@ public struct RuntimeCore {
     /// Adds a pending operation at the end. O(1).
     @inline(__always)
     public func append(_ index: UInt32, to list: inout OperationList) {
-        let slot = operation(index)
-        slot.pointee.next = 0
-        slot.pointee.previous = list.tail
-        if list.tail != 0 { operation(list.tail).pointee.next = index } else { list.head = index }
-        list.tail = index
+        let link = operation(index).link
+        link.pointee.next = nil
+        link.pointee.previous = list.tail
+        if let tail = list.tail { tail.pointee.next = link } else { list.head = link }
+        list.tail = link
     }
 
     /// Takes the oldest operation out; 0 for none. O(1).
     @inline(__always)
     public func removeFirst(from list: inout OperationList) -> UInt32 {
-        let index = list.head
+        let index = list.first
         if index != 0 { remove(index, from: &list) }
         return index
     }
@@ -133,11 +158,9 @@ public struct RuntimeCore {
     /// Takes an operation out of the list that holds it. O(1).
     @inline(__always)
     public func remove(_ index: UInt32, from list: inout OperationList) {
-        let slot = operation(index)
-        let next = slot.pointee.next
-        let previous = slot.pointee.previous
-        if previous != 0 { operation(previous).pointee.next = next } else { list.head = next }
-        if next != 0 { operation(next).pointee.previous = previous } else { list.tail = previous }
+        let link = operation(index).pointee.link
+        if let previous = link.previous { previous.pointee.next = link.next } else { list.head = link.next }
+        if let next = link.next { next.pointee.previous = link.previous } else { list.tail = link.previous }
     }
 
     /// Cuts an array to the limits of a pending pop. What exceeds them is returned, to stay queued. Should no descriptor be left for a cut inside
@@ -155,14 +178,14 @@ public struct RuntimeCore {
     @inline(__always)
     public func completePush(_ index: UInt32, byteCount: Int) {
         operation(index).pointee.byteCount = byteCount
-        complete(index)
+        complete(index, .pushed)
     }
 
     /// A pop: takes over `array`.
     @inline(__always)
     public func completePop(_ index: UInt32, _ array: UnsafeMutablePointer<SegmentDescriptor>) {
         operation(index).pointee.array = array
-        complete(index)
+        complete(index, .popped)
     }
 
     /// A pop of a datagram: takes over `array`.
@@ -181,7 +204,7 @@ public struct RuntimeCore {
 
     /// An accept: the new connection has the descriptor `queue`, from `adopt`.
     public func completeAccept(_ index: UInt32, _ queue: QueueDescriptor, peer: SocketAddress) {
-        operation(index).pointee.newQueue = queue
+        operation(index).pointee.byteCount = Int(queue.rawValue)
         operation(index).pointee.address = peer
         complete(index)
     }
@@ -207,61 +230,33 @@ public struct RuntimeCore {
     }
 
     /// Puts a completed operation on its claimant's list and wakes that one. One completion wakes one waiter.
-    func complete(_ index: UInt32) {
-        let slot = operation(index)
-        let claim = slot.pointee.claim
-        if claim.word != 0, claim.epoch == state.pointee.waiters[Int(claim.waiter)].epoch {
-            markCompleted(slot)
-            deliver(index, to: claim.waiter)
-        } else {
-            completeUnclaimed(index)
-        }
-    }
-
+    /// - Parameter result: what `wait` can return at once, if nobody has claimed the operation.
     @inline(__always)
-    private func markCompleted(_ slot: UnsafeMutablePointer<Operation>) {
+    func complete(_ index: UInt32, _ result: PlainResult = .none) {
+        let slot = operation(index)
         slot.pointee.isCompleted = true
         slot.pointee.openToken = 0
         state.pointee.completions &+= 1
         slot.pointee.completionNumber = state.pointee.completions
-    }
-
-    /// The last completion that nobody has claimed stays off the list until the next one comes: most are redeemed at once, by name.
-    @inline(__always)
-    func completeUnclaimed(_ index: UInt32) {
-        markCompleted(operation(index))
-        if state.pointee.fresh != 0 || state.pointee.waiters.pointee.task != Waiter.noTask {
-            listFresh()
-            if state.pointee.waiters.pointee.task != Waiter.noTask { return deliver(index, to: 0) }
+        if slot.pointee.claim.word == 0 {
+            slot.pointee.plainResult = result
+            appendCompleted(index, to: 0)
+        } else {
+            appendCompletedToHolder(index)
         }
-        state.pointee.fresh = index
     }
 
-    /// Puts the last completion on the unclaimed list, where all but `wait` look.
     @inline(never)
-    func listFresh() {
-        let index = state.pointee.fresh
-        guard index != 0 else { return }
-        state.pointee.fresh = 0
-        appendCompleted(index, to: 0)
+    private func appendCompletedToHolder(_ index: UInt32) {
+        appendCompleted(index, to: holder(of: index))
     }
 
     @inline(__always)
     func appendCompleted(_ index: UInt32, to waiterIndex: UInt32) {
-        let slot = operation(index)
         let waiter = state.pointee.waiters + Int(waiterIndex)
-        let tail = waiter.pointee.tail
-        slot.pointee.next = 0
-        slot.pointee.previous = tail
-        if tail != 0 { operation(tail).pointee.next = index } else { waiter.pointee.head = index }
-        waiter.pointee.tail = index
+        waiter.ring.insertBefore(operation(index).link)
         waiter.pointee.count &+= 1
         if waiter.pointee.task != Waiter.noTask && waiter.pointee.count >= waiter.pointee.needed { wake(waiter) }
-    }
-
-    @inline(never)
-    func deliver(_ index: UInt32, to waiter: UInt32) {
-        appendCompleted(index, to: waiter)
     }
 
     @inline(never)
@@ -277,6 +272,12 @@ public struct RuntimeCore {
 
     func wakeTask(_ task: UInt32) {
         state.pointee.scheduler.wake(task)
+        // Asked first: also a call on nothing retains and releases.
+        if state.pointee.eventSource != nil { signalEventSource() }
+    }
+
+    @inline(never)
+    private func signalEventSource() {
         state.pointee.eventSource?.signal()
     }
 

@@ -10,7 +10,7 @@ extension RuntimeCore {
     func turn() -> Int {
         precondition(state.pointee.phase == .outside, "the run loop must not be entered from inside a task")
         state.pointee.phase = .turning
-        state.pointee.turnlessWaits = 0
+        state.pointee.turnlessWaitsLeft = RuntimeCore.maximumTurnlessWaits
         state.pointee.now = state.pointee.clock.now
         let scheduler = state.pointee.scheduler
         if let executor = state.pointee.jobExecutor {
@@ -23,7 +23,6 @@ extension RuntimeCore {
             let library = state.pointee.libraries + index
             if let poll = library.pointee.poll { progress &+= Int(poll(library.pointee.context)) }
         }
-        if state.pointee.fresh != 0 { listFresh() }
         state.pointee.counters.turns &+= 1
         if progress > 0 { state.pointee.lastProgress = state.pointee.now }
         state.pointee.phase = .outside
@@ -91,18 +90,17 @@ extension RuntimeCore {
     /// A wait that found its result without a turn must not keep the devices from theirs for ever: every 64th one takes a turn.
     @inline(__always)
     func countTurnlessWait() {
-        let count = state.pointee.turnlessWaits &+ 1
-        state.pointee.turnlessWaits = count
-        if count > RuntimeCore.maximumTurnlessWaits { turnAfterManyWaits() }
+        state.pointee.turnlessWaitsLeft &-= 1
+        if state.pointee.turnlessWaitsLeft < 0 { turnAfterManyWaits() }
     }
 
-    static let maximumTurnlessWaits: UInt32 = 63
+    static let maximumTurnlessWaits = 63
 
     @inline(never)
     private func turnAfterManyWaits() {
         if let coroutine = state.pointee.scheduler.currentCoroutine {
             // Its waits never block, so it has to give way by itself.
-            state.pointee.turnlessWaits = 0
+            state.pointee.turnlessWaitsLeft = RuntimeCore.maximumTurnlessWaits
             state.pointee.scheduler.wake(coroutine.index)
             state.pointee.scheduler.suspendCurrent()
         } else if state.pointee.phase == .outside {

@@ -89,7 +89,7 @@ public struct WaitSet: ~Copyable {
     }
 
     private func take() -> Completion {
-        let index = core.state.pointee.waiters[Int(waiter)].head
+        let index = (core.state.pointee.waiters + Int(waiter)).first.unsafelyUnwrapped.index
         core.removeCompleted(index, from: waiter)
         core.state.pointee.waiters[Int(waiter)].members -= 1
         return core.redeem(index, at: 0)

@@ -22,17 +22,8 @@ extension RuntimeCore {
 
     @inline(__always)
     func removeCompleted(_ index: UInt32, from waiterIndex: UInt32) {
-        if index == state.pointee.fresh {
-            state.pointee.fresh = 0
-            return
-        }
-        let slot = operation(index)
-        let waiter = state.pointee.waiters + Int(waiterIndex)
-        let next = slot.pointee.next
-        let previous = slot.pointee.previous
-        if previous != 0 { operation(previous).pointee.next = next } else { waiter.pointee.head = next }
-        if next != 0 { operation(next).pointee.previous = previous } else { waiter.pointee.tail = previous }
-        waiter.pointee.count &-= 1
+        operation(index).link.removeFromRing()
+        state.pointee.waiters[Int(waiterIndex)].count &-= 1
     }
 
     /// Drops all claims of a waiter: what is pending is nobody's again, what is completed moves to the unclaimed list, in order. O(1), unless
@@ -41,66 +32,56 @@ extension RuntimeCore {
         let waiter = state.pointee.waiters + Int(waiterIndex)
         waiter.pointee.epoch = waiter.pointee.epoch == .max ? 1 : waiter.pointee.epoch &+ 1
         waiter.pointee.members = 0
-        if waiter.pointee.head != 0 { splice(waiterIndex) }
+        if waiter.pointee.count != 0 { splice(waiterIndex) }
     }
 
     @inline(never)
     func splice(_ waiterIndex: UInt32) {
-        listFresh()
         let waiter = state.pointee.waiters + Int(waiterIndex)
         let unclaimed = state.pointee.waiters
-        let first = waiter.pointee.head
-        let last = unclaimed.pointee.tail
-        if last != 0 && completedBefore(first, last) {
-            return merge(waiter)
-        }
-        operation(first).pointee.previous = last
-        if last != 0 { operation(last).pointee.next = first } else { unclaimed.pointee.head = first }
-        unclaimed.pointee.tail = waiter.pointee.tail
-        unclaimed.pointee.count &+= waiter.pointee.count
-        waiter.pointee.head = 0
-        waiter.pointee.tail = 0
+        let first = waiter.pointee.ring.next.unsafelyUnwrapped
+        let last = waiter.pointee.ring.previous.unsafelyUnwrapped
+        let end = unclaimed.pointee.ring.previous.unsafelyUnwrapped
+        let count = waiter.pointee.count
+        waiter.ring.makeRing()
         waiter.pointee.count = 0
+        if unclaimed.pointee.count != 0 && completedBefore(first.operation.index, end.operation.index) {
+            merge(first, count)
+        } else {
+            end.pointee.next = first
+            first.pointee.previous = end
+            last.pointee.next = unclaimed.ring
+            unclaimed.pointee.ring.previous = last
+            unclaimed.pointee.count &+= count
+        }
         if unclaimed.pointee.task != Waiter.noTask { wake(unclaimed) }
     }
 
-    /// `splice` where the two lists interleave. O(length of both).
-    private func merge(_ waiter: UnsafeMutablePointer<Waiter>) {
+    /// Puts the first `count` of a chain on the unclaimed list, where the two interleave. O(length of both).
+    private func merge(_ first: UnsafeMutablePointer<ListLink>, _ count: UInt32) {
         let unclaimed = state.pointee.waiters
-        var left = unclaimed.pointee.head
-        var right = waiter.pointee.head
-        unclaimed.pointee.head = 0
-        unclaimed.pointee.tail = 0
-        unclaimed.pointee.count = 0
-        waiter.pointee.head = 0
-        waiter.pointee.tail = 0
-        waiter.pointee.count = 0
-        while left != 0 || right != 0 {
-            let takesLeft =
-                right == 0
-                || left != 0 && completedBefore(left, right)
-            let index = takesLeft ? left : right
-            if takesLeft { left = operation(index).pointee.next } else { right = operation(index).pointee.next }
-            appendCompleted(index, to: 0)
+        unclaimed.pointee.count &+= count
+        var place = unclaimed.pointee.ring.next.unsafelyUnwrapped
+        var link = first
+        for _ in 0..<count {
+            let next = link.pointee.next.unsafelyUnwrapped
+            while place != unclaimed.ring && completedBefore(place.operation.index, link.operation.index) {
+                place = place.pointee.next.unsafelyUnwrapped
+            }
+            place.insertBefore(link)
+            link = next
         }
     }
 
     /// Puts an operation that completed earlier on a list, where its completion belongs: every list is in the order of completion. O(1) for the
     /// latest one; else it goes past those that completed after it.
     func insertCompleted(_ index: UInt32, to waiterIndex: UInt32) {
-        if waiterIndex == 0 { listFresh() }
         let waiter = state.pointee.waiters + Int(waiterIndex)
-        var later = UInt32(0)
-        var earlier = waiter.pointee.tail
-        while earlier != 0 && completedBefore(index, earlier) {
-            later = earlier
-            earlier = operation(earlier).pointee.previous
+        var place = waiter.ring
+        while case let earlier = place.pointee.previous.unsafelyUnwrapped, earlier != waiter.ring, completedBefore(index, earlier.operation.index) {
+            place = earlier
         }
-        if later == 0 { return appendCompleted(index, to: waiterIndex) }
-        operation(index).pointee.next = later
-        operation(index).pointee.previous = earlier
-        operation(later).pointee.previous = index
-        if earlier != 0 { operation(earlier).pointee.next = index } else { waiter.pointee.head = index }
+        place.insertBefore(operation(index).link)
         waiter.pointee.count &+= 1
         if waiter.pointee.task != Waiter.noTask && waiter.pointee.count >= waiter.pointee.needed { wake(waiter) }
     }
@@ -135,7 +116,7 @@ extension RuntimeCore {
         switch slot.pointee.kind {
         case .push, .pushTo: return .pushed(byteCount: slot.pointee.byteCount)
         case .pop: return .popped(ScatterGatherArray(unsafelyTakingOver: slot.pointee.array.unsafelyUnwrapped), from: slot.pointee.address)
-        case .accept: return .accepted(slot.pointee.newQueue, peer: slot.pointee.address)
+        case .accept: return .accepted(QueueDescriptor(rawValue: Int32(truncatingIfNeeded: slot.pointee.byteCount)), peer: slot.pointee.address)
         case .connect: return .connected
         case .close: return .closed
         }
@@ -167,7 +148,7 @@ extension RuntimeCore {
             index = state.pointee.carvedWaiters
             guard index < state.pointee.waiterCapacity else { return 0 }
             state.pointee.carvedWaiters = index + 1
-            (state.pointee.waiters + Int(index)).initialize(to: Waiter())
+            (state.pointee.waiters + Int(index)).initializeEmpty()
         }
         return index
     }
@@ -202,6 +183,7 @@ extension RuntimeCore {
     func claim(_ index: UInt32, for waiter: UInt32, at position: Int) throws(DemikernelError) {
         let slot = operation(index)
         guard holder(of: index) == 0 else { throw RuntimeCore.busy }
+        slot.pointee.plainResult = .none
         if waiter != Waiter.thread { slot.pointee.openToken = 0 }
         slot.pointee.claim = OperationClaim(waiter: waiter, epoch: state.pointee.waiters[Int(waiter)].epoch)
         slot.pointee.claimIndex = UInt32(truncatingIfNeeded: position)
@@ -225,7 +207,6 @@ extension RuntimeCore {
     /// Blocks until `needed` operations stand on the waiter's list: polls on the thread's own stack, gives way inside a coroutine.
     /// - Throws: `ETIMEDOUT`; on the thread's own stack also `EINTR`.
     func block(_ waiterIndex: UInt32, needed: UInt32, deadline: UInt64) throws(DemikernelError) {
-        listFresh()
         let waiter = state.pointee.waiters + Int(waiterIndex)
         if waiter.pointee.count >= needed { return }
         guard !waiter.pointee.isBlocked else { throw DemikernelError(EBUSY, .wait, "somebody else is blocked on this list already") }
