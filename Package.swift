@@ -3,7 +3,7 @@
 import PackageDescription
 
 // Layers, each importing only from the ones below it (DependencyTests holds the allow-list):
-//   Tools > Applications > Surfaces > LibraryOS > Core.
+//   Tools > Applications > Surfaces > Simulation > LibraryOS > Network > Devices > Core.
 // The default build needs the Swift toolchain and nothing else; no target below Tools imports Foundation or a third-party package.
 
 let settings: [SwiftSetting] = [
@@ -41,6 +41,19 @@ let package = Package(
         .target(
             name: "QueueRuntime", dependencies: ["CDatapath", "DatapathMemory", "TaskScheduler"],
             path: "Sources/Core/QueueRuntime", swiftSettings: settings),
+
+        // Devices
+        .target(
+            name: "EthernetDevice", dependencies: ["CDatapath", "DatapathMemory"],
+            path: "Sources/Devices/EthernetDevice", swiftSettings: settings),
+
+        // Network
+        .target(
+            name: "WireFormats", dependencies: ["CDatapath"],
+            path: "Sources/Network/WireFormats", swiftSettings: settings),
+        .target(
+            name: "NetworkStack", dependencies: ["CDatapath", "DatapathMemory", "TaskScheduler", "EthernetDevice", "WireFormats"],
+            path: "Sources/Network/NetworkStack", swiftSettings: settings),
 
         // LibraryOS
         .target(
@@ -98,6 +111,16 @@ let package = Package(
             name: "DemikernelCommandTests",
             dependencies: ["DemikernelCommand", .product(name: "ArgumentParser", package: "swift-argument-parser")],
             path: "Tests/DemikernelCommandTests", swiftSettings: settings),
+        .testTarget(
+            name: "EthernetDeviceTests", dependencies: ["CDatapath", "DatapathMemory", "EthernetDevice"],
+            path: "Tests/EthernetDeviceTests", swiftSettings: settings),
+        .testTarget(
+            name: "WireFormatsTests", dependencies: ["CDatapath", "WireFormats"],
+            path: "Tests/WireFormatsTests", swiftSettings: settings),
+        .testTarget(
+            name: "NetworkStackTests",
+            dependencies: ["CDatapath", "DatapathMemory", "TaskScheduler", "EthernetDevice", "WireFormats", "NetworkStack"],
+            path: "Tests/NetworkStackTests", swiftSettings: settings),
         .testTarget(
             name: "HouseTests",
             path: "Tests/HouseTests", swiftSettings: settings),

@@ -11,6 +11,11 @@ private let allowedDependencies: [String: Set<String>] = [
     "DatapathMemory": ["CDatapath"],
     "TaskScheduler": ["CDatapath"],
     "QueueRuntime": ["CDatapath", "DatapathMemory", "TaskScheduler"],
+    // Devices
+    "EthernetDevice": ["CDatapath", "DatapathMemory"],
+    // Network
+    "WireFormats": ["CDatapath"],
+    "NetworkStack": ["CDatapath", "DatapathMemory", "TaskScheduler", "EthernetDevice", "WireFormats"],
     // LibraryOS
     "KernelSockets": core,
     // Surfaces

@@ -8,6 +8,7 @@ import Testing
         arguments: [
             SocketOption.noDelay(false), .noDelay(true), .keepAlive(idle: 60, interval: 7), .noKeepAlive, .linger(seconds: 0), .linger(seconds: 3),
             .linger(seconds: nil), .reuseAddress(false), .reuseAddress(true), .reusePort(true), .reusePort(false),
+            .userTimeout(milliseconds: 1_500), .userTimeout(milliseconds: 0),
         ])
     func roundTrip(_ option: SocketOption) throws {
         let runtime = try makeRuntime()
@@ -19,6 +20,7 @@ import Testing
         case .linger: try runtime.setOption(.linger(seconds: 9), on: socket)
         case .reuseAddress(let isOn): try runtime.setOption(.reuseAddress(!isOn), on: socket)
         case .reusePort(let isOn): try runtime.setOption(.reusePort(!isOn), on: socket)
+        case .userTimeout: try runtime.setOption(.userTimeout(milliseconds: 77), on: socket)
         default: break
         }
         try runtime.setOption(option, on: socket)
@@ -64,7 +66,7 @@ import Testing
         arguments: [
             SocketOption.keepAlive(idle: 0, interval: 1), .keepAlive(idle: 1, interval: 0), .keepAlive(idle: -5, interval: 1),
             .keepAlive(idle: Int.max, interval: 1), .linger(seconds: -5), .linger(seconds: Int.max), .sendBuffer(byteCount: -1),
-            .receiveBuffer(byteCount: -4_096), .sendBuffer(byteCount: Int.max),
+            .receiveBuffer(byteCount: -4_096), .sendBuffer(byteCount: Int.max), .userTimeout(milliseconds: -1), .userTimeout(milliseconds: Int.max),
         ])
     func outOfRange(_ option: SocketOption) throws {
         let runtime = try makeRuntime()

@@ -39,7 +39,7 @@ import Testing
             [
                 ("listen", EOPNOTSUPP), ("accept", EINVAL), ("push", EDESTADDRREQ), ("discard", EDESTADDRREQ), ("peer", ENOTCONN),
                 ("shutdown", ENOTCONN), ("pushTo6", EAFNOSUPPORT), ("bind6", EAFNOSUPPORT), ("noDelay", EOPNOTSUPP), ("linger", EOPNOTSUPP),
-                ("keepAlive", EOPNOTSUPP),
+                ("keepAlive", EOPNOTSUPP), ("userTimeout", EOPNOTSUPP),
             ]
         ),
         (.boundDatagram, [("bind", EINVAL), ("listen", EOPNOTSUPP), ("push", EDESTADDRREQ)]),
@@ -65,6 +65,7 @@ import Testing
         case "peer": _ = try runtime.peerAddress(queue)
         case "noDelay": _ = try runtime.option(.noDelay, of: queue)
         case "linger": try runtime.setOption(.linger(seconds: 0), on: queue)
+        case "userTimeout": _ = try runtime.option(.userTimeout, of: queue)
         case "keepAlive": try runtime.setOption(.keepAlive(idle: 1, interval: 1), on: queue)
         default: preconditionFailure(name)
         }

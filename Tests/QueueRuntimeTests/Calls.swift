@@ -59,7 +59,7 @@ enum QueueCall: String, CaseIterable, Codable, Sendable {
 
 /// Every call that takes a token.
 enum TokenCall: String, CaseIterable, Codable, Sendable {
-    case wait, waitWithTimeout, waitAny, waitAll, cancel, setAdd, setRemove
+    case wait, waitWithTimeout, waitAny, waitAll, redeem, cancel, setAdd, setRemove
 
     func perform(_ runtime: borrowing Runtime, _ token: QueueToken) throws(DemikernelError) {
         switch self {
@@ -69,6 +69,7 @@ enum TokenCall: String, CaseIterable, Codable, Sendable {
         case .waitAll:
             var batch = CompletionBatch(capacity: 1)
             try runtime.waitAll([token].span, into: &batch)
+        case .redeem: _ = try runtime.redeem(token)
         case .cancel: try runtime.cancel(token)
         case .setAdd:
             let set = try runtime.makeWaitSet()

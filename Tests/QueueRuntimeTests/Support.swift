@@ -146,6 +146,12 @@ extension Runtime {
         return outcome(consume completion.result)
     }
 
+    /// What `redeem` gives; nil while the operation is pending.
+    func redeemed(_ token: QueueToken) throws(DemikernelError) -> Outcome? {
+        guard let completion = try redeem(token) else { return nil }
+        return outcome(consume completion.result)
+    }
+
     /// What `waitAny` gives.
     func first(of tokens: [QueueToken], timeout: Duration? = generous) throws(DemikernelError) -> Described {
         Described(try waitAny(tokens.span, timeout: timeout))

@@ -8,7 +8,7 @@ import Testing
 @Suite("Tokens") struct TokenTests {
     /// The ways to redeem a completed token.
     enum Redeemer: CaseIterable, Sendable {
-        case wait, waitAny, waitAll, waitNext, waitSet, coroutine
+        case wait, waitAny, waitAll, waitNext, waitSet, redeem, coroutine
     }
 
     @Test("a token is redeemed once, in every way", arguments: Redeemer.allCases)
@@ -31,6 +31,7 @@ import Testing
             let set = try runtime.makeWaitSet()
             try set.add(token)
             redeemed = try set.wait().token
+        case .redeem: redeemed = try runtime.redeem(token)?.token
         case .coroutine:
             let seen = Shared<QueueToken?>(nil)
             try runtime.spawn { runtime in seen.value = try? runtime.wait(token).token }

@@ -169,6 +169,41 @@ import Testing
         #expect(try runtime.next() == [1, 2, 3, 4, 5].map { tokens[$0] })
     }
 
+    @Test("redeem gives what is completed and runs nothing, however often it is asked")
+    func redeemTakesNoTurn() throws {
+        let runtime = try makeRuntime()
+        let queue = try runtime.queue()
+        let ran = Shared(false)
+        try runtime.spawn { _ in ran.value = true }
+        let turns = runtime.statistics.turns
+        for round in 0..<500 {
+            let pop = try runtime.pop(queue)
+            #expect(try runtime.redeemed(pop) == nil, "it is pending")
+            try complete(runtime, queue, UInt8(round & 0xff))
+            #expect(try runtime.redeemed(pop) == .popped([UInt8(round & 0xff)]))
+        }
+        #expect(runtime.statistics.turns == turns)
+        #expect(!ran.value)
+        #expect(runtime.snapshot().liveOperations == 0)
+        try runtime.run()
+        #expect(ran.value)
+    }
+
+    @Test("redeem leaves a token alone that somebody waits for, and takes it once the claim has lapsed", arguments: [false, true])
+    func redeemOfClaimed(isCompleted: Bool) throws {
+        let runtime = try makeRuntime()
+        let (queues, tokens) = try pendingPops(runtime, 1)
+        do {
+            let set = try runtime.makeWaitSet()
+            try set.add(tokens[0])
+            if isCompleted { try complete(runtime, queues[0]) }
+            #expect(errorNumber { () throws(DemikernelError) in _ = try runtime.redeem(tokens[0]) } == EBUSY)
+            #expect(set.count == 1)
+        }
+        if !isCompleted { try complete(runtime, queues[0]) }
+        #expect(try runtime.redeemed(tokens[0]) == .popped([1]))
+    }
+
     @Test("ten thousand pending operations: each is redeemed once, by each kind of wait")
     func tenThousandPending() throws {
         let count = 10_000

@@ -242,6 +242,19 @@ extension UnsafeMutablePointer<SegmentDescriptor> {
     }
 }
 
+/// How a device tells whose an array is.
+extension UnsafeMutablePointer<SegmentDescriptor> {
+    /// The heap of the segment's block.
+    @inlinable
+    public var segmentHeap: DatapathHeap { DatapathHeap(state: UnsafeMutablePointer<Superblock>(containing: pointee.base).pointee.heap) }
+}
+
+extension DatapathHeap: Equatable {
+    /// Whether both are handles of one heap.
+    @inlinable
+    public static func == (left: DatapathHeap, right: DatapathHeap) -> Bool { left.state == right.state }
+}
+
 extension UnsafeMutablePointer<SegmentDescriptor> {
     /// Cuts an array that exceeds a pop's limits: this one keeps what fits, the rest is a new array.
     /// - Returns: the rest; nil when all fits, or when no descriptor is left for a cut inside a segment.

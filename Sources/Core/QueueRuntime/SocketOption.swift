@@ -16,11 +16,14 @@ public enum SocketOption: Hashable, Sendable {
     case sendBuffer(byteCount: Int)
     /// Bytes of the receive buffer.
     case receiveBuffer(byteCount: Int)
+    /// How long bytes may stay unacknowledged before the connection fails with `ETIMEDOUT` (TCP_USER_TIMEOUT; RFC 5482); 0, the default, leaves it
+    /// to the protocol.
+    case userTimeout(milliseconds: Int)
 
     /// Names an option without its value.
     @frozen
     public enum Name: UInt8, Sendable, CaseIterable {
-        case noDelay, keepAlive, linger, reuseAddress, reusePort, sendBuffer, receiveBuffer
+        case noDelay, keepAlive, linger, reuseAddress, reusePort, sendBuffer, receiveBuffer, userTimeout
     }
 
     /// The form in which an option crosses to a library OS: a name and two numbers; -1 stands for none.
@@ -35,6 +38,7 @@ public enum SocketOption: Hashable, Sendable {
         case .reusePort(let isOn): (.reusePort, isOn ? 1 : 0, 0)
         case .sendBuffer(let byteCount): (.sendBuffer, Int64(byteCount), 0)
         case .receiveBuffer(let byteCount): (.receiveBuffer, Int64(byteCount), 0)
+        case .userTimeout(let milliseconds): (.userTimeout, Int64(milliseconds), 0)
         }
     }
 
@@ -48,6 +52,7 @@ public enum SocketOption: Hashable, Sendable {
         case .reusePort: self = .reusePort(first != 0)
         case .sendBuffer: self = .sendBuffer(byteCount: Int(first))
         case .receiveBuffer: self = .receiveBuffer(byteCount: Int(first))
+        case .userTimeout: self = .userTimeout(milliseconds: Int(first))
         }
     }
 }

@@ -20,9 +20,8 @@ public typealias TimerAction = @convention(c) (_ context: UnsafeMutableRawPointe
 /// A hierarchical timing wheel (Varghese and Lauck, SOSP 1987): 9 levels of 64 slots, a tick of 1,024 ns, which
 /// together span all of a 64-bit nanosecond clock.
 ///
-/// Arming and cancelling are O(1). A timer never fires before its deadline, and at most one tick after the first `advance` beyond it.
-@usableFromInline
-struct TimerWheel {
+/// Arming and cancelling are O(1). A timer is due from its deadline on, to the nanosecond; those of one tick fire in no particular order.
+public struct TimerWheel {
     private static let tickShift: UInt64 = 10
     private static let levels = 9
     private static let none: UInt32 = .max
@@ -47,10 +46,15 @@ struct TimerWheel {
     private let heads: UnsafeMutablePointer<UInt32>
     private let occupied: UnsafeMutablePointer<UInt64>
     private var currentTick: UInt64
+    /// No timer is due before this time; the earliest one may be later.
+    private var noneBefore: UInt64 = .max
     /// How many timers are armed.
-    private(set) var count = 0
+    public private(set) var count = 0
 
-    init(capacity: Int, now: UInt64) {
+    /// - Parameters:
+    ///   - capacity: timers armed at once.
+    ///   - now: the time to start from, in nanoseconds.
+    public init(capacity: Int, now: UInt64) {
         self.capacity = UInt32(capacity)
         entries = .allocate(capacity: capacity)
         heads = .allocate(capacity: TimerWheel.levels * 64)
@@ -60,14 +64,15 @@ struct TimerWheel {
         currentTick = now >> TimerWheel.tickShift
     }
 
-    func deallocate() {
+    /// Ends the wheel; nothing fires.
+    public func deallocate() {
         entries.deallocate()
         heads.deallocate()
         occupied.deallocate()
     }
 
     /// Arms a timer for `deadline` (nanoseconds of the runtime's clock); nil when `capacity` timers are armed.
-    mutating func arm(
+    public mutating func arm(
         deadline: UInt64, action: @escaping TimerAction, context: UnsafeMutableRawPointer, argument: UInt64
     ) -> TimerIdentifier? {
         let index: UInt32
@@ -85,6 +90,7 @@ struct TimerWheel {
         entries[Int(index)].context = context
         entries[Int(index)].argument = argument
         place(index)
+        if deadline < noneBefore { noneBefore = deadline }
         count += 1
         return TimerIdentifier(index: index, generation: entries[Int(index)].generation)
     }
@@ -92,7 +98,7 @@ struct TimerWheel {
     /// Cancels a timer. A stale identifier does nothing.
     /// - Returns: whether the timer was armed.
     @discardableResult
-    mutating func cancel(_ timer: TimerIdentifier) -> Bool {
+    public mutating func cancel(_ timer: TimerIdentifier) -> Bool {
         guard timer.index < carved, entries[Int(timer.index)].generation == timer.generation,
             entries[Int(timer.index)].place != Entry.unarmed
         else { return false }
@@ -102,29 +108,32 @@ struct TimerWheel {
     }
 
     /// The earliest deadline of an armed timer, exactly.
-    var nextDeadline: UInt64? {
+    public var nextDeadline: UInt64? { earliest?.deadline }
+
+    /// The timer with the earliest deadline (of several, one), left as it is; nil for none.
+    public var earliest: (timer: TimerIdentifier, deadline: UInt64, context: UnsafeMutableRawPointer, argument: UInt64)? {
         // A lower level's timers are all due before a higher level's, and within a level the slots are in order from the current one.
-        for level in 0..<TimerWheel.levels where occupied[level] != 0 {
-            let slot = occupied[level].trailingZeroBitCount
-            var index = heads[level * 64 + slot]
-            var earliest = UInt64.max
-            while index != TimerWheel.none {
-                earliest = min(earliest, entries[Int(index)].deadline)
-                index = entries[Int(index)].next
-            }
-            return earliest
+        guard let level = (0..<TimerWheel.levels).first(where: { occupied[$0] != 0 }) else { return nil }
+        var index = heads[level * 64 + occupied[level].trailingZeroBitCount]
+        var earliest = index
+        while index != TimerWheel.none {
+            if entries[Int(index)].deadline < entries[Int(earliest)].deadline { earliest = index }
+            index = entries[Int(index)].next
         }
-        return nil
+        let entry = entries[Int(earliest)]
+        return (TimerIdentifier(index: earliest, generation: entry.generation), entry.deadline, entry.context.unsafelyUnwrapped, entry.argument)
     }
 
     /// A timer that is due at `now`, taken off the wheel; nil when none is left. Call it until it returns nil.
-    mutating func popExpired(now: UInt64) -> (action: TimerAction, context: UnsafeMutableRawPointer, argument: UInt64)? {
+    @inline(__always)
+    public mutating func popExpired(now: UInt64) -> (action: TimerAction, context: UnsafeMutableRawPointer, argument: UInt64)? {
+        now < noneBefore ? nil : findExpired(now: now)
+    }
+
+    @inline(never)
+    private mutating func findExpired(now: UInt64) -> (action: TimerAction, context: UnsafeMutableRawPointer, argument: UInt64)? {
         let target = now >> TimerWheel.tickShift
-        guard count > 0 else {
-            if target > currentTick { currentTick = target }
-            return nil
-        }
-        while true {
+        while count > 0 {
             guard let level = (0..<TimerWheel.levels).first(where: { occupied[$0] != 0 }) else { return nil }
             let slot = occupied[level].trailingZeroBitCount
             if level == 0 {
@@ -132,11 +141,9 @@ struct TimerWheel {
                 guard tick <= target else { return advanceTo(target) }
                 currentTick = max(currentTick, tick)
                 var index = heads[slot]
-                // Only in the last tick of all time, where a deadline could not be rounded up, is one not yet due.
-                while entries[Int(index)].deadline > now {
-                    index = entries[Int(index)].next
-                    if index == TimerWheel.none { return nil }
-                }
+                // In the tick of `now` some are due and some are not yet.
+                while index != TimerWheel.none, entries[Int(index)].deadline > now { index = entries[Int(index)].next }
+                guard index != TimerWheel.none else { return advanceTo(target) }
                 let entry = entries[Int(index)]
                 unlink(index)
                 release(index)
@@ -149,10 +156,12 @@ struct TimerWheel {
             currentTick = max(currentTick, tick)
             cascade(level: level, slot: slot)
         }
+        return advanceTo(target)
     }
 
     private mutating func advanceTo(_ target: UInt64) -> (action: TimerAction, context: UnsafeMutableRawPointer, argument: UInt64)? {
         if target > currentTick { currentTick = target }
+        noneBefore = nextDeadline ?? .max
         return nil
     }
 
@@ -169,9 +178,8 @@ struct TimerWheel {
 
     /// Links a timer where its deadline belongs, seen from the current tick: the level of the highest six-bit group in which they differ.
     private mutating func place(_ index: UInt32) {
-        // Rounded up, so that it never fires early; a deadline of the past is due at once.
-        let (sum, overflow) = entries[Int(index)].deadline.addingReportingOverflow((1 << TimerWheel.tickShift) - 1)
-        let tick = max(overflow ? UInt64.max >> TimerWheel.tickShift : sum >> TimerWheel.tickShift, currentTick)
+        // A deadline of the past is due at once.
+        let tick = max(entries[Int(index)].deadline >> TimerWheel.tickShift, currentTick)
         let difference = tick ^ currentTick
         let level = difference == 0 ? 0 : (63 - difference.leadingZeroBitCount) / 6
         let slot = Int((tick >> UInt64(6 * level)) & 63)

@@ -358,7 +358,7 @@ extension KernelSocketsHandle {
         guard let value = Int32(exactly: first), let second = Int32(exactly: second) else {
             return core.refuse(EINVAL, "the value is out of range")
         }
-        if socket.pointee.type == .datagram, name == .noDelay || name == .keepAlive || name == .linger {
+        if socket.pointee.type == .datagram, name == .noDelay || name == .keepAlive || name == .linger || name == .userTimeout {
             return core.refuse(EOPNOTSUPP, "a datagram socket has no such option")
         }
         // -1 stands for none where there is such a thing.
@@ -383,6 +383,7 @@ extension KernelSocketsHandle {
         case .reusePort: return set(index, SOL_SOCKET, SO_REUSEPORT, value)
         case .sendBuffer: return set(index, SOL_SOCKET, SO_SNDBUF, value)
         case .receiveBuffer: return set(index, SOL_SOCKET, SO_RCVBUF, value)
+        case .userTimeout: return set(index, Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, value)
         }
     }
 
@@ -394,7 +395,7 @@ extension KernelSocketsHandle {
 
     func option(_ index: Int, _ name: SocketOption.Name, _ values: UnsafeMutablePointer<Int64>) -> Int32 {
         let file = socket(index).pointee.file
-        if socket(index).pointee.type == .datagram, name == .noDelay || name == .keepAlive || name == .linger {
+        if socket(index).pointee.type == .datagram, name == .noDelay || name == .keepAlive || name == .linger || name == .userTimeout {
             return core.refuse(EOPNOTSUPP, "a datagram socket has no such option")
         }
         func get(_ level: Int32, _ name: Int32) -> Int64 {
@@ -417,6 +418,7 @@ extension KernelSocketsHandle {
         case .reusePort: values[0] = get(SOL_SOCKET, SO_REUSEPORT)
         case .sendBuffer: values[0] = get(SOL_SOCKET, SO_SNDBUF)
         case .receiveBuffer: values[0] = get(SOL_SOCKET, SO_RCVBUF)
+        case .userTimeout: values[0] = get(Int32(IPPROTO_TCP), TCP_USER_TIMEOUT)
         }
         return 0
     }

@@ -16,6 +16,8 @@
 #include <sys/timerfd.h>
 #include <time.h>
 
+#include "InternetChecksum.h"
+
 #if !defined(__linux__)
 #error "Demikernel runs on Linux: its devices, clocks and wake-ups are spoken through Linux system calls."
 #endif

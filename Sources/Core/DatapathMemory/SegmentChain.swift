@@ -1,0 +1,127 @@
+/// How a protocol stack works on the segments that it has taken over: the frames of a device, the bytes of a send queue.
+///
+/// Each function is O(1) unless it says otherwise. Those that change a segment are for its owner alone; the block behind it may be shared.
+extension UnsafeMutablePointer<SegmentDescriptor> {
+    /// A frame or segment of `byteCount` bytes in a block of its own, not initialised, with `headroom` in front; nil when the heap has no block for
+    /// `priority`, or no descriptor.
+    @inlinable
+    @inline(__always)
+    public static func makeSegment(
+        _ heap: DatapathHeap, byteCount: Int, headroom: Int = 0, priority: AllocationPriority
+    ) -> UnsafeMutablePointer<SegmentDescriptor>? {
+        do throws(DemikernelError) {
+            return ScatterGatherArray.makeDescriptor(try heap.allocate(byteCount, headroom: headroom, priority: priority))
+        } catch {
+            return nil
+        }
+    }
+
+    /// A further segment over `byteCount` bytes of this one, from `offset` on: one more count on the block, no copy. Nil when no descriptor is left.
+    @inlinable
+    public func makeSlice(offset: Int, byteCount: Int) -> UnsafeMutablePointer<SegmentDescriptor>? {
+        BlockCount.retain(pointee.base)
+        return ScatterGatherArray.makeDescriptor(
+            Buffer(
+                base: pointee.base, offset: pointee.offset &+ UInt32(truncatingIfNeeded: offset), length: UInt32(truncatingIfNeeded: byteCount)))
+    }
+
+    /// Drops bytes from the front of an array of one segment.
+    @inlinable
+    @inline(__always)
+    public func removeFirst(_ byteCount: Int) {
+        let count = UInt32(truncatingIfNeeded: byteCount)
+        pointee.offset &+= count
+        pointee.length &-= count
+        pointee.byteCount = pointee.length
+    }
+
+    /// Keeps the first `byteCount` bytes of an array of one segment.
+    @inlinable
+    @inline(__always)
+    public func truncate(to byteCount: Int) {
+        pointee.length = UInt32(truncatingIfNeeded: byteCount)
+        pointee.byteCount = pointee.length
+    }
+
+    /// Takes `byteCount` bytes behind an array of one segment into it. They must lie in its block: `tailroom` says how many there are.
+    @inlinable
+    public func extendLast(_ byteCount: Int) {
+        pointee.length &+= UInt32(truncatingIfNeeded: byteCount)
+        pointee.byteCount = pointee.length
+    }
+
+    /// Bytes of the block behind the segment.
+    @inlinable
+    public var tailroom: Int { blockByteCount &- Int(pointee.offset) &- Int(pointee.length) }
+
+    /// Bytes of the block before the segment.
+    @inlinable
+    public var headroom: Int { Int(pointee.offset) }
+
+    /// Bytes of the segment's block: what it really pins.
+    @inlinable
+    @inline(__always)
+    public var blockByteCount: Int { Int(UnsafeMutablePointer<Superblock>(containing: pointee.base).pointee.blockByteCount) }
+
+    /// Whether nobody else, no slice, segment or device, has a count on the segment's block.
+    @inlinable
+    public var isSoleOwner: Bool { BlockCount.entry(of: pointee.base).pointee == 1 }
+
+    /// Puts `segment`, or a chain of such, behind this one in the same array without touching the array's totals: for queues that count by themselves.
+    @inlinable
+    @inline(__always)
+    public func linkSegment(_ segment: UnsafeMutablePointer<SegmentDescriptor>?) {
+        pointee.next = segment
+    }
+
+    /// Joins two arrays: this one, whose last segment is `last`, gets the segments of `other`, which is no array of its own any more.
+    @inlinable
+    @inline(__always)
+    public func join(_ other: UnsafeMutablePointer<SegmentDescriptor>, behind last: UnsafeMutablePointer<SegmentDescriptor>) {
+        last.pointee.next = other
+        pointee.segmentCount &+= other.pointee.segmentCount
+        pointee.byteCount &+= other.pointee.byteCount
+    }
+
+    /// The last segment of the array. O(number of segments).
+    @inlinable
+    public var lastSegment: UnsafeMutablePointer<SegmentDescriptor> {
+        var last = self
+        while let next = last.pointee.next { last = next }
+        return last
+    }
+
+    /// Drops bytes from the front of one segment of a chain, whatever array it is in.
+    @inlinable
+    @inline(__always)
+    public func dropFirstOfSegment(_ byteCount: Int) {
+        pointee.offset &+= UInt32(truncatingIfNeeded: byteCount)
+        pointee.length &-= UInt32(truncatingIfNeeded: byteCount)
+    }
+
+    /// Releases this one segment, and not those behind it.
+    @inlinable
+    @inline(__always)
+    public func releaseSegment() {
+        ScatterGatherArray.releaseDescriptor(self)
+    }
+
+    /// Adds a slice to an array under construction, behind `last`.
+    @inlinable
+    public func append(_ segment: UnsafeMutablePointer<SegmentDescriptor>, behind last: UnsafeMutablePointer<SegmentDescriptor>) {
+        last.pointee.next = segment
+        pointee.segmentCount &+= 1
+        pointee.byteCount &+= segment.pointee.length
+    }
+
+    /// Copies the array's bytes to `destination`, which has room for all of them. O(bytes).
+    public func copyArray(to destination: UnsafeMutableRawPointer) {
+        var segment: UnsafeMutablePointer<SegmentDescriptor>? = self
+        var target = destination
+        while let current = segment {
+            target.copyMemory(from: current.segmentAddress, byteCount: current.segmentByteCount)
+            target += current.segmentByteCount
+            segment = current.nextSegment
+        }
+    }
+}

@@ -1,0 +1,58 @@
+/// What a device can do, and which modes it obtained.
+public struct DeviceCapabilities: Sendable {
+    /// The device's own address: 48 bits, the octet that is sent first in bits 47…40.
+    public var macAddress: UInt64
+    /// The longest frame in bytes, from the destination address to the end of the payload, without the frame check sequence: 1514 for an MTU of 1500.
+    public var maximumFrameByteCount: Int
+    /// The most segments of a frame that is transmitted.
+    public var maximumTransmitSegments: Int
+    /// Queues of the whole device; a handle stands for one of each.
+    public var receiveQueueCount: Int
+    public var transmitQueueCount: Int
+    public var offloads: DeviceOffloads
+    /// Which driver path was obtained, for example "native XDP" or "generic XDP".
+    public var driverMode: StaticString
+    /// How a received frame comes to the heap: "zero copy", "copy".
+    public var receiveMode: StaticString
+    /// How a frame leaves the heap: "zero copy", "copy".
+    public var transmitMode: StaticString
+
+    /// The header that every frame has: both addresses and the EtherType.
+    public static let ethernetHeaderByteCount = 14
+
+    public init(
+        macAddress: UInt64, maximumFrameByteCount: Int, maximumTransmitSegments: Int, receiveQueueCount: Int = 1, transmitQueueCount: Int = 1,
+        offloads: DeviceOffloads = [], driverMode: StaticString, receiveMode: StaticString, transmitMode: StaticString
+    ) {
+        self.macAddress = macAddress
+        self.maximumFrameByteCount = maximumFrameByteCount
+        self.maximumTransmitSegments = maximumTransmitSegments
+        self.receiveQueueCount = receiveQueueCount
+        self.transmitQueueCount = transmitQueueCount
+        self.offloads = offloads
+        self.driverMode = driverMode
+        self.receiveMode = receiveMode
+        self.transmitMode = transmitMode
+    }
+}
+
+/// Work that a device takes from the stack.
+@frozen
+public struct DeviceOffloads: OptionSet, Sendable {
+    public let rawValue: UInt32
+
+    @inlinable
+    public init(rawValue: UInt32) {
+        self.rawValue = rawValue
+    }
+
+    /// Received frames can carry `FrameFlags.checksumVerified` for this protocol.
+    public static let receiveChecksumIPv4 = DeviceOffloads(rawValue: 1 << 0)
+    public static let receiveChecksumTCP = DeviceOffloads(rawValue: 1 << 1)
+    public static let receiveChecksumUDP = DeviceOffloads(rawValue: 1 << 2)
+    /// The device writes the checksum of the IPv4 header of every frame.
+    public static let transmitChecksumIPv4 = DeviceOffloads(rawValue: 1 << 3)
+    /// The device completes the checksum of a frame with `FrameFlags.needsTransportChecksum`.
+    public static let transmitChecksumTCP = DeviceOffloads(rawValue: 1 << 4)
+    public static let transmitChecksumUDP = DeviceOffloads(rawValue: 1 << 5)
+}

@@ -1,0 +1,41 @@
+import Glibc
+
+/// What errors mean here, and what mends them.
+enum ErrorMessages {
+    static let otherFamily: StaticString = "the address and the socket are of different families"
+    static let notConnected: StaticString = "the socket is not connected"
+    static let queueClosed: StaticString = "the queue was closed"
+
+    static func bind(_ error: Int32) -> StaticString {
+        switch error {
+        case EADDRINUSE: "another queue of this network has this port, or all are in use: choose another one, or close a queue"
+        case EADDRNOTAVAIL: "the interface does not have this address: bind to 0.0.0.0 or to one of NetworkConfiguration.addresses"
+        case EINVAL: "the socket is bound already"
+        default: ""
+        }
+    }
+
+    static func connect(_ error: Int32) -> StaticString {
+        switch error {
+        case ECONNREFUSED: "nobody listens there: start the server, or mend the address"
+        case ETIMEDOUT: "the peer did not answer"
+        case EADDRNOTAVAIL: "no local port is left: close connections"
+        case EADDRINUSE: "the bound address has a connection to this peer already"
+        case EHOSTUNREACH: "nobody on the link answers for this address, or a router knows no way"
+        case ENETUNREACH: "no route leads there: add one to NetworkConfiguration.routes"
+        case EINVAL, EACCES: "nobody can have this address: it has no port, or is no host's"
+        default: ""
+        }
+    }
+
+    static func send(_ error: Int32) -> StaticString {
+        switch error {
+        case EMSGSIZE: "the datagram is larger than the link's MTU allows (1472 bytes for one of 1500)"
+        case EDESTADDRREQ: "the socket has no peer: connect it, or use pushTo"
+        case EPIPE, ECONNRESET: "the peer has closed or reset the connection"
+        case ETIMEDOUT: "the peer has stopped answering"
+        case EADDRINUSE: "no local port is left: close sockets, or bind this one"
+        default: connect(error)
+        }
+    }
+}

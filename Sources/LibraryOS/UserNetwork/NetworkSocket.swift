@@ -1,0 +1,54 @@
+import DatapathMemory
+import QueueRuntime
+import TaskScheduler
+import WireFormats
+
+/// One socket of the network stack behind a queue.
+struct NetworkSocket {
+    var queue = QueueDescriptor(rawValue: 0)
+    /// The stack's connection, or its datagram socket.
+    var index: UInt32 = 0
+    var type = SocketType.stream
+    var phase = Phase.free
+    /// The end of sending follows the pushes that wait.
+    var isSendShutDown = false
+    /// The connect has failed or was cancelled, and the stack had no room for the connection of the next one.
+    var needsRenewal = false
+    /// The receive buffer was set, and does not grow by itself.
+    var isReceiveBufferFixed = false
+    /// Of a datagram socket, for its bind.
+    var reusesPort = false
+    /// Has datagrams for which the stack had no room, in the list of those that do.
+    var isStarved = false
+    var nextStarved: UInt32 = 0
+    /// An errno that the connection met, once and for all.
+    var failure: Int32 = 0
+    var connectOperation: UInt32 = 0
+    var closeOperation: UInt32 = 0
+    var pops = OperationList()
+    var accepts = OperationList()
+    /// Arrays not yet taken by the stack, chained through their first descriptors.
+    var firstToSend: UnsafeMutablePointer<SegmentDescriptor>?
+    var lastToSend: UnsafeMutablePointer<SegmentDescriptor>?
+    /// Bytes waiting in pushes that nobody waits for.
+    var discardedByteCount = 0
+    /// The rest of a datagram that exceeded its pop's limits, and where it came from.
+    var rest: UnsafeMutablePointer<SegmentDescriptor>?
+    var restAddress = SocketAddress.any(port: 0)
+    var closeTimer = TimerIdentifier.none
+    /// What a stream socket was bound to, for a connect after one that failed; the port is 0 while it is not bound.
+    var bound = Endpoint(address: .unspecifiedIPv4, port: 0)
+
+    /// Where a socket stands.
+    enum Phase: UInt8 {
+        /// The slot has none.
+        case free
+        /// No connection. A datagram socket stays here for life.
+        case open
+        case listening, connecting, connected
+        /// Closed by the program: what was pushed waits for room in the stack.
+        case flushing
+        /// Closed by the program, and all is with the stack: waits for the connection's end, for `closeToken`.
+        case awaitingEnd
+    }
+}

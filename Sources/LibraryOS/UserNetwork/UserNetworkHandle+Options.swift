@@ -1,0 +1,89 @@
+import Glibc
+import NetworkStack
+import QueueRuntime
+
+/// Socket options.
+extension UserNetworkHandle {
+    func setOption(_ index: Int, _ name: SocketOption.Name, _ first: Int64, _ second: Int64) -> Int32 {
+        let socket = socket(index)
+        guard let value = Int32(exactly: first), let second = Int32(exactly: second) else { return core.refuse(EINVAL, UserNetworkHandle.outOfRange) }
+        if socket.pointee.type == .datagram { return setDatagramOption(socket, name, value) }
+        // -1 stands for none where there is such a thing.
+        guard value >= (name == .keepAlive || name == .linger ? -1 : 0) else { return core.refuse(EINVAL, UserNetworkHandle.outOfRange) }
+        let connection = socket.pointee.index
+        switch name {
+        case .noDelay:
+            updateTime()
+            stack.setNoDelay(connection, value != 0)
+            flush()
+        case .keepAlive:
+            if value < 0 {
+                stack.setKeepAlive(connection, nil)
+            } else {
+                // As Linux bounds them.
+                guard (1...32_767).contains(value), (1...32_767).contains(second) else { return core.refuse(EINVAL, UserNetworkHandle.outOfRange) }
+                updateTime()
+                stack.setKeepAlive(connection, (UInt64(value) * 1_000_000_000, UInt64(second) * 1_000_000_000))
+            }
+        case .linger: stack.setLinger(connection, seconds: value < 0 ? nil : Int(value))
+        case .reuseAddress:
+            guard value != 0 else { return core.refuse(EOPNOTSUPP, "a port with connections in TIME_WAIT can always be bound here") }
+        case .reusePort: stack.setReusePort(connection, value != 0)
+        case .sendBuffer: stack.setSendBuffer(connection, byteCount: Int(value))
+        case .receiveBuffer:
+            stack.setReceiveBuffer(connection, byteCount: Int(value))
+            socket.pointee.isReceiveBufferFixed = true
+        case .userTimeout: stack.setUserTimeout(connection, UInt64(value) * 1_000_000)
+        }
+        return 0
+    }
+
+    private func setDatagramOption(_ socket: UnsafeMutablePointer<NetworkSocket>, _ name: SocketOption.Name, _ value: Int32) -> Int32 {
+        switch name {
+        case .reusePort:
+            guard value >= 0 else { return core.refuse(EINVAL, UserNetworkHandle.outOfRange) }
+            socket.pointee.reusesPort = value != 0
+            return 0
+        case .reuseAddress:
+            return value == 0 ? 0 : core.refuse(EOPNOTSUPP, "datagram sockets share a port by reusePort")
+        case .sendBuffer, .receiveBuffer: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramBuffer)
+        case .noDelay, .keepAlive, .linger, .userTimeout: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramOption)
+        }
+    }
+
+    func option(_ index: Int, _ name: SocketOption.Name, _ values: UnsafeMutablePointer<Int64>) -> Int32 {
+        let socket = socket(index)
+        if socket.pointee.type == .datagram { return datagramOption(socket, name, values) }
+        let connection = socket.pointee.index
+        values[1] = 0
+        switch name {
+        case .noDelay: values[0] = stack.isNoDelay(connection) ? 1 : 0
+        case .keepAlive:
+            let times = stack.keepAlive(connection)
+            values[0] = times.map { Int64($0.idle / 1_000_000_000) } ?? -1
+            values[1] = times.map { Int64($0.interval / 1_000_000_000) } ?? -1
+        case .linger: values[0] = stack.linger(connection).map(Int64.init) ?? -1
+        case .reuseAddress: values[0] = 1
+        case .reusePort: values[0] = stack.reusePort(connection) ? 1 : 0
+        case .sendBuffer: values[0] = Int64(stack.sendBuffer(connection))
+        case .receiveBuffer: values[0] = Int64(stack.receiveBuffer(connection))
+        case .userTimeout: values[0] = Int64(stack.userTimeout(connection) / 1_000_000)
+        }
+        return 0
+    }
+
+    private func datagramOption(_ socket: UnsafeMutablePointer<NetworkSocket>, _ name: SocketOption.Name, _ values: UnsafeMutablePointer<Int64>) -> Int32 {
+        values[1] = 0
+        switch name {
+        case .reusePort: values[0] = socket.pointee.reusesPort ? 1 : 0
+        case .reuseAddress: values[0] = 0
+        case .sendBuffer, .receiveBuffer: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramBuffer)
+        case .noDelay, .keepAlive, .linger, .userTimeout: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramOption)
+        }
+        return 0
+    }
+
+    private static let outOfRange: StaticString = "the value is out of range"
+    private static let noDatagramOption: StaticString = "a datagram socket has no such option"
+    private static let noDatagramBuffer: StaticString = "all datagram sockets have the same bounds: configure NetworkLimits.datagramQueueByteCount"
+}

@@ -1,0 +1,96 @@
+import DatapathMemory
+import Glibc
+import NetworkStack
+import QueueRuntime
+import WireFormats
+
+/// Receiving.
+extension UserNetworkHandle {
+    func pop(_ index: Int, _ operation: UInt32) -> Int32 {
+        let socket = socket(index)
+        if socket.pointee.phase == .connected {
+            core.append(operation, to: &socket.pointee.pops)
+            updateTime()
+            serveStreamPops(socket)
+            // A window that has opened.
+            flush()
+            return 0
+        }
+        guard socket.pointee.type == .datagram else { return core.refuse(ENOTCONN, ErrorMessages.notConnected) }
+        core.append(operation, to: &socket.pointee.pops)
+        serveDatagramPops(socket)
+        return 0
+    }
+
+    /// Gives the pops that wait what has arrived, its end, or why nothing will.
+    @inline(__always)
+    func serveStreamPops(_ socket: UnsafeMutablePointer<NetworkSocket>) {
+        while case let pop = socket.pointee.pops.first, pop != 0 {
+            let slot = core.operation(pop)
+            let array = stack.takeReceived(
+                socket.pointee.index, maximumSegments: Int(slot.pointee.maximumSegments), maximumBytes: slot.pointee.byteCount)
+            guard let array else {
+                if stack.isAtEndOfStream(socket.pointee.index) || socket.pointee.failure != 0 { endPops(socket) }
+                return
+            }
+            core.remove(pop, from: &socket.pointee.pops)
+            core.completePop(pop, array)
+        }
+    }
+
+    /// Nothing more will come. A reset is no end, and every pop tells it; but behind the peer's end it has nothing to take away.
+    @inline(never)
+    private func endPops(_ socket: UnsafeMutablePointer<NetworkSocket>) {
+        let isEnd = stack.isAtEndOfStream(socket.pointee.index)
+        while case let pop = core.removeFirst(from: &socket.pointee.pops), pop != 0 {
+            if isEnd { core.completeEndOfStream(pop) } else { core.fail(pop, socket.pointee.failure, ErrorMessages.send(socket.pointee.failure)) }
+        }
+    }
+
+    /// Gives the pops that wait the datagrams that have come, each with its sender.
+    func serveDatagramPops(_ socket: UnsafeMutablePointer<NetworkSocket>) {
+        while case let pop = socket.pointee.pops.first, pop != 0 {
+            if socket.pointee.rest == nil {
+                // An ICMP error of an earlier push (a connected socket's port unreachable): reported once.
+                let error = stack.takeDatagramError(socket.pointee.index)
+                if error != 0 {
+                    core.remove(pop, from: &socket.pointee.pops)
+                    core.fail(pop, error, ErrorMessages.send(error))
+                    continue
+                }
+                guard let (payload, source) = stack.receiveDatagram(socket.pointee.index) else { return }
+                socket.pointee.rest = payload
+                socket.pointee.restAddress = SocketAddress(source)
+            }
+            let array = socket.pointee.rest.unsafelyUnwrapped
+            core.remove(pop, from: &socket.pointee.pops)
+            socket.pointee.rest = core.cut(array, for: pop)
+            core.completePop(pop, array, from: socket.pointee.restAddress)
+        }
+    }
+
+    // MARK: Cancel
+
+    func cancel(_ index: Int, _ operation: UInt32) {
+        let socket = socket(index)
+        switch core.operation(operation).pointee.kind {
+        case .pop:
+            core.remove(operation, from: &socket.pointee.pops)
+            core.fail(operation, ECANCELED)
+        case .accept:
+            core.remove(operation, from: &socket.pointee.accepts)
+            core.fail(operation, ECANCELED)
+        case .connect:
+            updateTime()
+            dissolveConnect(socket)
+            core.fail(operation, ECANCELED)
+            flush()
+        case .push, .pushTo:
+            updateTime()
+            cancelPush(index, operation)
+            flush()
+        case .close:
+            break
+        }
+    }
+}

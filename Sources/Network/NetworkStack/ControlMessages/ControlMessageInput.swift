@@ -1,0 +1,83 @@
+import DatapathMemory
+import EthernetDevice
+import WireFormats
+
+extension NetworkStack {
+    /// Takes over an ICMP packet.
+    func controlMessageInput(_ frame: Frame, _ packet: IPv4View, isBroadcast: Bool) {
+        guard let message = ICMPv4View(packet.payload, count: packet.payloadByteCount), message.isChecksumValid else {
+            return drop(frame, .badControlMessage)
+        }
+        //= RFC 1122 section 3.2.2.6
+        //# An ICMP Echo Request destined to an IP broadcast or IP multicast address MAY be silently discarded.
+        if isBroadcast { return drop(frame, .unmatchedControlMessage) }
+        //= RFC 1122 section 3.2.2
+        //# If an ICMP message of unknown type is received, it MUST be silently discarded.
+        switch message.type {
+        case ICMPv4Type.echoRequest: answerEchoRequest(frame, packet)
+        case ICMPv4Type.destinationUnreachable, ICMPv4Type.timeExceeded, ICMPv4Type.parameterProblem: controlErrorInput(frame, message)
+        default: drop(frame, .unmatchedControlMessage)
+        }
+    }
+
+    /// Turns the request into its reply, in place where nobody else holds the block.
+    //= RFC 1122 section 3.2.2.6
+    //# Every host MUST implement an ICMP Echo server function that receives Echo Requests and sends corresponding Echo Replies.
+    private func answerEchoRequest(_ request: Frame, _ packet: IPv4View) {
+        let destination = packet.source
+        let byteCount = packet.payloadByteCount
+        // The ECN bits are the path's, the others the asker's (RFC 1349, section 5.1).
+        let typeOfService = packet.typeOfService & 0xfc
+        //= RFC 1122 section 3.2.2.6
+        //# The IP source address in an ICMP Echo Reply MUST be the same as the specific-destination address of the corresponding Echo Request.
+        let source = packet.destination
+        guard let decision = route(to: destination) else { return drop(request, .noRoute) }
+        guard !state.pointee.output.isFull else { return drop(request, .outOfMemory) }
+        let frame: Frame
+        let headerByteCount = EthernetHeader.byteCount + IPv4Header.byteCount
+        if request.isSoleOwner {
+            // Options and a tag are left behind.
+            frame = request
+            frame.removeFirst(UnsafeRawPointer(frame.segmentAddress).distance(to: packet.payload) &- headerByteCount)
+        } else {
+            guard let copy = Frame.makeSegment(state.pointee.heap, byteCount: headerByteCount &+ byteCount, priority: .datagram) else {
+                return drop(request, .outOfMemory)
+            }
+            (copy.segmentAddress + headerByteCount).copyMemory(from: packet.payload, byteCount: byteCount)
+            request.releaseArray()
+            frame = copy
+        }
+        ICMPv4Message.turnIntoEchoReply(frame.segmentAddress + headerByteCount)
+        writeControlHeaders(at: frame.segmentAddress, messageByteCount: byteCount, typeOfService: typeOfService, from: source, to: destination)
+        frame.frameFlags = []
+        state.pointee.statistics.echoRepliesSent += 1
+        sendPacket(frame, by: decision)
+    }
+
+    /// Takes over an error message, and tells it to the connection or socket whose packet it quotes.
+    private func controlErrorInput(_ frame: Frame, _ message: ICMPv4View) {
+        guard let quotation = message.quotation else { return drop(frame, .badControlMessage) }
+        guard isLocalAddress(quotation.source), let error = ControlError(message), deliver(error, about: quotation) else {
+            return drop(frame, .unmatchedControlMessage)
+        }
+        frame.releaseArray()
+    }
+
+    /// Tells an error to the connection or socket that sent the quoted packet.
+    /// - Returns: whether there is somebody who may be concerned; TCP compares the sequence number itself.
+    //= RFC 1122 section 3.2.2.1
+    //# A Destination Unreachable message that is received MUST be reported to the transport layer.
+    func deliver(_ error: ControlError, about quotation: ICMPv4Quotation) -> Bool {
+        let local = Endpoint(address: quotation.source, port: quotation.sourcePort)
+        let remote = Endpoint(address: quotation.destination, port: quotation.destinationPort)
+        switch quotation.protocolNumber {
+        case IPProtocol.tcp:
+            tcpControlMessage(error, local: local, remote: remote, sequence: quotation.sequence)
+            return true
+        case IPProtocol.udp:
+            return datagramControlMessage(error, local: local, remote: remote)
+        default:
+            return false
+        }
+    }
+}

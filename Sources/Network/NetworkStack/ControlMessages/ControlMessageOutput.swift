@@ -1,0 +1,71 @@
+import DatapathMemory
+import EthernetDevice
+import WireFormats
+
+/// The errors that this host tells senders of.
+enum OutgoingControlError {
+    case protocolUnreachable, portUnreachable
+    /// Where in the packet the fault lies.
+    case parameterProblem(pointer: UInt8)
+}
+
+extension NetworkStack {
+    /// Tells the sender of `packet`, which lies in `frame` behind its whole Ethernet header, what was wrong with it; unless there are reasons not to.
+    /// The frame stays the caller's.
+    func sendControlError(_ error: OutgoingControlError, about packet: IPv4View, in frame: Frame) {
+        guard mayBeAnswered(packet, in: frame), let decision = route(to: packet.source) else { return }
+        //= RFC 1812 section 4.3.2.8
+        //# A router SHOULD also be able to limit the rate at which it sends other sorts of ICMP error messages.
+        guard state.pointee.errorBucket.take(now: state.pointee.now) else { return count(.controlMessageRateLimited) }
+        let headerByteCount = EthernetHeader.byteCount + IPv4Header.byteCount
+        let byteCount = ICMPv4Message.errorByteCount(quoting: packet)
+        guard !state.pointee.output.isFull,
+            let message = Frame.makeSegment(state.pointee.heap, byteCount: headerByteCount &+ byteCount, priority: .datagram)
+        else { return count(.outOfMemory) }
+        let target = message.segmentAddress + headerByteCount
+        switch error {
+        case .protocolUnreachable:
+            _ = ICMPv4Message.writeError(
+                to: target, type: ICMPv4Type.destinationUnreachable, code: ICMPv4Code.protocolUnreachable, quoting: packet)
+        case .portUnreachable:
+            _ = ICMPv4Message.writeError(to: target, type: ICMPv4Type.destinationUnreachable, code: ICMPv4Code.portUnreachable, quoting: packet)
+        case .parameterProblem(let pointer):
+            _ = ICMPv4Message.writeError(
+                to: target, type: ICMPv4Type.parameterProblem, code: 0, restOfHeader: UInt32(pointer) &<< 24, quoting: packet)
+        }
+        writeControlHeaders(at: message.segmentAddress, messageByteCount: byteCount, typeOfService: 0, from: packet.destination, to: packet.source)
+        state.pointee.statistics.controlMessagesSent += 1
+        sendPacket(message, by: decision)
+    }
+
+    /// Writes the Ethernet and IPv4 headers of an ICMP message.
+    func writeControlHeaders(
+        at header: UnsafeMutableRawPointer, messageByteCount: Int, typeOfService: UInt8, from source: IPAddress, to destination: IPAddress
+    ) {
+        state.pointee.identification &+= 1
+        writeEthernetHeader(at: header, destination: MACAddress(value: 0))
+        //= RFC 1122 section 3.2.1.7
+        //# A host MUST NOT send a datagram with a Time-to-Live (TTL) value of zero.
+        IPv4Header.write(
+            to: header + EthernetHeader.byteCount, totalByteCount: IPv4Header.byteCount &+ messageByteCount,
+            identification: state.pointee.identification, dontFragment: false, timeToLive: 64, typeOfService: typeOfService,
+            protocolNumber: IPProtocol.icmp, source: source, destination: destination)
+    }
+
+    //= RFC 1122 section 3.2.2
+    //# An ICMP error message MUST NOT be sent as the result of receiving an ICMP error message, a datagram destined to an IP broadcast or IP
+    //# multicast address, a datagram sent as a link-layer broadcast, a non-initial fragment, or a datagram whose source address does not define a
+    //# single host.
+    private func mayBeAnswered(_ packet: IPv4View, in frame: Frame) -> Bool {
+        guard packet.fragmentOffset == 0, isLocalAddress(packet.destination), !MACAddress(at: frame.segmentAddress).isGroup else { return false }
+        guard packet.protocolNumber == IPProtocol.icmp else { return true }
+        // An echo may be answered; what ends before its type, or is an error or of an unknown type, may not.
+        guard let message = ICMPv4View(packet.payload, count: packet.payloadByteCount) else { return false }
+        return message.type == ICMPv4Type.echoRequest || message.type == ICMPv4Type.echoReply
+    }
+
+    /// Counts a message that was not sent.
+    private func count(_ reason: DropReason) {
+        state.pointee.statistics.drops[reason] += 1
+    }
+}

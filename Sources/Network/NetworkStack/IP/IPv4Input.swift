@@ -1,0 +1,80 @@
+import DatapathMemory
+import EthernetDevice
+import WireFormats
+
+extension NetworkStack {
+    /// Takes over a frame of one segment whose IPv4 header starts at `offset`, and hands it to the protocol that it names.
+    func ipv4Input(_ frame: Frame, at offset: Int, origin: PacketOrigin) {
+        let byteCount = frame.segmentByteCount &- offset
+        let header = frame.segmentAddress + offset
+        guard IPv4View.check(header, count: byteCount) == .none else { return drop(frame, .badIPv4Header) }
+        let packet = IPv4View(unchecked: header)
+        if !frame.frameFlags.contains(.checksumVerified) && !packet.isChecksumValid { return drop(frame, .badIPv4Checksum) }
+        // What is behind the packet has filled the frame up to Ethernet's 60 bytes.
+        if byteCount > packet.totalByteCount { frame.truncate(to: offset &+ packet.totalByteCount) }
+
+        let addresses = packet.rawAddresses
+        let destination = UInt32(truncatingIfNeeded: addresses &>> 32)
+        var isBroadcast = false
+        if destination != state.pointee.primaryAddressRaw || origin != .unicastFrame {
+            guard accepts(destination, origin) else { return drop(frame, .notOurAddress) }
+            isBroadcast = state.pointee.routing.isBroadcast(destination)
+        }
+        guard origin == .loopback || state.pointee.routing.isPossibleSource(UInt32(truncatingIfNeeded: addresses)) else {
+            return drop(frame, .badSourceAddress)
+        }
+        // Where reassembly will begin: a fragment has no transport header that could be looked at.
+        if packet.isFragment { return drop(frame, .fragment) }
+        if packet.headerByteCount > IPv4Header.byteCount, let reason = reasonToRefuseOptions(frame, packet) { return drop(frame, reason) }
+
+        switch packet.protocolNumber {
+        case IPProtocol.tcp:
+            //= RFC 9293 section 3.9.2.3
+            //# A TCP implementation MUST silently discard an incoming SYN segment that is addressed to a broadcast or multicast address (MUST-57).
+            if isBroadcast { return drop(frame, .notOurAddress) }
+            tcpInput(
+                frame, transport: header + packet.headerByteCount, byteCount: packet.payloadByteCount, source: packet.source,
+                destination: packet.destination,
+                pseudoHeaderSum: InternetChecksum.pseudoHeader(
+                    rawAddresses: addresses, protocolNumber: IPProtocol.tcp, byteCount: packet.payloadByteCount))
+        case IPProtocol.udp:
+            datagramInput(frame, packet, isBroadcast: isBroadcast)
+        case IPProtocol.icmp:
+            controlMessageInput(frame, packet, isBroadcast: isBroadcast)
+        default:
+            //= RFC 1122 section 3.2.2.1
+            //# A host SHOULD generate Destination Unreachable messages with code 2 (Protocol Unreachable), when the designated transport protocol
+            //# is not supported.
+            sendControlError(.protocolUnreachable, about: packet, in: frame)
+            drop(frame, .unknownProtocol)
+        }
+    }
+
+    /// Whether packets to `destination` are received, told apart from the plain case.
+    @inline(never)
+    private func accepts(_ destination: UInt32, _ origin: PacketOrigin) -> Bool {
+        if state.pointee.routing.isOwn(destination) {
+            //= RFC 1122 section 3.3.6
+            //# A host SHOULD silently discard a datagram that is received via a link-layer broadcast but does not specify an IP multicast or
+            //# broadcast destination address.
+            return origin != .broadcastFrame
+        }
+        if origin == .loopback { return IPAddress(ipv4Raw: destination).isLoopback }
+        return state.pointee.routing.isBroadcast(destination)
+    }
+
+    /// Walks over the options; the sender is told where they are malformed.
+    @inline(never)
+    private func reasonToRefuseOptions(_ frame: Frame, _ packet: IPv4View) -> DropReason? {
+        let summary = packet.options.summary()
+        if summary.error != .none {
+            //= RFC 1122 section 3.2.2.5
+            //# A host SHOULD generate Parameter Problem messages.
+            let pointer = UInt8(truncatingIfNeeded: IPv4Header.byteCount) &+ summary.errorOffset
+            sendControlError(.parameterProblem(pointer: pointer), about: packet, in: frame)
+            return .badIPv4Header
+        }
+        // RFC 7126, section 4.3: whoever chooses the way back can answer in another's name.
+        return summary.hasSourceRoute ? .sourceRouted : nil
+    }
+}

@@ -1,0 +1,42 @@
+import WireFormats
+
+/// How a packet leaves.
+struct RouteDecision {
+    /// The address to send from, unless the sender was given one.
+    var source: IPAddress
+    /// Who gets the frame: the destination itself, or a gateway.
+    var nextHop: IPAddress
+    /// Whether the destination is this host: the packet never reaches the wire.
+    var isLocal: Bool
+}
+
+extension NetworkStack {
+    /// The way to one host; nil when there is none, and for addresses that are no host's. O(number of routes).
+    //= RFC 1122 section 3.3.1.1
+    //# If the destination IP address is on a connected network, the datagram is sent directly to the destination host; otherwise to a gateway.
+    func route(to destination: IPAddress) -> RouteDecision? {
+        guard destination.isIPv4 else { return nil }
+        let address = destination.ipv4Raw
+        //= RFC 1122 section 3.2.1.3
+        //# Addresses of the form { 127, <any> } MUST NOT appear outside a host.
+        if destination.isLoopback || state.pointee.routing.isOwn(address) {
+            return RouteDecision(source: destination, nextHop: destination, isLocal: true)
+        }
+        guard RoutingTable.isHost(address), !state.pointee.routing.isBroadcast(address), let entry = state.pointee.routing.entry(for: address)
+        else { return nil }
+        //= RFC 1122 section 3.3.4.3
+        //# In the absence of such a specification, the networking software MUST choose a source address.
+        return RouteDecision(
+            source: IPAddress(ipv4Raw: entry.source), nextHop: entry.gateway == 0 ? destination : IPAddress(ipv4Raw: entry.gateway), isLocal: false)
+    }
+
+    /// Whether `address` is one of the interface's, or a loopback address. O(number of addresses).
+    func isLocalAddress(_ address: IPAddress) -> Bool {
+        address.isIPv4 && (address.isLoopback || state.pointee.routing.isOwn(address.ipv4Raw))
+    }
+
+    /// Whether `address` is the limited broadcast address, or that of one of the interface's networks. O(number of addresses).
+    func isBroadcastAddress(_ address: IPAddress) -> Bool {
+        address.isIPv4 && state.pointee.routing.isBroadcast(address.ipv4Raw)
+    }
+}

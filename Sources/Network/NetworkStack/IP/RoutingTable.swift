@@ -1,0 +1,112 @@
+import WireFormats
+
+/// The interface's addresses and the ways to other networks: the configuration's arrays, copied once to fixed addresses, so that no packet counts
+/// references. Addresses are as they lie in memory.
+struct RoutingTable {
+    struct InterfaceAddress {
+        let address: UInt32
+        /// The directed broadcast address; 255.255.255.255 where the network has none.
+        let broadcast: UInt32
+    }
+
+    /// A way to the addresses of one prefix.
+    struct Entry {
+        let network: UInt32
+        let mask: UInt32
+        /// 0: the prefix is on the link.
+        let gateway: UInt32
+        /// The interface's address on the network that the packet goes to first.
+        let source: UInt32
+    }
+
+    private let addresses: UnsafeMutablePointer<InterfaceAddress>
+    private let addressCount: Int
+    /// Longest prefix first; of two as long, the one that is on the link.
+    private let entries: UnsafeMutablePointer<Entry>
+    private let entryCount: Int
+
+    init(_ configuration: NetworkConfiguration) {
+        addressCount = configuration.addresses.count
+        addresses = .allocate(capacity: addressCount)
+        var sorted: [(length: UInt8, entry: Entry)] = []
+        for (index, prefix) in configuration.addresses.enumerated() {
+            (addresses + index).initialize(to: InterfaceAddress(address: prefix.address.ipv4Raw, broadcast: prefix.broadcast.ipv4Raw))
+            let entry = Entry(network: prefix.network.ipv4Raw, mask: prefix.maskHostOrder.bigEndian, gateway: 0, source: prefix.address.ipv4Raw)
+            sorted.append((prefix.length, entry))
+        }
+        for route in configuration.routes {
+            let source = configuration.addresses.first { $0.contains(route.gateway) } ?? configuration.addresses[0]
+            let entry = Entry(
+                network: route.destination.network.ipv4Raw, mask: route.destination.maskHostOrder.bigEndian, gateway: route.gateway.ipv4Raw,
+                source: source.address.ipv4Raw)
+            sorted.append((route.destination.length, entry))
+        }
+        entryCount = sorted.count
+        entries = .allocate(capacity: entryCount)
+        var index = 0
+        for length in (0...32).reversed() {
+            for candidate in sorted where Int(candidate.length) == length {
+                (entries + index).initialize(to: candidate.entry)
+                index += 1
+            }
+        }
+    }
+
+    func deallocate() {
+        addresses.deallocate()
+        entries.deallocate()
+    }
+
+    /// Whether `address` is one of the interface's. O(number of addresses).
+    @inline(__always)
+    func isOwn(_ address: UInt32) -> Bool {
+        for index in 0..<addressCount where addresses[index].address == address { return true }
+        return false
+    }
+
+    /// Whether `address` is that of all hosts of the link, or of one of its networks. O(number of addresses).
+    @inline(__always)
+    func isBroadcast(_ address: UInt32) -> Bool {
+        if address == .max { return true }
+        for index in 0..<addressCount where addresses[index].broadcast == address { return true }
+        return false
+    }
+
+    /// Whether a packet from the wire may come from `address`. O(number of addresses).
+    //= RFC 1122 section 3.2.1.3
+    //# A host MUST silently discard an incoming datagram containing an IP source address that is invalid by the rules of this section.
+    @inline(__always)
+    func isPossibleSource(_ address: UInt32) -> Bool {
+        guard RoutingTable.isHost(address) else { return false }
+        for index in 0..<addressCount where addresses[index].address == address || addresses[index].broadcast == address { return false }
+        return true
+    }
+
+    /// Whether `address` can be that of one host somewhere: not in 0/8, 127/8, 224/4 (multicast) or 240/4 (reserved, with the limited broadcast).
+    @inline(__always)
+    static func isHost(_ address: UInt32) -> Bool {
+        let first = address & 0xff
+        return first &- 1 < 223 && first != 127
+    }
+
+    /// The entry of the longest prefix that `address` lies in. O(number of routes).
+    func entry(for address: UInt32) -> Entry? {
+        for index in 0..<entryCount where (address ^ entries[index].network) & entries[index].mask == 0 { return entries[index] }
+        return nil
+    }
+
+    /// The address that a neighbour sees us by: the one that shares a prefix with it, or the first. O(number of routes).
+    func source(onLinkTo address: UInt32) -> UInt32 {
+        for index in 0..<entryCount where entries[index].gateway == 0 && (address ^ entries[index].network) & entries[index].mask == 0 {
+            return entries[index].source
+        }
+        return addresses[0].address
+    }
+
+    /// Whether `address` is that of a host in one of the interface's prefixes. O(number of routes).
+    func isOnLinkHost(_ address: UInt32) -> Bool {
+        guard RoutingTable.isHost(address), !isBroadcast(address) else { return false }
+        for index in 0..<entryCount where entries[index].gateway == 0 && (address ^ entries[index].network) & entries[index].mask == 0 { return true }
+        return false
+    }
+}

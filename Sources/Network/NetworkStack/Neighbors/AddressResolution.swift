@@ -1,0 +1,165 @@
+import DatapathMemory
+import EthernetDevice
+import Glibc
+import TaskScheduler
+import WireFormats
+
+/// The times of address resolution, in nanoseconds.
+enum NeighborTimes {
+    /// Between two requests.
+    //= RFC 1122 section 2.3.2.1
+    //# A mechanism to prevent ARP flooding MUST be included. The recommended maximum rate is 1 per second per destination.
+    static let requestInterval: UInt64 = 1_000_000_000
+    /// Requests until a neighbour counts as gone.
+    static let maximumRequests: UInt8 = 3
+    /// How long a hardware address is believed.
+    //= RFC 1122 section 2.3.2.1
+    //# For proxy ARP situations, the timeout needs to be on the order of a minute.
+    static let reachable: UInt64 = 30_000_000_000
+    /// How long a neighbour that did not answer is not asked again.
+    static let failed: UInt64 = 3_000_000_000
+    /// After how long without a frame a neighbour is forgotten.
+    static let unused: UInt64 = 600_000_000_000
+    /// How long after an answer nobody can change it.
+    static let locked: UInt64 = 1_000_000_000
+}
+
+extension NetworkStack {
+    /// Enters the neighbours that the configuration names.
+    func configureNeighbors(_ configuration: NetworkConfiguration) throws(DemikernelError) {
+        for known in configuration.staticNeighbors {
+            let existing = findNeighbor(known.address)
+            let slot = existing != 0 ? existing : addNeighbor(known.address, isLearning: true)
+            guard slot != 0 else { throw DemikernelError(EINVAL, .initialize, "there are more static neighbours than NetworkLimits.maximumNeighbors") }
+            let neighbor = state.pointee.neighbors[slot]
+            neighbor.pointee.state = .permanent
+            neighbor.pointee.macAddress = known.macAddress
+        }
+    }
+
+    /// Releases the frames that wait for neighbours.
+    func endNeighbors() {
+        for chain in [NeighborCache.Chain.learnt, .unresolved, .used] {
+            while state.pointee.neighborCache[chain].pointee.first != 0 { forgetNeighbor(state.pointee.neighborCache[chain].pointee.first) }
+        }
+    }
+
+    /// The slot of the neighbour with this address, a new one if it was not known; 0 when there is no room even for that. O(1), amortised.
+    ///
+    /// The slot is the caller's to keep until `neighborEpoch` changes. The neighbour counts as used.
+    func neighbor(for nextHop: IPAddress) -> UInt32 {
+        var slot = findNeighbor(nextHop)
+        if slot == 0 {
+            slot = addNeighbor(nextHop, isLearning: false)
+            guard slot != 0 else { return 0 }
+            chain(slot, in: .unresolved)
+        }
+        let neighbor = state.pointee.neighbors[slot]
+        neighbor.pointee.lastUsed = state.pointee.now
+        if neighbor.pointee.chain == .learnt { chain(slot, in: .used) }
+        return slot
+    }
+
+    /// Takes over an IPv4 packet behind its Ethernet header, whose destination is filled in: now, or when the neighbour is resolved. The block of the
+    /// headers must be the frame's own.
+    func send(_ frame: Frame, to slot: UInt32) {
+        let neighbor = state.pointee.neighbors[slot]
+        neighbor.pointee.lastUsed = state.pointee.now
+        if neighbor.pointee.isResolved {
+            neighbor.pointee.macAddress.store(to: frame.segmentAddress)
+            return emit(frame)
+        }
+        if neighbor.pointee.state == .failed { return drop(frame, .neighborUnreachable) }
+        //= RFC 1122 section 2.3.2.2
+        //# The link layer SHOULD save (rather than discard) at least one (the latest) packet of each set of packets destined to the same unresolved
+        //# IP address, and transmit the saved packet when the address has been resolved.
+        if neighbor.pointee.waiting.count >= state.pointee.configuration.limits.neighborQueueLength,
+            let oldest = neighbor.pointee.waiting.removeFirst()
+        {
+            drop(oldest, .neighborQueueFull)
+        }
+        neighbor.pointee.waiting.append(frame)
+        if neighbor.pointee.attempts == 0 { request(slot) }
+    }
+
+    /// Enters the answer to whose hardware address this is, and sends what has waited for it.
+    /// - Parameter verifiesAfter: when to ask whether it holds, if it is used until then.
+    func resolve(_ slot: UInt32, to macAddress: MACAddress, verifiesAfter delay: UInt64) {
+        let neighbor = state.pointee.neighbors[slot]
+        // Nobody has copied anything of one that was only learnt: so a flood of requests does not make all connections look again.
+        if neighbor.pointee.chain != .learnt, !neighbor.pointee.isResolved || neighbor.pointee.macAddress != macAddress { raiseNeighborEpoch() }
+        neighbor.pointee.state = .reachable
+        neighbor.pointee.attempts = 0
+        neighbor.pointee.macAddress = macAddress
+        neighbor.pointee.confirmed = state.pointee.now
+        if neighbor.pointee.chain == .unresolved { chain(slot, in: .used) }
+        armNeighborTimer(slot, after: delay)
+        while let frame = neighbor.pointee.waiting.removeFirst() {
+            macAddress.store(to: frame.segmentAddress)
+            emit(frame)
+        }
+    }
+
+    // MARK: Timers
+
+    /// Sends one more request: to all while the hardware address is not known, else to the neighbour alone, which bothers nobody else.
+    //= RFC 1122 section 2.3.2.1
+    //# (2) Unicast Poll -- Actively poll the remote host by periodically sending a point-to-point ARP Request to it, and delete the entry if no
+    //# ARP Reply is received from N successive polls.
+    private func request(_ slot: UInt32) {
+        let neighbor = state.pointee.neighbors[slot]
+        neighbor.pointee.attempts &+= 1
+        armNeighborTimer(slot, after: NeighborTimes.requestInterval)
+        sendARPRequest(for: neighbor.pointee.address, to: neighbor.pointee.isResolved ? neighbor.pointee.macAddress : .broadcast)
+    }
+
+    private func armNeighborTimer(_ slot: UInt32, after delay: UInt64) {
+        let neighbor = state.pointee.neighbors[slot]
+        state.pointee.timers.cancel(neighbor.pointee.timer)
+        // The wheel has a place for every neighbour.
+        neighbor.pointee.timer = state.pointee.timers.arm(
+            deadline: state.pointee.now &+ delay,
+            action: { context, argument in
+                NetworkStack(state: context.assumingMemoryBound(to: StackState.self)).neighborTimerFired(UInt32(truncatingIfNeeded: argument))
+            }, context: state, argument: UInt64(slot)).unsafelyUnwrapped
+    }
+
+    private func neighborTimerFired(_ slot: UInt32) {
+        let neighbor = state.pointee.neighbors[slot]
+        neighbor.pointee.timer = .none
+        switch neighbor.pointee.state {
+        case .incomplete:
+            if neighbor.pointee.attempts < NeighborTimes.maximumRequests { request(slot) } else { giveUp(slot) }
+        case .probing:
+            if neighbor.pointee.attempts < NeighborTimes.maximumRequests { request(slot) } else { forgetNeighbor(slot) }
+        case .reachable:
+            if neighbor.pointee.lastUsed >= neighbor.pointee.confirmed {
+                neighbor.pointee.state = .probing
+                request(slot)
+            } else if state.pointee.now &- neighbor.pointee.confirmed >= NeighborTimes.unused {
+                forgetNeighbor(slot)
+            } else {
+                armNeighborTimer(slot, after: NeighborTimes.reachable)
+            }
+        case .failed: forgetNeighbor(slot)
+        case .permanent: break
+        }
+    }
+
+    /// Nobody has answered. Whoever waits is told as if a router had said it.
+    private func giveUp(_ slot: UInt32) {
+        let neighbor = state.pointee.neighbors[slot]
+        neighbor.pointee.state = .failed
+        armNeighborTimer(slot, after: NeighborTimes.failed)
+        // What is told may send, and so come back here: the queue is taken out first.
+        var waiting = neighbor.pointee.waiting
+        neighbor.pointee.waiting = FrameQueue()
+        while let frame = waiting.removeFirst() {
+            let packet = UnsafeRawPointer(frame.segmentAddress) + EthernetHeader.byteCount
+            if let quotation = ICMPv4Quotation(packet, count: frame.segmentByteCount &- EthernetHeader.byteCount) {
+                _ = deliver(.hostUnreachable, about: quotation)
+            }
+            drop(frame, .neighborUnreachable)
+        }
+    }
+}

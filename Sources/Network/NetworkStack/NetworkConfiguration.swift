@@ -1,0 +1,74 @@
+import DatapathMemory
+import EthernetDevice
+import Glibc
+import WireFormats
+
+/// How a network stack is made: its interface, its routes and its protocols' parameters.
+public struct NetworkConfiguration: Sendable {
+    /// The interface's hardware address.
+    public var macAddress: MACAddress
+    /// The interface's addresses with their on-link prefixes; the first one is the default source.
+    public var addresses: [IPv4Prefix]
+    /// Routes beyond the link, looked up by longest prefix.
+    public var routes: [Route] = []
+    /// Neighbours that are known for good and never asked for.
+    public var staticNeighbors: [StaticNeighbor] = []
+    /// Bytes of the largest IP packet on the link, at least 576.
+    public var maximumTransmissionUnit = 1_500
+    /// What the device computes and verifies for the stack.
+    public var offloads = DeviceOffloads()
+    /// The most segments of one frame that the device can gather; 1 means that every frame is copied together.
+    public var maximumTransmitSegments = 8
+    /// Seeds everything that is random in the stack.
+    public var seed: UInt64
+    public var tcp = TCPConfiguration()
+    public var limits = NetworkLimits()
+
+    public init(macAddress: MACAddress, addresses: [IPv4Prefix], seed: UInt64) {
+        self.macAddress = macAddress
+        self.addresses = addresses
+        self.seed = seed
+    }
+
+    /// A way to the addresses of `destination`, over a gateway on the link.
+    public struct Route: Sendable {
+        public var destination: IPv4Prefix
+        public var gateway: IPAddress
+
+        public init(destination: IPv4Prefix, gateway: IPAddress) {
+            self.destination = destination
+            self.gateway = gateway
+        }
+    }
+
+    /// A neighbour's hardware address that is given instead of asked for.
+    public struct StaticNeighbor: Sendable {
+        public var address: IPAddress
+        public var macAddress: MACAddress
+
+        public init(address: IPAddress, macAddress: MACAddress) {
+            self.address = address
+            self.macAddress = macAddress
+        }
+    }
+
+    func validate() throws(DemikernelError) {
+        guard !addresses.isEmpty, addresses.count <= limits.maximumAddresses else {
+            throw DemikernelError(EINVAL, .initialize, "a network stack needs at least one address, and no more than NetworkLimits.maximumAddresses")
+        }
+        guard addresses.allSatisfy({ $0.address.isIPv4 && !$0.address.isUnspecified && !$0.address.isMulticast && !$0.address.isLimitedBroadcast }) else {
+            throw DemikernelError(EINVAL, .initialize, "an interface address must be a unicast IPv4 address")
+        }
+        guard (576...65_535).contains(maximumTransmissionUnit) else {
+            throw DemikernelError(EINVAL, .initialize, "the MTU must be between 576 and 65535")
+        }
+        guard !macAddress.isGroup else {
+            throw DemikernelError(EINVAL, .initialize, "an interface's hardware address must not be a group address")
+        }
+        guard routes.allSatisfy({ route in addresses.contains { $0.contains(route.gateway) } }) else {
+            throw DemikernelError(EINVAL, .initialize, "a gateway must be on the link: inside one of the interface's prefixes")
+        }
+        try tcp.validate()
+        try limits.validate()
+    }
+}

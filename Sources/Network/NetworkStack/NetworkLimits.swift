@@ -1,0 +1,45 @@
+import DatapathMemory
+import Glibc
+
+/// A limit on everything that a network stack holds, and what happens there.
+///
+/// | limit | default | at the limit |
+/// |---|---|---|
+/// | `maximumConnections` | 65,536 | `socket` fails with `ENOBUFS`; a SYN is dropped as `connectionLimit` |
+/// | `maximumTimeWait` | 16,384 | the connection that is longest in TIME_WAIT ends early |
+/// | `maximumHalfOpen` | 1,024 a listener | a SYN is dropped as `backlogOverflow` |
+/// | `reassemblyPieces` | 64 a connection | an out-of-order segment is dropped as `reassemblyOverflow` |
+/// | `maximumDatagramSockets` | 16,384 | `socket` fails with `ENOBUFS` |
+/// | `datagramQueueByteCount` | 256 KiB a socket | a datagram is dropped as `receiveQueueFull` |
+/// | `maximumNeighbors` | 1,024 | the neighbour that was used longest ago is forgotten |
+/// | `neighborQueueLength` | 16 frames a neighbour | the oldest waiting frame is dropped as `neighborQueueFull` |
+/// | `maximumAddresses` | 64 | the stack is not made |
+/// | `controlMessagesPerSecond` | 1,000 | an ICMP message is not sent and counted as `controlMessageRateLimited` |
+/// | `resetsPerSecond` | 1,000 | a reset to nobody's segment is not sent and counted as `resetRateLimited` |
+/// | `challengesPerSecond` | 10 a connection | a challenge acknowledgement is not sent and counted |
+public struct NetworkLimits: Sendable {
+    public var maximumConnections = 65_536
+    public var maximumTimeWait = 16_384
+    public var maximumHalfOpen = 1_024
+    public var reassemblyPieces = 64
+    public var maximumDatagramSockets = 16_384
+    public var datagramQueueByteCount = 256 << 10
+    public var maximumNeighbors = 1_024
+    public var neighborQueueLength = 16
+    public var maximumAddresses = 64
+    public var controlMessagesPerSecond = 1_000
+    public var controlMessageBurst = 50
+    public var resetsPerSecond = 1_000
+    public var challengesPerSecond = 10
+
+    public init() {}
+
+    func validate() throws(DemikernelError) {
+        guard (1...1 << 20).contains(maximumConnections), (1...1 << 20).contains(maximumDatagramSockets), (1...1 << 20).contains(maximumNeighbors) else {
+            throw DemikernelError(EINVAL, .initialize, "maximumConnections, maximumDatagramSockets and maximumNeighbors must be between 1 and 1048576")
+        }
+        guard maximumTimeWait >= 1, maximumHalfOpen >= 1, (1...1_024).contains(reassemblyPieces), datagramQueueByteCount >= 2_048,
+            (1...1_024).contains(neighborQueueLength), controlMessagesPerSecond >= 1, controlMessageBurst >= 1, resetsPerSecond >= 1, challengesPerSecond >= 1
+        else { throw DemikernelError(EINVAL, .initialize, "a limit of the network stack is out of its range") }
+    }
+}

@@ -1,0 +1,118 @@
+import DatapathMemory
+import EthernetDevice
+import TaskScheduler
+import WireFormats
+
+/// A user-level network stack of one interface, as a value that is fed with events: frames in, frames out, time in, seed in.
+///
+/// It does no I/O, reads no clock and has no thread, so the same events give the same frames. Whoever drives it calls `receive` for each frame,
+/// `advance` when time has passed, takes the frames of `takeOutput` to a device, and asks `takeEvent` what has become of the sockets.
+///
+/// A plain handle, as cheap to copy as a pointer; whoever made the stack ends it with `deallocate`. It belongs to one thread.
+public struct NetworkStack {
+    let state: UnsafeMutablePointer<StackState>
+
+    /// The handle of a stack that exists: for its timers.
+    init(state: UnsafeMutablePointer<StackState>) {
+        self.state = state
+    }
+
+    /// - Parameters:
+    ///   - heap: where the frames come from that the stack sends.
+    ///   - now: the time to start from, in nanoseconds.
+    /// - Throws: `EINVAL` for a configuration that contradicts itself, `ENOMEM` when the tables cannot be mapped.
+    public init(_ configuration: NetworkConfiguration, heap: DatapathHeap, now: UInt64) throws(DemikernelError) {
+        try configuration.validate()
+        state = try StackState.make(configuration, heap: heap, now: now)
+        try configureNeighbors(configuration)
+    }
+
+    /// Ends the stack: connections are forgotten without a word to their peers, and every frame and buffer is released.
+    public func deallocate() {
+        endTCP()
+        endUDP()
+        endNeighbors()
+        while let frame = state.pointee.output.removeFirst() { frame.releaseArray() }
+        while let frame = state.pointee.loopback.removeFirst() { frame.releaseArray() }
+        state.pointee.deallocateTables()
+        state.deinitialize(count: 1)
+        state.deallocate()
+    }
+
+    // MARK: Time
+
+    /// The time of the last event, in nanoseconds.
+    public var now: UInt64 { state.pointee.now }
+
+    /// Says what time it is. Runs nothing; what is due runs in `advance`.
+    @inline(__always)
+    public func setTime(_ now: UInt64) {
+        if now > state.pointee.now { state.pointee.now = now }
+    }
+
+    /// Runs every timer that is due at `now`, each once, and what was sent to the stack's own addresses.
+    /// - Returns: how much was done.
+    @discardableResult
+    public func advance(to now: UInt64) -> Int {
+        setTime(now)
+        var count = 0
+        while let timer = state.pointee.timers.popExpired(now: state.pointee.now) {
+            timer.action(timer.context, timer.argument)
+            count += 1
+        }
+        if !state.pointee.loopback.isEmpty { count += deliverLoopback() }
+        return count
+    }
+
+    /// When the earliest timer is due, in nanoseconds; nil for none.
+    public var nextDeadline: UInt64? {
+        if !state.pointee.loopback.isEmpty { return state.pointee.now }
+        settleTimers()
+        return state.pointee.timers.nextDeadline
+    }
+
+    // MARK: Frames
+
+    /// Takes over a frame that the device received, and does all that follows from it.
+    public func receive(_ frame: Frame) {
+        ethernetInput(frame)
+    }
+
+    /// Whether there are frames to send.
+    @inline(__always)
+    public var hasOutput: Bool { !state.pointee.output.isEmpty }
+
+    /// Moves up to `capacity` frames to `frames`, oldest first; the caller owns them.
+    public func takeOutput(into frames: UnsafeMutablePointer<Frame>, capacity: Int) -> Int {
+        var count = 0
+        while count < capacity, let frame = state.pointee.output.removeFirst() {
+            frames[count] = frame
+            count += 1
+        }
+        if !state.pointee.awaitingOutput.isEmpty && !state.pointee.output.isFull { resumeOutput() }
+        return count
+    }
+
+    /// Gives frames back that `takeOutput` gave and the device had no room for: they are sent first.
+    public func returnOutput(_ frames: UnsafeMutablePointer<Frame>, count: Int) {
+        for index in (0..<count).reversed() { state.pointee.output.prepend(frames[index]) }
+    }
+
+    // MARK: State
+
+    /// The counts since the stack was made.
+    public var statistics: NetworkStatistics {
+        var statistics = state.pointee.statistics
+        statistics.connections = state.pointee.connections.liveCount
+        statistics.datagramSockets = state.pointee.datagramSockets.liveCount
+        statistics.neighbors = state.pointee.neighbors.liveCount
+        return statistics
+    }
+
+    /// Counts one frame, segment or datagram that goes no further.
+    @inline(never)
+    func drop(_ frame: Frame, _ reason: DropReason) {
+        state.pointee.statistics.drops[reason] += 1
+        frame.releaseArray()
+    }
+}

@@ -1,0 +1,97 @@
+/// Why a frame, packet, segment or datagram went no further.
+public enum DropReason: Int, CaseIterable, Sendable {
+    // Ethernet
+    case frameTooShort, notForThisHost, unknownEtherType
+    // ARP
+    case badARP, unsolicitedARP, addressConflict
+    // IPv4
+    case badIPv4Header, badIPv4Checksum, notOurAddress, badSourceAddress, fragment, sourceRouted, unknownProtocol
+    // Sending
+    case noRoute, neighborUnreachable, neighborQueueFull, outOfMemory
+    // ICMP
+    case badControlMessage, unmatchedControlMessage, controlMessageRateLimited
+    // UDP
+    case badDatagram, badDatagramChecksum, noDatagramSocket, receiveQueueFull
+    // TCP
+    case badSegment, badSegmentChecksum, noConnection, resetRateLimited, backlogOverflow, connectionLimit, outsideWindow, oldTimestamp
+    case badAcknowledgement, challengeRateLimited, reassemblyOverflow, dataAfterClose, duplicateData, unexpectedFlags
+}
+
+/// How often each drop reason was met.
+public struct DropCounts: Sendable {
+    private var counts = InlineArray<64, UInt64>(repeating: 0)
+
+    public init() {}
+
+    public subscript(reason: DropReason) -> UInt64 {
+        get { counts.span[reason.rawValue] }
+        set {
+            var span = counts.mutableSpan
+            span[reason.rawValue] = newValue
+        }
+    }
+
+    /// All of them together.
+    public var total: UInt64 { DropReason.allCases.reduce(0) { $0 + self[$1] } }
+}
+
+/// Counts of a network stack since it was made, and its state now.
+public struct NetworkStatistics: Sendable {
+    /// The layout's version: a field is only ever added at the end, with a higher version.
+    public let version: UInt32 = 1
+    public var drops = DropCounts()
+    public var framesReceived: UInt64 = 0
+    public var framesSent: UInt64 = 0
+    public var connections = 0
+    public var datagramSockets = 0
+    public var neighbors = 0
+    public var tcp = TCPStatistics()
+    public var arpRequestsSent: UInt64 = 0
+    public var arpRepliesSent: UInt64 = 0
+    public var controlMessagesSent: UInt64 = 0
+    public var echoRepliesSent: UInt64 = 0
+    public var datagramsReceived: UInt64 = 0
+    public var datagramsSent: UInt64 = 0
+
+    public init() {}
+}
+
+/// How often each mechanism of TCP fired.
+public struct TCPStatistics: Sendable {
+    public var segmentsReceived: UInt64 = 0
+    public var segmentsSent: UInt64 = 0
+    public var connectionsOpened: UInt64 = 0
+    public var connectionsAccepted: UInt64 = 0
+    public var connectionsFailed: UInt64 = 0
+    public var connectionsReset: UInt64 = 0
+    public var connectionsTimedOut: UInt64 = 0
+    public var retransmissionTimeouts: UInt64 = 0
+    public var retransmittedSegments: UInt64 = 0
+    public var fastRetransmits: UInt64 = 0
+    public var partialAcknowledgements: UInt64 = 0
+    public var duplicateAcknowledgements: UInt64 = 0
+    public var delayedAcknowledgements: UInt64 = 0
+    public var zeroWindowProbes: UInt64 = 0
+    public var zeroWindowsAdvertised: UInt64 = 0
+    public var windowUpdates: UInt64 = 0
+    public var outOfOrderSegments: UInt64 = 0
+    public var reassembledSegments: UInt64 = 0
+    public var collapsedSegments: UInt64 = 0
+    public var challengeAcknowledgements: UInt64 = 0
+    public var resetsSent: UInt64 = 0
+    public var resetsReceived: UInt64 = 0
+    public var keepAliveProbes: UInt64 = 0
+    public var timeWaitEntered: UInt64 = 0
+    public var timeWaitReused: UInt64 = 0
+    public var timeWaitEvicted: UInt64 = 0
+    public var simultaneousOpens: UInt64 = 0
+    public var simultaneousCloses: UInt64 = 0
+    public var oldTimestamps: UInt64 = 0
+    public var receiveBufferGrowths: UInt64 = 0
+    public var idleRestarts: UInt64 = 0
+    public var nagleDelays: UInt64 = 0
+    public var sillyWindowDelays: UInt64 = 0
+    public var headerPredictions: UInt64 = 0
+
+    public init() {}
+}

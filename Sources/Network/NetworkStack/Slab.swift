@@ -1,0 +1,61 @@
+import DatapathMemory
+
+/// What lives in a `Slab`: it can be made empty, and keeps its place in one chain at a time.
+protocol SlabElement {
+    init()
+    /// The next free slot while the slot is free.
+    var nextFree: UInt32 { get set }
+}
+
+/// Slots of one kind at one address, by index from 1 on; 0 is nobody. Backed page by page as they are used; a freed slot is the next one taken.
+struct Slab<Element: SlabElement> {
+    private let elements: UnsafeMutablePointer<Element>
+    let capacity: Int
+    private(set) var carvedCount: UInt32 = 1
+    private var firstFree: UInt32 = 0
+    private(set) var liveCount = 0
+
+    init(capacity: Int) throws(DemikernelError) {
+        self.capacity = capacity
+        elements = try mapTable(Element.self, count: capacity + 1)
+    }
+
+    func deallocate() {
+        unmapTable(elements, count: capacity + 1)
+    }
+
+    @inline(__always)
+    subscript(index: UInt32) -> UnsafeMutablePointer<Element> { elements + Int(index) }
+
+    /// A slot in its first state; 0 at the limit. O(1).
+    mutating func take() -> UInt32 {
+        let index: UInt32
+        if firstFree != 0 {
+            index = firstFree
+            firstFree = elements[Int(index)].nextFree
+        } else {
+            guard Int(carvedCount) <= capacity else { return 0 }
+            index = carvedCount
+            carvedCount += 1
+        }
+        (elements + Int(index)).initialize(to: Element())
+        liveCount += 1
+        return index
+    }
+
+    /// Frees a slot. O(1).
+    mutating func free(_ index: UInt32) {
+        elements[Int(index)].nextFree = firstFree
+        firstFree = index
+        liveCount -= 1
+    }
+}
+
+/// The ends of a chain of slots, first in, first out; the links are in the slots.
+struct SlotQueue {
+    var first: UInt32 = 0
+    var last: UInt32 = 0
+
+    @inline(__always)
+    var isEmpty: Bool { first == 0 }
+}

@@ -1,0 +1,17 @@
+/// SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), seeded: what is random in a stack replays. What an attacker must not foretell is hashed with a
+/// secret besides.
+struct StackRandom {
+    private var state: UInt64
+
+    init(seed: UInt64) {
+        state = seed
+    }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var value = state
+        value = (value ^ (value >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        value = (value ^ (value >> 27)) &* 0x94d0_49bb_1331_11eb
+        return value ^ (value >> 31)
+    }
+}

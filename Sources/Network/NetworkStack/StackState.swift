@@ -1,0 +1,104 @@
+import DatapathMemory
+import EthernetDevice
+import Glibc
+import TaskScheduler
+import WireFormats
+
+/// The stack's state, at one address for its whole life. Reached through `NetworkStack`.
+struct StackState: ~Copyable {
+    var now: UInt64
+    let heap: DatapathHeap
+    let configuration: NetworkConfiguration
+    var timers: TimerWheel
+    var random: StackRandom
+    var output = FrameQueue()
+    /// Frames to the stack's own addresses.
+    var loopback = FrameQueue()
+    var statistics = NetworkStatistics()
+    /// What the device does for us.
+    let offloads: DeviceOffloads
+
+    // Interface
+    let macAddress: MACAddress
+    let maximumTransmissionUnit: Int
+    let interfaceAddresses: [IPv4Prefix]
+    /// The raw form of the first address, for the comparison that nearly every packet needs.
+    let primaryAddressRaw: UInt32
+    let routing: RoutingTable
+    /// Of the last IPv4 packet that may be fragmented on its way.
+    var identification: UInt16
+
+    // Tables
+    var neighbors: Slab<Neighbor>
+    var neighborCache: NeighborCache
+    /// Raised whenever what a connection has copied from a neighbour may no longer hold.
+    var neighborEpoch: UInt32 = 1
+    var errorBucket: TokenBucket
+    var resetBucket: TokenBucket
+    var datagramSockets: Slab<DatagramSocket>
+    let datagramPorts: UnsafeMutablePointer<UInt32>
+    /// Spreads senders over the sockets that share a port.
+    let datagramSecret: SipHashKey
+    var connections: Slab<Connection>
+    let connectionPorts: UnsafeMutablePointer<UInt32>
+    var flows: FlowTable
+    let sequenceSecret: SipHashKey
+    var nextEphemeralPort: UInt16
+
+    // Sockets with something to tell, and connections that could not send because `output` was full, chained through their slots.
+    var connectionEvents = SlotQueue()
+    var datagramEvents = SlotQueue()
+    var awaitingOutput = SlotQueue()
+    /// Connections in TIME_WAIT, oldest first.
+    var timeWait = SlotQueue()
+    var timeWaitCount = 0
+
+    static func make(_ configuration: NetworkConfiguration, heap: DatapathHeap, now: UInt64) throws(DemikernelError) -> UnsafeMutablePointer<StackState> {
+        let limits = configuration.limits
+        var random = StackRandom(seed: configuration.seed)
+        let state = UnsafeMutablePointer<StackState>.allocate(capacity: 1)
+        state.initialize(
+            to: StackState(
+                now: now, heap: heap, configuration: configuration,
+                timers: TimerWheel(capacity: limits.maximumConnections + limits.maximumNeighbors + 16, now: now), random: random,
+                offloads: configuration.offloads, macAddress: configuration.macAddress,
+                maximumTransmissionUnit: configuration.maximumTransmissionUnit, interfaceAddresses: configuration.addresses,
+                primaryAddressRaw: configuration.addresses[0].address.ipv4Raw, routing: RoutingTable(configuration),
+                identification: UInt16(truncatingIfNeeded: random.next()),
+                neighbors: try Slab(capacity: limits.maximumNeighbors),
+                neighborCache: try NeighborCache(capacity: limits.maximumNeighbors, key: (random.next(), random.next())),
+                errorBucket: TokenBucket(perSecond: limits.controlMessagesPerSecond, burst: limits.controlMessageBurst),
+                resetBucket: TokenBucket(perSecond: limits.resetsPerSecond, burst: limits.resetsPerSecond),
+                datagramSockets: try Slab(capacity: limits.maximumDatagramSockets), datagramPorts: try mapTable(UInt32.self, count: 65_536),
+                datagramSecret: SipHashKey(random.next(), random.next()),
+                connections: try Slab(capacity: limits.maximumConnections), connectionPorts: try mapTable(UInt32.self, count: 65_536),
+                flows: try FlowTable(capacity: limits.maximumConnections, key: (random.next(), random.next())),
+                sequenceSecret: SipHashKey(random.next(), random.next()), nextEphemeralPort: UInt16(truncatingIfNeeded: random.next())))
+        state.pointee.random = random
+        return state
+    }
+
+    mutating func deallocateTables() {
+        timers.deallocate()
+        routing.deallocate()
+        neighbors.deallocate()
+        neighborCache.deallocate()
+        datagramSockets.deallocate()
+        connections.deallocate()
+        flows.deallocate()
+        unmapTable(datagramPorts, count: 65_536)
+        unmapTable(connectionPorts, count: 65_536)
+    }
+}
+
+/// Zeroed memory at one address, backed page by page as it is used.
+func mapTable<Element>(_ type: Element.Type, count: Int) throws(DemikernelError) -> UnsafeMutablePointer<Element> {
+    let byteCount = count * MemoryLayout<Element>.stride
+    guard let mapping = mmap(nil, byteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | Int32(MAP_NORESERVE), -1, 0), mapping != MAP_FAILED
+    else { throw DemikernelError(ENOMEM, .initialize, "the network stack's tables could not be mapped: configure lower limits") }
+    return mapping.bindMemory(to: type, capacity: count)
+}
+
+func unmapTable<Element>(_ table: UnsafeMutablePointer<Element>, count: Int) {
+    munmap(table, count * MemoryLayout<Element>.stride)
+}

@@ -1,0 +1,126 @@
+import DatapathMemory
+import WireFormats
+
+/// What an acknowledgement does (RFC 9293, section 3.10.7.4, fifth check; RFC 5681; RFC 6582).
+extension NetworkStack {
+    /// New data is acknowledged, within what was sent.
+    @inline(__always)
+    func acknowledgeNewData(_ c: ConnectionPointer, _ acknowledgement: SequenceNumber, _ header: TCPSegmentHeader) {
+        var byteCount = acknowledgement.since(c.pointee.sendUnacknowledged)
+        let acknowledged = byteCount
+        measureRoundTrip(c, acknowledgement, header)
+        // Our FIN has a sequence number and no byte.
+        if byteCount > c.pointee.sendByteCount { byteCount = c.pointee.sendByteCount }
+        c.pointee.sendUnacknowledged = acknowledgement
+        releaseAcknowledged(c, byteCount)
+        if c.pointee.sendNext.since(acknowledgement) < 0 {
+            c.pointee.sendNext = acknowledgement
+            c.pointee.sendCursor = c.pointee.sendHead
+            c.pointee.sendCursorOffset = 0
+        }
+        if c.pointee.flags.contains(.fastRecovery) {
+            acknowledgeInRecovery(c, acknowledgement, acknowledged)
+        } else {
+            if c.pointee.flags.contains(.congestionWindowLimited) {
+                c.pointee.congestion.acknowledge(byteCount: acknowledged, segmentSize: c.pointee.sendSegmentSize)
+            }
+            restartRetransmission(c)
+        }
+        c.pointee.duplicateAcknowledgements = 0
+        c.pointee.retransmissionCount = 0
+        if c.pointee.flags.contains(.ownerWantsRoom) && c.pointee.sendByteCount < c.pointee.sendLimit {
+            c.pointee.flags.remove(.ownerWantsRoom)
+            raise(c, .writable)
+        }
+    }
+
+    @inline(__always)
+    private func restartRetransmission(_ c: ConnectionPointer) {
+        if c.pointee.sendMaximum == c.pointee.sendUnacknowledged {
+            //= RFC 6298 section 5.2
+            //# When all outstanding data has been acknowledged, turn off the retransmission timer.
+            c.pointee.retransmitDeadline = .max
+        } else {
+            //= RFC 6298 section 5.3
+            //# When an ACK is received that acknowledges new data, restart the retransmission timer so that it will expire after RTO seconds
+            armRetransmission(c)
+        }
+    }
+
+    @inline(__always)
+    private func measureRoundTrip(_ c: ConnectionPointer, _ acknowledgement: SequenceNumber, _ header: TCPSegmentHeader) {
+        if c.pointee.flags.contains(.timing) {
+            guard acknowledgement.since(c.pointee.timedSequence) >= 0 else { return }
+            c.pointee.flags.remove(.timing)
+            c.pointee.roundTrip.measure(state.pointee.now &- c.pointee.timedAt, state.pointee.configuration.tcp)
+        } else if c.pointee.flags.contains(.timestamps) && header.hasTimestamps {
+            measureByTimestamp(c, header.timestampEchoReply)
+        }
+    }
+
+    //= RFC 7323 section 4.1
+    //# RTTM: an averaged RTT measurement is taken from TSecr of an ACK that advances the left edge of the send window, retransmitted or not
+    @inline(never)
+    private func measureByTimestamp(_ c: ConnectionPointer, _ echo: UInt32) {
+        let ticks = timestampValue(c) &- echo
+        // A peer may echo anything: what was never sent, or so long ago that it tells nothing.
+        guard echo != 0, ticks < 1 << 16 else { return }
+        c.pointee.roundTrip.measure(UInt64(max(ticks, 1)) << 20, state.pointee.configuration.tcp)
+    }
+
+    /// An acknowledgement of new data in fast recovery: a full one ends it, a partial one shows the next hole.
+    private func acknowledgeInRecovery(_ c: ConnectionPointer, _ acknowledgement: SequenceNumber, _ acknowledged: Int) {
+        let segmentSize = c.pointee.sendSegmentSize
+        if acknowledgement.since(c.pointee.recoverySequence) >= 0 {
+            c.pointee.flags.remove(.fastRecovery)
+            c.pointee.congestion.leaveRecovery(flightSize: c.pointee.flightSize, segmentSize: segmentSize)
+            restartRetransmission(c)
+        } else {
+            //= RFC 6582 section 3.2
+            //# If this ACK does *not* acknowledge all of the data up to and including "recover", then this is a partial ACK. In this case,
+            //# retransmit the first unacknowledged segment.
+            state.pointee.statistics.tcp.partialAcknowledgements += 1
+            c.pointee.congestion.deflate(acknowledgedByteCount: acknowledged, segmentSize: segmentSize)
+            retransmitFirst(c)
+            armRetransmission(c)
+        }
+    }
+
+    /// A duplicate acknowledgement by RFC 5681's definition: data in flight, no data, no SYN or FIN, the same number and window.
+    func countDuplicateAcknowledgement(_ c: ConnectionPointer) {
+        state.pointee.statistics.tcp.duplicateAcknowledgements += 1
+        let segmentSize = c.pointee.sendSegmentSize
+        if c.pointee.flags.contains(.fastRecovery) {
+            c.pointee.congestion.inflate(segmentSize: segmentSize)
+            sendPending(c)
+            return
+        }
+        c.pointee.duplicateAcknowledgements = c.pointee.duplicateAcknowledgements == .max ? .max : c.pointee.duplicateAcknowledgements + 1
+        guard c.pointee.duplicateAcknowledgements == 3 else { return }
+        //= RFC 6582 section 3.2
+        //# If the cumulative acknowledgment field covers more than "recover", then enter fast retransmit; if not, do not.
+        guard c.pointee.sendUnacknowledged.since(c.pointee.recoverySequence) > 0 || c.pointee.recoverySequence == c.pointee.initialSendSequence else { return }
+        state.pointee.statistics.tcp.fastRetransmits += 1
+        c.pointee.congestion.enterRecovery(flightSize: c.pointee.flightSize, segmentSize: segmentSize)
+        c.pointee.recoverySequence = c.pointee.sendMaximum
+        c.pointee.flags.insert(.fastRecovery)
+        retransmitFirst(c)
+        armRetransmission(c)
+        sendPending(c)
+    }
+
+    /// Takes the window of an acceptable segment (RFC 9293, section 3.10.7.4): the newest one counts, whatever order they come in.
+    @inline(__always)
+    func updateSendWindow(_ c: ConnectionPointer, _ header: TCPSegmentHeader) {
+        //= RFC 9293 section 3.10.7.4
+        //# If (SND.WL1 < SEG.SEQ or (SND.WL1 = SEG.SEQ and SND.WL2 =< SEG.ACK)), set SND.WND <- SEG.WND
+        let order = header.sequence.since(c.pointee.windowUpdateSequence)
+        guard order > 0 || order == 0 && header.acknowledgement.since(c.pointee.windowUpdateAcknowledgement) >= 0 else { return }
+        c.pointee.windowUpdateSequence = header.sequence
+        c.pointee.windowUpdateAcknowledgement = header.acknowledgement
+        let window = Int(header.window) &<< Int(c.pointee.sendWindowShift)
+        c.pointee.sendWindow = window
+        if window > c.pointee.maximumSendWindow { c.pointee.maximumSendWindow = window }
+        if c.pointee.flags.contains(.persisting) && window > 0 { endPersisting(c) }
+    }
+}

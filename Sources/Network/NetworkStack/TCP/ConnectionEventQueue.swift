@@ -1,0 +1,33 @@
+/// What the owner of the connections has to know, each connection at most once in the queue, however often it has something to tell.
+extension NetworkStack {
+    @inline(__always)
+    func raise(_ c: ConnectionPointer, _ event: ConnectionEvents) {
+        c.pointee.events.insert(event)
+        guard !c.pointee.flags.contains(.hasEvent), c.pointee.owner != 0 else { return }
+        c.pointee.flags.insert(.hasEvent)
+        c.pointee.nextEvent = 0
+        if state.pointee.connectionEvents.last == 0 {
+            state.pointee.connectionEvents.first = c.pointee.index
+        } else {
+            state.pointee.connections[state.pointee.connectionEvents.last].pointee.nextEvent = c.pointee.index
+        }
+        state.pointee.connectionEvents.last = c.pointee.index
+    }
+
+    /// The next connection with something to tell, its owner, and what it is; nil for none. O(1).
+    @inline(__always)
+    public func takeConnectionEvent() -> (connection: UInt32, owner: UInt32, events: ConnectionEvents)? {
+        while case let index = state.pointee.connectionEvents.first, index != 0 {
+            let c = state.pointee.connections[index]
+            state.pointee.connectionEvents.first = c.pointee.nextEvent
+            if c.pointee.nextEvent == 0 { state.pointee.connectionEvents.last = 0 }
+            let events = c.pointee.events
+            c.pointee.events = []
+            c.pointee.flags.remove(.hasEvent)
+            if c.pointee.owner != 0 { return (index, c.pointee.owner, events) }
+            // Its owner let go of it in between.
+            releaseIfUnused(c)
+        }
+        return nil
+    }
+}

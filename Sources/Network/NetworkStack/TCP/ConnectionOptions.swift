@@ -1,0 +1,77 @@
+import WireFormats
+
+/// What can be set on a TCP socket.
+extension NetworkStack {
+    /// Sends small segments at once (RFC 9293, section 3.7.4: MUST-17).
+    public func setNoDelay(_ connection: UInt32, _ isOn: Bool) {
+        let c = state.pointee.connections[connection]
+        if isOn { c.pointee.flags.insert(.noDelay) } else { c.pointee.flags.remove(.noDelay) }
+        if isOn && c.pointee.state.maySend { sendPending(c) }
+    }
+
+    /// Whether small segments are sent at once.
+    public func isNoDelay(_ connection: UInt32) -> Bool { state.pointee.connections[connection].pointee.flags.contains(.noDelay) }
+
+    /// Probes a silent peer, in nanoseconds; nil switches it off.
+    public func setKeepAlive(_ connection: UInt32, _ times: (idle: UInt64, interval: UInt64)?) {
+        let c = state.pointee.connections[connection]
+        guard let times else {
+            c.pointee.flags.remove(.keepAlive)
+            c.pointee.keepAliveDeadline = .max
+            return
+        }
+        c.pointee.flags.insert(.keepAlive)
+        c.pointee.keepAliveIdle = max(times.idle, 1_000_000)
+        c.pointee.keepAliveInterval = max(times.interval, 1_000_000)
+        if c.pointee.state.isSynchronized {
+            c.pointee.lastReceiveTime = state.pointee.now
+            restartKeepAlive(c)
+        }
+    }
+
+    public func keepAlive(_ connection: UInt32) -> (idle: UInt64, interval: UInt64)? {
+        let c = state.pointee.connections[connection]
+        return c.pointee.flags.contains(.keepAlive) ? (c.pointee.keepAliveIdle, c.pointee.keepAliveInterval) : nil
+    }
+
+    /// Seconds that a close waits for its last bytes, 0 to reset; nil, the default, sends them in the background.
+    public func setLinger(_ connection: UInt32, seconds: Int?) {
+        state.pointee.connections[connection].pointee.linger = seconds.map { Int32(clamping: $0) } ?? -1
+    }
+
+    public func linger(_ connection: UInt32) -> Int? {
+        let linger = state.pointee.connections[connection].pointee.linger
+        return linger < 0 ? nil : Int(linger)
+    }
+
+    /// How long bytes may stay unacknowledged, in nanoseconds; 0 for the protocol's own patience (RFC 5482).
+    public func setUserTimeout(_ connection: UInt32, _ timeout: UInt64) {
+        state.pointee.connections[connection].pointee.userTimeout = timeout
+    }
+
+    public func userTimeout(_ connection: UInt32) -> UInt64 { state.pointee.connections[connection].pointee.userTimeout }
+
+    /// Bytes that are taken from pushes before they have to wait.
+    public func setSendBuffer(_ connection: UInt32, byteCount: Int) {
+        state.pointee.connections[connection].pointee.sendLimit = min(max(byteCount, 2_048), 1 << 30)
+    }
+
+    public func sendBuffer(_ connection: UInt32) -> Int { state.pointee.connections[connection].pointee.sendLimit }
+
+    /// Bytes of the receive buffer, which from then on does not grow by itself.
+    public func setReceiveBuffer(_ connection: UInt32, byteCount: Int) {
+        let c = state.pointee.connections[connection]
+        c.pointee.receiveLimit = min(max(byteCount, 2_048), state.pointee.configuration.tcp.maximumReceiveBuffer)
+        c.pointee.flags.insert(.fixedReceiveBuffer)
+    }
+
+    public func receiveBuffer(_ connection: UInt32) -> Int { state.pointee.connections[connection].pointee.receiveLimit }
+
+    /// Lets several sockets bind to one port, which share its connections.
+    public func setReusePort(_ connection: UInt32, _ isOn: Bool) {
+        let c = state.pointee.connections[connection]
+        if isOn { c.pointee.flags.insert(.reusePort) } else { c.pointee.flags.remove(.reusePort) }
+    }
+
+    public func reusePort(_ connection: UInt32) -> Bool { state.pointee.connections[connection].pointee.flags.contains(.reusePort) }
+}

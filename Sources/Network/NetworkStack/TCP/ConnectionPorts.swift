@@ -1,0 +1,108 @@
+import Glibc
+import WireFormats
+
+/// Local addresses and ports of TCP sockets: a chain of bound sockets for each port.
+extension NetworkStack {
+    /// Gives a socket a local address; port 0 asks for any.
+    /// - Returns: `EINVAL` when it has one or is connected, `EADDRNOTAVAIL` for an address that is not the interface's, `EADDRINUSE`.
+    public func bind(_ connection: UInt32, to local: Endpoint) -> Int32 {
+        let c = state.pointee.connections[connection]
+        guard c.pointee.state == .closed, c.pointee.error == 0, !c.pointee.flags.contains(.isBound) else { return EINVAL }
+        guard local.address.isUnspecified || isLocalAddress(local.address) else { return EADDRNOTAVAIL }
+        var port = local.port
+        if port == 0 {
+            port = chooseUnboundPort(local.address)
+            if port == 0 { return EADDRINUSE }
+        } else if isBound(local.address, port, allowsSharing: c.pointee.flags.contains(.reusePort)) {
+            return EADDRINUSE
+        }
+        c.pointee.localAddress = local.address
+        c.pointee.ports = UInt32(port)
+        c.pointee.flags.formUnion([.isBound, .portReserved])
+        c.pointee.nextOnPort = state.pointee.connectionPorts[Int(port)]
+        state.pointee.connectionPorts[Int(port)] = c.pointee.index
+        return 0
+    }
+
+    private func isBound(_ address: IPAddress, _ port: UInt16, allowsSharing: Bool) -> Bool {
+        var index = state.pointee.connectionPorts[Int(port)]
+        while index != 0 {
+            let other = state.pointee.connections[index]
+            let overlaps = address.isUnspecified || other.pointee.localAddress.isUnspecified || other.pointee.localAddress == address
+            if overlaps && !(allowsSharing && other.pointee.flags.contains(.reusePort)) { return true }
+            index = other.pointee.nextOnPort
+        }
+        return false
+    }
+
+    /// The listener for a SYN: of the address itself before one of all addresses; of several that share the port, the one that the peer hashes to.
+    func findListener(_ local: IPAddress, _ port: UInt16, _ remote: IPAddress, _ remotePort: UInt16) -> UInt32 {
+        var exact: UInt32 = 0
+        var wildcard: UInt32 = 0
+        var best: (exact: UInt64, wildcard: UInt64) = (0, 0)
+        var index = state.pointee.connectionPorts[Int(port)]
+        while index != 0 {
+            let c = state.pointee.connections[index]
+            if c.pointee.state == .listen {
+                // Rendezvous hashing: each peer keeps its listener when others come and go.
+                let weight = state.pointee.flows.hash(remote, local, UInt32(remotePort) ^ index &* 0x9e37_79b9) | 1
+                if c.pointee.localAddress == local {
+                    if weight > best.exact { (exact, best.exact) = (index, weight) }
+                } else if c.pointee.localAddress.isUnspecified {
+                    if weight > best.wildcard { (wildcard, best.wildcard) = (index, weight) }
+                }
+            }
+            index = c.pointee.nextOnPort
+        }
+        return exact != 0 ? exact : wildcard
+    }
+
+    func releasePort(_ c: ConnectionPointer) {
+        guard c.pointee.flags.contains(.portReserved) else { return }
+        c.pointee.flags.remove(.portReserved)
+        let port = Int(c.pointee.localPort)
+        var previous: UInt32 = 0
+        var index = state.pointee.connectionPorts[port]
+        while index != c.pointee.index {
+            previous = index
+            index = state.pointee.connections[index].pointee.nextOnPort
+        }
+        if previous == 0 {
+            state.pointee.connectionPorts[port] = c.pointee.nextOnPort
+        } else {
+            state.pointee.connections[previous].pointee.nextOnPort = c.pointee.nextOnPort
+        }
+    }
+
+    //= RFC 6056 section 3.2
+    //# ephemeral port selection algorithms should use the whole range 1024-65535; here it is the range 49152-65535 of RFC 6335
+    private static var firstEphemeralPort: UInt16 { 49_152 }
+
+    /// A port that nobody is bound to; 0 for none.
+    private func chooseUnboundPort(_ address: IPAddress) -> UInt16 {
+        for _ in 0..<16_384 {
+            let port = nextEphemeralPort()
+            if !isBound(address, port, allowsSharing: false) { return port }
+        }
+        return 0
+    }
+
+    /// A port for a connection to `remote` that neither a connection nor a bound socket has; 0 when all are taken.
+    func chooseEphemeralPort(_ local: IPAddress, _ remote: Endpoint) -> UInt16 {
+        for _ in 0..<16_384 {
+            let port = nextEphemeralPort()
+            let ports = UInt32(remote.port) << 16 | UInt32(port)
+            if state.pointee.connectionPorts[Int(port)] == 0,
+                state.pointee.flows.find(remote.address, local, ports, in: state.pointee.connections) == 0
+            {
+                return port
+            }
+        }
+        return 0
+    }
+
+    private func nextEphemeralPort() -> UInt16 {
+        state.pointee.nextEphemeralPort &+= 1
+        return NetworkStack.firstEphemeralPort | state.pointee.nextEphemeralPort & 0x3fff
+    }
+}

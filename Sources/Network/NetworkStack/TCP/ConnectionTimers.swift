@@ -1,0 +1,128 @@
+import TaskScheduler
+import WireFormats
+
+/// The timers of a connection share one entry of the wheel, which is armed for the earliest of their deadlines, or earlier: a deadline that moves
+/// back costs nothing, and the timer looks again when it fires.
+extension NetworkStack {
+    /// Sees to it that the connection's timer fires at `deadline` at the latest.
+    @inline(__always)
+    func schedule(_ c: ConnectionPointer, _ deadline: UInt64) {
+        if deadline < c.pointee.timerDeadline { moveTimer(c, deadline) }
+    }
+
+    @inline(never)
+    private func moveTimer(_ c: ConnectionPointer, _ deadline: UInt64) {
+        state.pointee.timers.cancel(c.pointee.timer)
+        armTimer(c, deadline)
+    }
+
+    private func armTimer(_ c: ConnectionPointer, _ deadline: UInt64) {
+        c.pointee.timerDeadline = deadline
+        guard deadline != .max else {
+            c.pointee.timer = .none
+            return
+        }
+        // The wheel has a place for every connection.
+        c.pointee.timer = state.pointee.timers.arm(
+            deadline: deadline,
+            action: { context, argument in
+                NetworkStack(state: context.assumingMemoryBound(to: StackState.self)).connectionTimerFired(UInt32(truncatingIfNeeded: argument))
+            }, context: state, argument: UInt64(c.pointee.index)).unsafelyUnwrapped
+    }
+
+    func cancelTimers(_ c: ConnectionPointer) {
+        state.pointee.timers.cancel(c.pointee.timer)
+        c.pointee.timer = .none
+        c.pointee.timerDeadline = .max
+        c.pointee.retransmitDeadline = .max
+        c.pointee.acknowledgeDeadline = .max
+        c.pointee.keepAliveDeadline = .max
+        c.pointee.lifetimeDeadline = .max
+    }
+
+    private func earliestDeadline(_ c: ConnectionPointer) -> UInt64 {
+        min(min(c.pointee.retransmitDeadline, c.pointee.acknowledgeDeadline), min(c.pointee.keepAliveDeadline, c.pointee.lifetimeDeadline))
+    }
+
+    private func connectionTimerFired(_ index: UInt32) {
+        let c = state.pointee.connections[index]
+        c.pointee.timer = .none
+        c.pointee.timerDeadline = .max
+        let now = state.pointee.now
+        if now >= c.pointee.lifetimeDeadline {
+            endLifetime(c)
+        } else {
+            if now >= c.pointee.acknowledgeDeadline {
+                state.pointee.statistics.tcp.delayedAcknowledgements += 1
+                c.pointee.acknowledgeDeadline = .max
+                sendControl(c, c.pointee.sendNext, .ack)
+            }
+            if now >= c.pointee.retransmitDeadline { retransmissionTimerFired(c) }
+            if c.pointee.state != .closed && now >= c.pointee.keepAliveDeadline { keepAliveTimerFired(c) }
+        }
+        // A connection that ended in between has no deadlines.
+        if c.pointee.timerDeadline == .max { armTimer(c, earliestDeadline(c)) }
+    }
+
+    /// Puts off what the wheel would fire early, so that its next deadline is one at which something happens.
+    func settleTimers() {
+        while let earliest = state.pointee.timers.earliest, earliest.argument < UInt64(state.pointee.connections.carvedCount), earliest.context == UnsafeMutableRawPointer(state),
+            case let c = state.pointee.connections[UInt32(earliest.argument)], c.pointee.timer == earliest.timer,
+            case let deadline = earliestDeadline(c), deadline > earliest.deadline
+        {
+            state.pointee.timers.cancel(earliest.timer)
+            armTimer(c, deadline)
+        }
+    }
+
+    // MARK: Retransmission
+
+    func setRetransmission(_ c: ConnectionPointer, after timeout: UInt64) {
+        c.pointee.retransmitDeadline = state.pointee.now &+ timeout
+        schedule(c, c.pointee.retransmitDeadline)
+    }
+
+    private func retransmissionTimerFired(_ c: ConnectionPointer) {
+        c.pointee.retransmitDeadline = .max
+        switch c.pointee.state {
+        case .synSent, .synReceived: return handshakeTimedOut(c)
+        case .closed, .listen, .timeWait: return
+        default: break
+        }
+        if c.pointee.flags.contains(.persisting) { return probeWindow(c) }
+        if c.pointee.sendMaximum == c.pointee.sendUnacknowledged {
+            // There was no memory for the first attempt.
+            return sendPending(c)
+        }
+        let configuration = state.pointee.configuration.tcp
+        if hasTimedOut(c, limit: configuration.maximumRetransmissions) { return fail(c, errno: timeoutError(c)) }
+        state.pointee.statistics.tcp.retransmissionTimeouts += 1
+        c.pointee.congestion.timeOut(
+            flightSize: c.pointee.flightSize, segmentSize: c.pointee.sendSegmentSize, isFirst: c.pointee.retransmissionCount == 0)
+        c.pointee.retransmissionCount += 1
+        //= RFC 6582 section 3.2
+        //# After a retransmit timeout, record the highest sequence number transmitted in the variable recover, and exit the fast recovery procedure
+        c.pointee.recoverySequence = c.pointee.sendMaximum
+        c.pointee.flags.remove(.fastRecovery)
+        c.pointee.duplicateAcknowledgements = 0
+        c.pointee.roundTrip.backOff(configuration)
+        //= RFC 6298 section 5.4
+        //# Retransmit the earliest segment that has not been acknowledged by the TCP receiver.
+        goBack(c)
+        //= RFC 6298 section 5.6
+        //# Start the retransmission timer, such that it expires after RTO seconds
+        setRetransmission(c, after: c.pointee.roundTrip.timeout)
+        // A window that has closed meanwhile must not keep the earliest segment from being sent again.
+        if c.pointee.sendWindow < c.pointee.sendSegmentSize { retransmitFirst(c) } else { sendPending(c) }
+    }
+
+    /// Whether the program's or the protocol's patience has ended.
+    func hasTimedOut(_ c: ConnectionPointer, limit: Int) -> Bool {
+        //= RFC 5482 section 3
+        //# the user timeout: how long transmitted data may remain unacknowledged before a connection is closed
+        if c.pointee.userTimeout != 0 { return state.pointee.now &- c.pointee.unacknowledgedSince >= c.pointee.userTimeout }
+        //= RFC 9293 section 3.8.3
+        //# When the number of transmissions of the same segment reaches a threshold R2 greater than R1, close the connection. (MUST-20)
+        return Int(c.pointee.retransmissionCount) >= limit
+    }
+}

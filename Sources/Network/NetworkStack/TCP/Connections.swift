@@ -1,0 +1,259 @@
+import DatapathMemory
+import EthernetDevice
+import Glibc
+import WireFormats
+
+/// The life of TCP sockets, as their owner sees it (RFC 9293, section 3.10). Functions that return an `Int32` return 0 or an errno.
+///
+/// A socket is an index that stays the owner's until `release`, whatever becomes of the connection meanwhile.
+extension NetworkStack {
+    /// A socket that is not connected. `owner`, not 0, comes back with its events.
+    /// - Returns: 0 at `NetworkLimits.maximumConnections`.
+    public func makeConnection(owner: UInt32) -> UInt32 {
+        var index = state.pointee.connections.take()
+        if index == 0 && evictTimeWait() { index = state.pointee.connections.take() }
+        guard index != 0 else { return 0 }
+        let configuration = state.pointee.configuration.tcp
+        let c = state.pointee.connections[index]
+        c.pointee.index = index
+        c.pointee.owner = owner
+        c.pointee.receiveLimit = configuration.receiveBuffer
+        c.pointee.sendLimit = configuration.sendBuffer
+        c.pointee.receiveSegmentSize = UInt16(segmentSizeOfLink)
+        if configuration.isNoDelay { c.pointee.flags.insert(.noDelay) }
+        c.pointee.roundTrip = RoundTripEstimator(timeout: configuration.initialRetransmissionTimeout)
+        //= RFC 7323 section 2.3
+        //# the scale is chosen so that the largest receive buffer can be advertised
+        var shift: UInt8 = 0
+        while shift < 14 && configuration.maximumReceiveBuffer >> Int(shift) > 65_535 { shift += 1 }
+        c.pointee.receiveWindowShift = configuration.offersWindowScale ? configuration.windowScale ?? shift : 0
+        return index
+    }
+
+    /// Begins a connection (OPEN, active). `.connected` or `.failed` tells how it ended.
+    /// - Returns: `EISCONN`, `EALREADY`, `EINVAL` for a listener or an address that nobody can have, `ENETUNREACH`, `EADDRNOTAVAIL` when no port is left,
+    ///   `EADDRINUSE` when the bound address has this connection already.
+    public func connect(_ connection: UInt32, to remote: Endpoint) -> Int32 {
+        let c = state.pointee.connections[connection]
+        switch c.pointee.state {
+        case .closed: if c.pointee.error != 0 || c.pointee.flags.contains(.finReceived) { return EISCONN }
+        case .listen: return EINVAL
+        case .synSent, .synReceived: return EALREADY
+        default: return EISCONN
+        }
+        guard remote.port != 0, !remote.address.isUnspecified, !remote.address.isMulticast, !remote.address.isLimitedBroadcast, !isBroadcastAddress(remote.address) else {
+            return EINVAL
+        }
+        guard let decision = route(to: remote.address) else { return ENETUNREACH }
+        let isWildcard = !c.pointee.flags.contains(.isBound) || c.pointee.localAddress.isUnspecified
+        let local = isWildcard ? decision.source : c.pointee.localAddress
+        var port = c.pointee.localPort
+        if port == 0 {
+            port = chooseEphemeralPort(local, remote)
+            if port == 0 { return EADDRNOTAVAIL }
+        } else if state.pointee.flows.find(remote.address, local, UInt32(remote.port) << 16 | UInt32(port), in: state.pointee.connections) != 0 {
+            return EADDRINUSE
+        }
+        c.pointee.localAddress = local
+        c.pointee.remoteAddress = remote.address
+        c.pointee.ports = UInt32(remote.port) << 16 | UInt32(port)
+        state.pointee.flows.insert(c)
+        c.pointee.flags.insert(.inFlowTable)
+        beginSending(c, chooseInitialSequence(c))
+        c.pointee.state = .synSent
+        c.pointee.receiveNext = SequenceNumber(rawValue: 0)
+        c.pointee.receiveEdge = SequenceNumber(rawValue: 0)
+        state.pointee.statistics.tcp.connectionsOpened += 1
+        sendSynchronize(c, acknowledges: false)
+        setRetransmission(c, after: c.pointee.roundTrip.timeout)
+        return 0
+    }
+
+    /// The send variables of a connection that begins with its SYN.
+    func beginSending(_ c: ConnectionPointer, _ sequence: SequenceNumber) {
+        c.pointee.initialSendSequence = sequence
+        c.pointee.sendUnacknowledged = sequence
+        c.pointee.sendNext = sequence.advanced(by: 1)
+        c.pointee.sendMaximum = c.pointee.sendNext
+        c.pointee.recoverySequence = sequence
+        c.pointee.timedAt = state.pointee.now
+        c.pointee.retransmissionCount = 0
+    }
+
+    /// The handshake's segment was not answered in time.
+    func handshakeTimedOut(_ c: ConnectionPointer) {
+        let configuration = state.pointee.configuration.tcp
+        let isTooLong = c.pointee.userTimeout != 0 && state.pointee.now &- c.pointee.timedAt >= c.pointee.userTimeout
+        if Int(c.pointee.retransmissionCount) >= configuration.maximumSYNRetransmissions || isTooLong {
+            if c.pointee.flags.contains(.passive) { return finish(c) }
+            return fail(c, errno: timeoutError(c))
+        }
+        c.pointee.retransmissionCount += 1
+        c.pointee.roundTrip.backOff(configuration)
+        state.pointee.statistics.tcp.retransmissionTimeouts += 1
+        state.pointee.statistics.tcp.retransmittedSegments += 1
+        sendSynchronize(c, acknowledges: c.pointee.state == .synReceived)
+        setRetransmission(c, after: c.pointee.roundTrip.timeout)
+    }
+
+    // MARK: The end
+
+    /// Ends one direction or both (RFC 9293, section 3.6: half-close).
+    /// - Returns: `ENOTCONN`.
+    public func shutdown(_ connection: UInt32, receive: Bool, send: Bool) -> Int32 {
+        let c = state.pointee.connections[connection]
+        guard c.pointee.state.isSynchronized || c.pointee.flags.contains(.finReceived) || c.pointee.flags.contains(.finSent) else { return ENOTCONN }
+        if receive {
+            c.pointee.flags.insert(.receiveShutDown)
+            raise(c, .readable)
+        }
+        if send { finishSending(c) }
+        return 0
+    }
+
+    private func finishSending(_ c: ConnectionPointer) {
+        guard c.pointee.state.maySend, !c.pointee.flags.contains(.finQueued) else { return }
+        c.pointee.flags.insert(.finQueued)
+        //= RFC 9293 section 3.10.4
+        //# Queue this until all preceding SENDs have been segmentized, then form a FIN segment and send it. In any case, enter FIN-WAIT-1 state.
+        c.pointee.state = c.pointee.state == .established ? .finWait1 : .lastAcknowledgement
+        sendPending(c)
+    }
+
+    /// The owner wants nothing more of the connection: what was pushed is still sent in order, then a FIN. `.closed` tells when it is gone; the owner
+    /// then calls `release`.
+    ///
+    /// Unread bytes, or a linger of 0, make it a reset (RFC 9293, section 3.6.1; RFC 2525, section 2.17).
+    public func close(_ connection: UInt32) {
+        let c = state.pointee.connections[connection]
+        c.pointee.flags.formUnion([.ownerClosed, .receiveShutDown])
+        let hasUnreadBytes = c.pointee.receiveByteCount > 0
+        discardReceiveQueue(c)
+        switch c.pointee.state {
+        case .closed: finish(c)
+        case .listen:
+            resetChildren(c)
+            finish(c)
+        case .synSent: finish(c)
+        case .synReceived:
+            sendReset(c)
+            finish(c)
+        case .established, .closeWait:
+            if c.pointee.linger == 0 || hasUnreadBytes && c.pointee.sendByteCount == 0 {
+                sendReset(c)
+                return finish(c)
+            }
+            finishSending(c)
+            lingerIfAsked(c)
+        case .finWait1, .closing, .lastAcknowledgement: lingerIfAsked(c)
+        case .finWait2: limitFinWait2(c)
+        case .timeWait: break
+        }
+    }
+
+    private func lingerIfAsked(_ c: ConnectionPointer) {
+        guard c.pointee.linger > 0, c.pointee.state != .closed else { return }
+        c.pointee.lifetimeDeadline = state.pointee.now &+ UInt64(c.pointee.linger) * 1_000_000_000
+        schedule(c, c.pointee.lifetimeDeadline)
+    }
+
+    func limitFinWait2(_ c: ConnectionPointer) {
+        c.pointee.lifetimeDeadline = state.pointee.now &+ state.pointee.configuration.tcp.finWait2Timeout
+        schedule(c, c.pointee.lifetimeDeadline)
+    }
+
+    /// TIME_WAIT, FIN_WAIT_2 or a linger is over.
+    func endLifetime(_ c: ConnectionPointer) {
+        c.pointee.lifetimeDeadline = .max
+        if c.pointee.state != .timeWait && c.pointee.state != .finWait2 { sendReset(c) }
+        finish(c)
+    }
+
+    /// Ends a connection at once with a reset, whatever is in flight (ABORT: RFC 9293, section 3.10.5).
+    public func abort(_ connection: UInt32) {
+        let c = state.pointee.connections[connection]
+        c.pointee.linger = 0
+        if c.pointee.state.isSynchronized && c.pointee.state != .timeWait {
+            sendReset(c)
+            c.pointee.flags.formUnion([.ownerClosed, .receiveShutDown])
+            discardReceiveQueue(c)
+            finish(c)
+        } else {
+            close(connection)
+        }
+    }
+
+    /// The connection is over without an error that anyone has to know of.
+    func finish(_ c: ConnectionPointer) {
+        terminate(c)
+        raise(c, .closed)
+        releaseIfUnused(c)
+    }
+
+    /// The connection has failed. What was received before can still be taken.
+    func fail(_ c: ConnectionPointer, errno: Int32) {
+        if errno == ETIMEDOUT { state.pointee.statistics.tcp.connectionsTimedOut += 1 }
+        state.pointee.statistics.tcp.connectionsFailed += 1
+        c.pointee.error = errno
+        terminate(c)
+        raise(c, [.failed, .closed])
+        releaseIfUnused(c)
+    }
+
+    func timeoutError(_ c: ConnectionPointer) -> Int32 {
+        c.pointee.softError != 0 ? c.pointee.softError : ETIMEDOUT
+    }
+
+    /// Takes the connection out of everything that could still find it.
+    private func terminate(_ c: ConnectionPointer) {
+        if c.pointee.state == .timeWait { leaveTimeWait(c) }
+        leaveListener(c)
+        if c.pointee.flags.contains(.inFlowTable) {
+            state.pointee.flows.remove(c, in: state.pointee.connections)
+            c.pointee.flags.remove(.inFlowTable)
+        }
+        releasePort(c)
+        cancelTimers(c)
+        discardSendQueue(c)
+        c.pointee.reassembly.discard()
+        c.pointee.state = .closed
+        if c.pointee.owner == 0 || c.pointee.flags.contains(.ownerClosed) { discardReceiveQueue(c) }
+    }
+
+    /// The owner lets go of the index. A connection that is not over goes on by itself.
+    public func release(_ connection: UInt32) {
+        let c = state.pointee.connections[connection]
+        c.pointee.owner = 0
+        discardReceiveQueue(c)
+        releaseIfUnused(c)
+    }
+
+    /// Frees the slot when nobody holds it.
+    func releaseIfUnused(_ c: ConnectionPointer) {
+        guard c.pointee.state == .closed, c.pointee.owner == 0, !c.pointee.flags.contains(.hasEvent), !c.pointee.flags.contains(.awaitingOutput) else { return }
+        discardReceiveQueue(c)
+        state.pointee.connections.free(c.pointee.index)
+    }
+
+    func endTCP() {
+        for index in 1..<state.pointee.connections.carvedCount {
+            let c = state.pointee.connections[index]
+            discardSendQueue(c)
+            discardReceiveQueue(c)
+        }
+    }
+
+    // MARK: Questions
+
+    public func connectionState(_ connection: UInt32) -> ConnectionState { state.pointee.connections[connection].pointee.state }
+
+    /// Why the connection failed; 0 if it did not.
+    public func connectionError(_ connection: UInt32) -> Int32 { state.pointee.connections[connection].pointee.error }
+
+    public func connectionLocal(_ connection: UInt32) -> Endpoint { state.pointee.connections[connection].pointee.local }
+
+    public func connectionRemote(_ connection: UInt32) -> Endpoint { state.pointee.connections[connection].pointee.remote }
+
+    /// Bytes pushed and not acknowledged.
+    public func unacknowledgedByteCount(_ connection: UInt32) -> Int { state.pointee.connections[connection].pointee.sendByteCount }
+}

@@ -1,0 +1,90 @@
+import DatapathMemory
+import WireFormats
+
+/// Finds a connection by its four addresses: open addressing over 8-byte entries, keyed with a secret so that nobody can choose collisions.
+struct FlowTable {
+    private struct Entry {
+        var tag: UInt32
+        /// 0 in an empty entry.
+        var index: UInt32
+    }
+
+    private let entries: UnsafeMutablePointer<Entry>
+    private let mask: Int
+    private let key: (UInt64, UInt64)
+
+    /// - Parameter capacity: connections at once; the table is at most half full.
+    init(capacity: Int, key: (UInt64, UInt64)) throws(DemikernelError) {
+        var count = 1_024
+        while count < 2 * capacity { count <<= 1 }
+        entries = try mapTable(Entry.self, count: count)
+        mask = count - 1
+        self.key = key
+    }
+
+    func deallocate() {
+        unmapTable(entries, count: mask + 1)
+    }
+
+    @inline(__always)
+    func hash(_ remote: IPAddress, _ local: IPAddress, _ ports: UInt32) -> UInt64 {
+        var hash = FlowTable.mix(remote.words.1 ^ key.0, (local.words.1 &+ UInt64(ports)) ^ key.1)
+        if remote.words.0 != 0 { hash = FlowTable.mix(hash ^ remote.words.0, local.words.0 ^ key.1) }
+        return hash
+    }
+
+    @inline(__always)
+    private static func mix(_ left: UInt64, _ right: UInt64) -> UInt64 {
+        let (high, low) = left.multipliedFullWidth(by: right)
+        return high ^ low
+    }
+
+    /// The connection of these addresses; 0 for none. O(1) expected.
+    @inline(__always)
+    func find(_ remote: IPAddress, _ local: IPAddress, _ ports: UInt32, in connections: borrowing Slab<Connection>) -> UInt32 {
+        let hash = hash(remote, local, ports)
+        let tag = UInt32(truncatingIfNeeded: hash >> 32)
+        var position = Int(truncatingIfNeeded: hash) & mask
+        while true {
+            let entry = entries[position]
+            if entry.index == 0 { return 0 }
+            if entry.tag == tag {
+                let connection = connections[entry.index]
+                if connection.pointee.ports == ports && connection.pointee.remoteAddress == remote && connection.pointee.localAddress == local {
+                    return entry.index
+                }
+            }
+            position = (position &+ 1) & mask
+        }
+    }
+
+    /// Adds a connection that is not in the table.
+    func insert(_ connection: ConnectionPointer) {
+        let hash = hash(connection.pointee.remoteAddress, connection.pointee.localAddress, connection.pointee.ports)
+        var position = Int(truncatingIfNeeded: hash) & mask
+        while entries[position].index != 0 { position = (position + 1) & mask }
+        entries[position] = Entry(tag: UInt32(truncatingIfNeeded: hash >> 32), index: connection.pointee.index)
+    }
+
+    /// Takes a connection out. Entries behind it move up, so that no marks of the dead remain.
+    func remove(_ connection: ConnectionPointer, in connections: Slab<Connection>) {
+        let hash = hash(connection.pointee.remoteAddress, connection.pointee.localAddress, connection.pointee.ports)
+        var position = Int(truncatingIfNeeded: hash) & mask
+        while entries[position].index != connection.pointee.index {
+            if entries[position].index == 0 { return }
+            position = (position + 1) & mask
+        }
+        var next = (position + 1) & mask
+        while entries[next].index != 0 {
+            let other = connections[entries[next].index]
+            let home = Int(truncatingIfNeeded: self.hash(other.pointee.remoteAddress, other.pointee.localAddress, other.pointee.ports)) & mask
+            // An entry may move to the gap if its home does not lie behind it, going around.
+            if (next &- home) & mask >= (next &- position) & mask {
+                entries[position] = entries[next]
+                position = next
+            }
+            next = (next + 1) & mask
+        }
+        entries[position] = Entry(tag: 0, index: 0)
+    }
+}

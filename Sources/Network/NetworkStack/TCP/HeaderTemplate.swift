@@ -1,0 +1,86 @@
+import EthernetDevice
+import WireFormats
+
+/// The headers of a connection's segments, made once: Ethernet, IPv4 and the TCP ports, with the sums of what never changes in them.
+///
+/// Layout: 14 bytes of Ethernet, 20 of IPv4, 4 of TCP ports, then zeros up to 64 bytes; network byte order.
+struct HeaderTemplate {
+    var words: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0, 0, 0)
+    /// The sum of the IPv4 header with a total length of 0.
+    var networkSum: UInt64 = 0
+    /// The sum of the pseudo-header with a length of 0.
+    var pseudoSum: UInt64 = 0
+    /// The same with the ports.
+    var transportSum: UInt64 = 0
+
+    static let ethernetByteCount = 14
+    static let ipv4ByteCount = 20
+    /// Where the TCP header starts.
+    static let transportOffset = 34
+    /// The longest header that a segment can have: 60 bytes of TCP.
+    static let maximumByteCount = 94
+}
+
+extension NetworkStack {
+    /// Makes the connection's template when its route or its neighbour may have changed, and once a second, so that the neighbour counts as used.
+    /// - Returns: false when there is no route.
+    @inline(__always)
+    func refreshTemplate(_ c: ConnectionPointer) -> Bool {
+        if c.pointee.templateEpoch == state.pointee.neighborEpoch && state.pointee.now < c.pointee.templateValidUntil { return true }
+        return makeTemplate(c)
+    }
+
+    @inline(never)
+    private func makeTemplate(_ c: ConnectionPointer) -> Bool {
+        guard let decision = route(to: c.pointee.remoteAddress) else { return false }
+        var destination = state.pointee.macAddress
+        c.pointee.flags.remove([.isLocalPeer, .neighborResolved])
+        if decision.isLocal {
+            c.pointee.flags.insert(.isLocalPeer)
+        } else {
+            let neighbor = neighbor(for: decision.nextHop)
+            guard neighbor != 0 else { return false }
+            c.pointee.neighbor = neighbor
+            if state.pointee.neighbors[neighbor].pointee.isResolved {
+                c.pointee.flags.insert(.neighborResolved)
+                destination = state.pointee.neighbors[neighbor].pointee.macAddress
+            }
+        }
+        c.pointee.templateEpoch = state.pointee.neighborEpoch
+        c.pointee.templateValidUntil = state.pointee.now &+ 1_000_000_000
+
+        var template = HeaderTemplate()
+        withUnsafeMutableBytes(of: &template.words) { bytes in
+            let base = bytes.baseAddress!
+            writeEthernetHeader(at: base, destination: destination)
+            //= RFC 6864 section 4.1
+            //# the identification field of an atomic datagram (not fragmented, DF set) may be set to any value
+            IPv4Header.write(
+                to: base + HeaderTemplate.ethernetByteCount, totalByteCount: 0, identification: 0, dontFragment: true, timeToLive: 64, typeOfService: 0,
+                protocolNumber: IPProtocol.tcp, source: c.pointee.localAddress, destination: c.pointee.remoteAddress)
+            // The checksum is added once the length is known.
+            (base + 24).storeBytes(of: 0, as: UInt16.self)
+            (base + HeaderTemplate.transportOffset).storeBytes(of: c.pointee.localPort.bigEndian, as: UInt16.self)
+            (base + HeaderTemplate.transportOffset + 2).storeBytes(of: c.pointee.remotePort.bigEndian, as: UInt16.self)
+            template.networkSum = InternetChecksum.sum(base + HeaderTemplate.ethernetByteCount, count: HeaderTemplate.ipv4ByteCount)
+            template.pseudoSum = InternetChecksum.pseudoHeader(
+                rawAddresses: (base + 26).loadUnaligned(as: UInt64.self), protocolNumber: IPProtocol.tcp, byteCount: 0)
+            template.transportSum = template.pseudoSum &+ InternetChecksum.sum(base + HeaderTemplate.transportOffset, count: 4)
+        }
+        c.pointee.template = template
+        return true
+    }
+
+    /// Sends a finished frame of the connection.
+    @inline(__always)
+    func transmit(_ c: ConnectionPointer, _ frame: Frame) {
+        state.pointee.statistics.tcp.segmentsSent &+= 1
+        if c.pointee.flags.contains(.neighborResolved) {
+            emit(frame)
+        } else if c.pointee.flags.contains(.isLocalPeer) {
+            deliverLocally(frame)
+        } else {
+            send(frame, to: c.pointee.neighbor)
+        }
+    }
+}

@@ -1,0 +1,35 @@
+import Glibc
+import WireFormats
+
+/// Asking a silent peer whether it is still there (RFC 9293, section 3.8.4). Off unless the program wants it.
+extension NetworkStack {
+    /// Something came from the peer, or the option was switched on.
+    func restartKeepAlive(_ c: ConnectionPointer) {
+        c.pointee.keepAliveProbeCount = 0
+        c.pointee.keepAliveDeadline = state.pointee.now &+ c.pointee.keepAliveIdle
+        schedule(c, c.pointee.keepAliveDeadline)
+    }
+
+    func keepAliveTimerFired(_ c: ConnectionPointer) {
+        c.pointee.keepAliveDeadline = .max
+        guard c.pointee.flags.contains(.keepAlive), c.pointee.state.isSynchronized, c.pointee.state != .timeWait else { return }
+        let silence = state.pointee.now &- c.pointee.lastReceiveTime
+        if silence < c.pointee.keepAliveIdle {
+            // The peer was heard since: the deadline was not moved at each segment.
+            c.pointee.keepAliveProbeCount = 0
+            c.pointee.keepAliveDeadline = c.pointee.lastReceiveTime &+ c.pointee.keepAliveIdle
+            return
+        }
+        //= RFC 9293 section 3.8.4
+        //# an implementation MUST NOT interpret failure to respond to any specific probe as a dead connection (MUST-29)
+        guard c.pointee.keepAliveProbeCount < NetworkStack.keepAliveProbeLimit else { return fail(c, errno: ETIMEDOUT) }
+        c.pointee.keepAliveProbeCount += 1
+        state.pointee.statistics.tcp.keepAliveProbes += 1
+        // An old sequence number without data: the peer has to answer (same section).
+        sendControl(c, c.pointee.sendUnacknowledged.advanced(by: -1), .ack)
+        c.pointee.keepAliveDeadline = state.pointee.now &+ c.pointee.keepAliveInterval
+    }
+
+    /// Probes without an answer after which the connection is given up.
+    private static var keepAliveProbeLimit: UInt16 { 9 }
+}

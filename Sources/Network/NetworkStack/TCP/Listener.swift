@@ -1,0 +1,175 @@
+import DatapathMemory
+import EthernetDevice
+import Glibc
+import WireFormats
+
+/// Passive opens: a listener's half-open connections, and those that wait to be accepted.
+extension NetworkStack {
+    /// Has a bound socket take connections (OPEN, passive).
+    /// - Parameter backlog: connections that may wait to be accepted; those that were accepted do not count.
+    /// - Returns: `EINVAL` for a socket that is connected, `EDESTADDRREQ` for one without a port, `EADDRINUSE` when another one listens there.
+    public func listen(_ connection: UInt32, backlog: Int) -> Int32 {
+        let c = state.pointee.connections[connection]
+        guard c.pointee.state == .closed || c.pointee.state == .listen, c.pointee.error == 0 else { return EINVAL }
+        guard c.pointee.flags.contains(.isBound) else { return EDESTADDRREQ }
+        c.pointee.backlog = UInt32(min(max(backlog, 1), Int(Int32.max)))
+        c.pointee.state = .listen
+        return 0
+    }
+
+    /// The next established connection of a listener, which `owner` owns from now on; 0 for none. O(1).
+    public func accept(_ connection: UInt32, owner: UInt32) -> UInt32 {
+        let listener = state.pointee.connections[connection]
+        let index = listener.pointee.acceptQueue.first
+        guard index != 0 else { return 0 }
+        let c = state.pointee.connections[index]
+        leaveListener(c)
+        c.pointee.owner = owner
+        c.pointee.flags.insert(.accepted)
+        state.pointee.statistics.tcp.connectionsAccepted += 1
+        if !c.pointee.events.isEmpty { raise(c, c.pointee.events) }
+        return index
+    }
+
+    public func hasAcceptable(_ connection: UInt32) -> Bool {
+        state.pointee.connections[connection].pointee.acceptQueue.first != 0
+    }
+
+    /// A SYN for a listener (RFC 9293, section 3.10.7.2).
+    /// - Parameter earliest: where the new sequence numbers may begin at the earliest, after a connection in TIME_WAIT.
+    /// - Returns: why it is dropped; nil when a connection was made.
+    func openPassively(
+        _ listener: ConnectionPointer, _ header: TCPSegmentHeader, _ source: IPAddress, _ destination: IPAddress,
+        earliest: SequenceNumber? = nil
+    ) -> DropReason? {
+        // Where SYN cookies will take over.
+        guard listener.pointee.acceptCount < listener.pointee.backlog,
+            Int(listener.pointee.halfOpenCount) < state.pointee.configuration.limits.maximumHalfOpen
+        else { return .backlogOverflow }
+        let index = makeConnection(owner: 0)
+        guard index != 0 else { return .connectionLimit }
+        let c = state.pointee.connections[index]
+        c.pointee.remoteAddress = source
+        c.pointee.localAddress = destination
+        c.pointee.ports = UInt32(header.sourcePort) << 16 | UInt32(header.destinationPort)
+        // Options that were set on the listener hold for its connections.
+        c.pointee.flags.formUnion(listener.pointee.flags.intersection([.keepAlive, .fixedReceiveBuffer]))
+        if listener.pointee.flags.contains(.noDelay) { c.pointee.flags.insert(.noDelay) } else { c.pointee.flags.remove(.noDelay) }
+        c.pointee.receiveLimit = listener.pointee.receiveLimit
+        c.pointee.sendLimit = listener.pointee.sendLimit
+        c.pointee.keepAliveIdle = listener.pointee.keepAliveIdle
+        c.pointee.keepAliveInterval = listener.pointee.keepAliveInterval
+        c.pointee.userTimeout = listener.pointee.userTimeout
+        c.pointee.linger = listener.pointee.linger
+        c.pointee.flags.insert(.passive)
+        var sequence = chooseInitialSequence(c)
+        if let earliest, sequence.since(earliest) < 0 { sequence = earliest }
+        takeSynchronize(c, header)
+        beginSending(c, sequence)
+        c.pointee.state = .synReceived
+        state.pointee.flows.insert(c)
+        c.pointee.flags.insert(.inFlowTable)
+        enterHalfOpen(c, listener)
+        sendSynchronize(c, acknowledges: true)
+        setRetransmission(c, after: c.pointee.roundTrip.timeout)
+        return nil
+    }
+
+    /// The handshake's last acknowledgement.
+    /// - Returns: false when the listener has no room: the acknowledgement is as good as lost, and our SYN and ACK is sent again.
+    func completeHandshake(_ c: ConnectionPointer, _ header: TCPSegmentHeader) -> Bool {
+        if c.pointee.flags.contains(.passive) {
+            let listener = state.pointee.connections[c.pointee.listener]
+            guard listener.pointee.acceptCount < listener.pointee.backlog else {
+                countUnsent(.backlogOverflow)
+                return false
+            }
+        }
+        if c.pointee.retransmissionCount == 0 {
+            c.pointee.roundTrip.measure(state.pointee.now &- c.pointee.timedAt, state.pointee.configuration.tcp)
+        }
+        c.pointee.sendUnacknowledged = c.pointee.initialSendSequence.advanced(by: 1)
+        c.pointee.retransmitDeadline = .max
+        establish(c, header)
+        if c.pointee.flags.contains(.passive) {
+            let listener = state.pointee.connections[c.pointee.listener]
+            leaveListener(c)
+            enterAcceptQueue(c, listener)
+            raise(listener, .acceptable)
+        } else {
+            raise(c, .connected)
+        }
+        return true
+    }
+
+    /// In SYN_RECEIVED: a repeated SYN, whose answer was lost, or the SYN and ACK of a simultaneous open.
+    /// - Returns: whether the frame was dealt with.
+    func repeatsHandshake(_ c: ConnectionPointer, _ frame: Frame, _ header: inout TCPSegmentHeader) -> Bool {
+        guard header.flags.contains(.syn), !header.flags.contains(.rst), header.sequence == c.pointee.initialReceiveSequence else { return false }
+        if header.flags.contains(.ack) && !c.pointee.flags.contains(.passive) {
+            // RFC 9293, figure 8: the peer's SYN is known, its acknowledgement is news.
+            header.flags.remove(.syn)
+            header.sequence = header.sequence.advanced(by: 1)
+            return false
+        }
+        state.pointee.statistics.tcp.retransmittedSegments += 1
+        sendSynchronize(c, acknowledges: true)
+        drop(frame, .duplicateData)
+        return true
+    }
+
+    // MARK: A listener's children
+
+    private func enterHalfOpen(_ c: ConnectionPointer, _ listener: ConnectionPointer) {
+        c.pointee.listener = listener.pointee.index
+        append(c, to: &listener.pointee.halfOpen)
+        listener.pointee.halfOpenCount += 1
+    }
+
+    private func enterAcceptQueue(_ c: ConnectionPointer, _ listener: ConnectionPointer) {
+        c.pointee.listener = listener.pointee.index
+        c.pointee.flags.insert(.inAcceptQueue)
+        append(c, to: &listener.pointee.acceptQueue)
+        listener.pointee.acceptCount += 1
+    }
+
+    /// Takes a child out of its listener's list, if it is in one.
+    func leaveListener(_ c: ConnectionPointer) {
+        guard c.pointee.listener != 0 else { return }
+        let listener = state.pointee.connections[c.pointee.listener]
+        c.pointee.listener = 0
+        if c.pointee.flags.contains(.inAcceptQueue) {
+            c.pointee.flags.remove(.inAcceptQueue)
+            remove(c, from: &listener.pointee.acceptQueue)
+            listener.pointee.acceptCount -= 1
+        } else {
+            remove(c, from: &listener.pointee.halfOpen)
+            listener.pointee.halfOpenCount -= 1
+        }
+    }
+
+    /// The listener ends: nobody will accept them.
+    func resetChildren(_ listener: ConnectionPointer) {
+        while case let index = listener.pointee.halfOpen.first != 0 ? listener.pointee.halfOpen.first : listener.pointee.acceptQueue.first, index != 0 {
+            let c = state.pointee.connections[index]
+            sendReset(c)
+            finish(c)
+        }
+    }
+
+    // MARK: Chains of siblings
+
+    func append(_ c: ConnectionPointer, to queue: inout SlotQueue) {
+        c.pointee.nextSibling = 0
+        c.pointee.previousSibling = queue.last
+        if queue.last != 0 { state.pointee.connections[queue.last].pointee.nextSibling = c.pointee.index } else { queue.first = c.pointee.index }
+        queue.last = c.pointee.index
+    }
+
+    func remove(_ c: ConnectionPointer, from queue: inout SlotQueue) {
+        let next = c.pointee.nextSibling
+        let previous = c.pointee.previousSibling
+        if previous != 0 { state.pointee.connections[previous].pointee.nextSibling = next } else { queue.first = next }
+        if next != 0 { state.pointee.connections[next].pointee.previousSibling = previous } else { queue.last = previous }
+    }
+}

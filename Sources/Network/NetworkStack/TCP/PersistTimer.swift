@@ -1,0 +1,54 @@
+import WireFormats
+
+/// Probing a window that is closed, or too small to be worth a segment (RFC 9293, section 3.8.6.1).
+extension NetworkStack {
+    func beginPersisting(_ c: ConnectionPointer) {
+        guard !c.pointee.flags.contains(.persisting) else { return }
+        c.pointee.flags.insert(.persisting)
+        c.pointee.retransmissionCount = 0
+        c.pointee.unacknowledgedSince = state.pointee.now
+        //= RFC 9293 section 3.8.6.1
+        //# the transmitting host SHOULD send the first zero-window probe when a zero window has existed for the retransmission timeout period
+        setRetransmission(c, after: c.pointee.roundTrip.timeout)
+    }
+
+    /// The window has opened: the timer is an ordinary one again.
+    func endPersisting(_ c: ConnectionPointer) {
+        c.pointee.flags.remove(.persisting)
+        c.pointee.retransmissionCount = 0
+        c.pointee.retransmitDeadline = .max
+        c.pointee.roundTrip.restoreTimeout(state.pointee.configuration.tcp)
+        // The probe's byte may have been refused: what is sent now begins with it.
+        goBack(c)
+        if c.pointee.sendMaximum != c.pointee.sendUnacknowledged { armRetransmission(c) }
+    }
+
+    func probeWindow(_ c: ConnectionPointer) {
+        let configuration = state.pointee.configuration.tcp
+        //= RFC 9293 section 3.8.6.1
+        //# As long as the receiving TCP peer continues to send acknowledgments in response to the probe segments, the sending TCP endpoint MUST allow
+        //# the connection to stay open (MUST-37).
+        if hasTimedOut(c, limit: configuration.maximumRetransmissions) { return fail(c, errno: timeoutError(c)) }
+        c.pointee.retransmissionCount += 1
+        state.pointee.statistics.tcp.zeroWindowProbes += 1
+        goBack(c)
+        //= RFC 9293 section 3.8.6.1
+        //# The sending TCP peer must regularly transmit at least one octet of new data (if available), or retransmit to the receiving TCP peer, even
+        //# if the send window is zero
+        if let head = c.pointee.sendHead {
+            // A window that is only too small gets all that it takes: the override of the silly-window rule.
+            let byteCount = max(1, min(min(c.pointee.sendWindow, c.pointee.sendSegmentSize), c.pointee.sendByteCount))
+            if sendData(c, c.pointee.sendUnacknowledged, .ack, head, offset: 0, byteCount: byteCount) {
+                let next = c.pointee.sendUnacknowledged.advanced(by: byteCount)
+                if next.since(c.pointee.sendMaximum) > 0 { c.pointee.sendMaximum = next }
+            }
+        } else if c.pointee.flags.contains(.finQueued) {
+            sendControl(c, c.pointee.sendUnacknowledged, [.fin, .ack])
+        }
+        c.pointee.lastSendTime = state.pointee.now
+        //= RFC 9293 section 3.8.6.1
+        //# and SHOULD increase exponentially the interval between successive probes (SHLD-30)
+        c.pointee.roundTrip.backOff(configuration)
+        setRetransmission(c, after: c.pointee.roundTrip.timeout)
+    }
+}

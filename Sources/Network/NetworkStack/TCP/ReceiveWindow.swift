@@ -1,0 +1,68 @@
+import DatapathMemory
+import WireFormats
+
+/// What a connection promises to take, and how that grows (RFC 9293, section 3.8.6).
+extension NetworkStack {
+    /// The window field of the segment that is being made. It moves the promised edge, and the segment carries the acknowledgement that was owed.
+    @inline(__always)
+    func advertiseWindow(_ c: ConnectionPointer, _ flags: TCPFlags) -> Int {
+        let promised = c.pointee.receiveEdge.since(c.pointee.receiveNext)
+        let available = c.pointee.receiveLimit &- c.pointee.receiveByteCount
+        var window = promised
+        //= RFC 9293 section 3.8.6.2.2
+        //# a receiver's SWS avoidance algorithm: keep RCV.NXT+RCV.WND fixed until the reduction is at least min( Fr * RCV.BUFF, Eff.snd.MSS )
+        if available &- promised >= min(c.pointee.receiveLimit &>> 1, Int(c.pointee.receiveSegmentSize)) {
+            window = state.pointee.heap.pressure == .none ? available : max(promised, min(available, NetworkStack.windowUnderPressure))
+        }
+        let shift = Int(c.pointee.receiveWindowShift)
+        // Rounded up, so that the edge does not move left by what the scale cannot express (RFC 7323, section 2.4).
+        let field = min((window &+ (1 &<< shift) &- 1) &>> shift, 65_535)
+        c.pointee.receiveEdge = c.pointee.receiveNext.advanced(by: field &<< shift)
+        noteAcknowledgementSent(c)
+        if field == 0 && !flags.contains(.rst) { state.pointee.statistics.tcp.zeroWindowsAdvertised &+= 1 }
+        return field
+    }
+
+    /// What windows shrink to when the heap is three quarters full.
+    static var windowUnderPressure: Int { 8_192 }
+
+    @inline(__always)
+    func noteAcknowledgementSent(_ c: ConnectionPointer) {
+        c.pointee.lastAcknowledged = c.pointee.receiveNext
+        c.pointee.unacknowledgedSegments = 0
+        c.pointee.acknowledgeDeadline = .max
+    }
+
+    /// The program has taken bytes: tells the peer when the window has grown by enough to be worth a segment.
+    @inline(__always)
+    func receiveQueueShrank(_ c: ConnectionPointer) {
+        let promised = c.pointee.receiveEdge.since(c.pointee.receiveNext)
+        let available = c.pointee.receiveLimit &- c.pointee.receiveByteCount
+        if available &- promised >= min(c.pointee.receiveLimit &>> 1, max(promised, 2 &* Int(c.pointee.receiveSegmentSize))) && c.pointee.state.mayReceive {
+            updateWindow(c)
+        }
+    }
+
+    @inline(never)
+    private func updateWindow(_ c: ConnectionPointer) {
+        guard state.pointee.heap.pressure == .none || c.pointee.receiveEdge == c.pointee.receiveNext else { return }
+        state.pointee.statistics.tcp.windowUpdates += 1
+        sendControl(c, c.pointee.sendNext, .ack)
+    }
+
+    /// Lets the receive buffer grow to twice what the program takes in a round trip, so that the window is no limit (dynamic right-sizing: Fisk and
+    /// Feng, LACSI 2001). Called once for every half buffer that arrives.
+    @inline(never)
+    func growReceiveBuffer(_ c: ConnectionPointer) {
+        let elapsed = state.pointee.now &- c.pointee.growthTime
+        c.pointee.growthTime = state.pointee.now
+        c.pointee.growthSequence = c.pointee.receiveNext.advanced(by: c.pointee.receiveLimit / 2)
+        let maximum = state.pointee.configuration.tcp.maximumReceiveBuffer
+        guard !c.pointee.flags.contains(.fixedReceiveBuffer), c.pointee.receiveLimit < maximum,
+            elapsed <= 2 * max(c.pointee.roundTrip.smoothed, 100_000), c.pointee.receiveByteCount < c.pointee.receiveLimit / 2,
+            state.pointee.heap.pressure == .none
+        else { return }
+        c.pointee.receiveLimit = min(2 * c.pointee.receiveLimit, maximum)
+        state.pointee.statistics.tcp.receiveBufferGrowths += 1
+    }
+}

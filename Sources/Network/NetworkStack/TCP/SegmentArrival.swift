@@ -1,0 +1,269 @@
+import DatapathMemory
+import EthernetDevice
+import Glibc
+import WireFormats
+
+/// Segments of connections that exist, in the order of checks of RFC 9293, section 3.10.7.4, with the defences of RFC 5961.
+extension NetworkStack {
+    /// The common segments of an established connection (Van Jacobson's header prediction): the next data, or an acknowledgement, and nothing odd.
+    /// - Returns: false when it is another one; then nothing is changed.
+    @inline(__always)
+    func predictHeader(_ c: ConnectionPointer, _ frame: Frame, _ header: TCPSegmentHeader) -> Bool {
+        let flags = header.flags.rawValue & ~TCPFlags.psh.rawValue
+        guard flags == TCPFlags.ack.rawValue, header.sequence == c.pointee.receiveNext else { return false }
+        if header.hasTimestamps {
+            guard c.pointee.flags.contains(.timestamps), Int32(bitPattern: header.timestampValue &- c.pointee.recentTimestamp) >= 0 else { return false }
+        } else if c.pointee.flags.contains(.timestamps) {
+            return false
+        }
+        let acknowledged = header.acknowledgement.since(c.pointee.sendUnacknowledged)
+        let outstanding = c.pointee.sendMaximum.since(c.pointee.sendUnacknowledged)
+        guard acknowledged >= 0, acknowledged <= outstanding else { return false }
+        let byteCount = frame.arrayByteCount
+        if byteCount == 0 {
+            // A pure acknowledgement of something new.
+            guard acknowledged > 0 else { return false }
+        } else {
+            guard byteCount <= c.pointee.receiveEdge.since(c.pointee.receiveNext), c.pointee.reassembly.isEmpty,
+                !c.pointee.flags.contains(.receiveShutDown)
+            else { return false }
+        }
+        state.pointee.statistics.tcp.headerPredictions &+= 1
+        c.pointee.lastReceiveTime = state.pointee.now
+        if header.hasTimestamps { updateRecentTimestamp(c, header) }
+        if acknowledged > 0 { acknowledgeNewData(c, header.acknowledgement, header) }
+        updateSendWindow(c, header)
+        if byteCount > 0 {
+            appendReceived(c, frame, byteCount)
+            acknowledgeReceived(c)
+        } else {
+            frame.releaseArray()
+        }
+        if acknowledged > 0 || c.pointee.sendByteCount > 0 { sendPending(c) }
+        return true
+    }
+
+    //= RFC 7323 section 4.3
+    //# If SEG.TSval >= TS.Recent and SEG.SEQ <= Last.ACK.sent, then SEG.TSval is copied to TS.Recent; otherwise, it is ignored.
+    @inline(__always)
+    private func updateRecentTimestamp(_ c: ConnectionPointer, _ header: TCPSegmentHeader) {
+        if header.sequence.since(c.pointee.lastAcknowledged) <= 0 { c.pointee.recentTimestamp = header.timestampValue }
+    }
+
+    /// Takes over a frame that was cut to the segment's payload.
+    @inline(never)
+    func segmentArrives(_ c: ConnectionPointer, _ frame: Frame, _ header: inout TCPSegmentHeader) {
+        switch c.pointee.state {
+        case .closed, .listen: return drop(frame, .noConnection)
+        case .synSent: return segmentArrivesInSynSent(c, frame, &header)
+        case .timeWait: if segmentArrivesInTimeWait(c, frame, header) { return }
+        case .synReceived: if repeatsHandshake(c, frame, &header) { return }
+        default: break
+        }
+
+        // RFC 7323, section 5.3: before the sequence number is looked at.
+        if c.pointee.flags.contains(.timestamps) && !header.flags.contains(.rst) {
+            guard header.hasTimestamps else {
+                //= RFC 7323 section 3.2
+                //# If a non-<RST> segment is received without a TSopt, a TCP SHOULD silently drop the segment.
+                return drop(frame, .oldTimestamp)
+            }
+            if Int32(bitPattern: header.timestampValue &- c.pointee.recentTimestamp) < 0,
+                state.pointee.now &- c.pointee.lastReceiveTime < NetworkStack.timestampLifetime
+            {
+                //= RFC 7323 section 5.3
+                //# R1) If there is a Timestamps option in the arriving segment, SEG.TSval < TS.Recent, TS.Recent is valid, and the RST bit is not set,
+                //# then treat the arriving segment as not acceptable: Send an acknowledgment in reply and drop the segment.
+                state.pointee.statistics.tcp.oldTimestamps += 1
+                sendLimitedAcknowledgement(c)
+                return drop(frame, .oldTimestamp)
+            }
+        }
+
+        // First, check sequence number.
+        var byteCount = frame.arrayByteCount
+        let window = c.pointee.receiveEdge.since(c.pointee.receiveNext)
+        let offset = header.sequence.since(c.pointee.receiveNext)
+        let length = byteCount + (header.flags.contains(.syn) ? 1 : 0) + (header.flags.contains(.fin) ? 1 : 0)
+        guard isAcceptable(offset: offset, length: length, window: window) else {
+            if header.flags.contains(.rst) { return drop(frame, .outsideWindow) }
+            if offset == 0 && window == 0 && header.flags.contains(.ack) && !header.flags.contains(.syn) {
+                //= RFC 9293 section 3.10.7.4
+                //# If the RCV.WND is zero, no segments will be acceptable, but special allowance should be made to accept valid ACKs, URGs, and RSTs.
+                _ = checkAcknowledgement(c, header, byteCount: byteCount)
+                guard c.pointee.state != .closed else { return drop(frame, .outsideWindow) }
+                sendLimitedAcknowledgement(c)
+                sendPending(c)
+                return drop(frame, .outsideWindow)
+            }
+            //= RFC 9293 section 3.10.7.4
+            //# If an incoming segment is not acceptable, an acknowledgment should be sent in reply (unless the RST bit is set)
+            sendLimitedAcknowledgement(c)
+            return drop(frame, offset < 0 ? .duplicateData : .outsideWindow)
+        }
+        c.pointee.lastReceiveTime = state.pointee.now
+        if header.hasTimestamps && c.pointee.flags.contains(.timestamps) && !header.flags.contains(.rst)
+            && Int32(bitPattern: header.timestampValue &- c.pointee.recentTimestamp) >= 0
+        {
+            updateRecentTimestamp(c, header)
+        }
+
+        // Second, check the RST bit.
+        if header.flags.contains(.rst) { return resetArrives(c, frame, offset: offset) }
+
+        // Fourth, check the SYN bit.
+        if header.flags.contains(.syn) {
+            //= RFC 5961 section 4.2
+            //# If the SYN bit is set, irrespective of the sequence number, TCP MUST send an ACK (also referred to as challenge ACK) to the remote peer.
+            sendChallenge(c)
+            return drop(frame, .unexpectedFlags)
+        }
+
+        // Fifth, check the ACK field.
+        guard header.flags.contains(.ack) else { return drop(frame, .unexpectedFlags) }
+        guard checkAcknowledgement(c, header, byteCount: byteCount) else { return drop(frame, .badAcknowledgement) }
+        guard c.pointee.state != .closed else { return frame.releaseArray() }
+
+        // Sixth, the URG bit: urgent data is ordinary data in its place (Specifications/exceptions). Seventh, process the segment text.
+        var hasFinish = header.flags.contains(.fin)
+        if byteCount > 0 && !c.pointee.state.mayReceive {
+            // The peer has ended its direction: what comes behind its FIN cannot be.
+            frame.truncate(to: 0)
+            byteCount = 0
+            hasFinish = false
+        }
+        if c.pointee.flags.contains(.ownerClosed) && byteCount > 0 && offset + byteCount > 0 && c.pointee.state.mayReceive {
+            if isEverythingAcknowledged(c) {
+                //= RFC 9293 section 3.6.1
+                //# if new data is received after CLOSE is called, its TCP implementation SHOULD send a RST to show that data was lost (SHLD-3)
+                sendReset(c)
+                drop(frame, .dataAfterClose)
+                return finish(c)
+            }
+        }
+        if byteCount > 0 || hasFinish {
+            textArrives(c, frame, header.sequence, byteCount, hasFinish: hasFinish)
+        } else {
+            frame.releaseArray()
+        }
+        if c.pointee.state != .closed { sendPending(c) }
+    }
+
+    /// TS.Recent may be older than half the timestamps' range after so long a silence (RFC 7323, section 5.5).
+    private static var timestampLifetime: UInt64 { 24 * 86_400_000_000_000 }
+
+    //= RFC 9293 section 3.4
+    //# the four cases of the acceptability test for an incoming segment: length and window zero or not
+    @inline(__always)
+    private func isAcceptable(offset: Int, length: Int, window: Int) -> Bool {
+        if length == 0 { return window == 0 ? offset == 0 : offset >= 0 && offset < window }
+        if window == 0 { return false }
+        return offset >= 0 && offset < window || offset + length - 1 >= 0 && offset + length - 1 < window || offset < 0 && offset + length >= window
+    }
+
+    func isEverythingAcknowledged(_ c: ConnectionPointer) -> Bool {
+        c.pointee.sendByteCount == 0
+    }
+
+    /// RST in the window.
+    private func resetArrives(_ c: ConnectionPointer, _ frame: Frame, offset: Int) {
+        //= RFC 5961 section 3.2
+        //# If the RST bit is set and the sequence number does not exactly match the next expected sequence value, yet is within the current receive
+        //# window, TCP MUST send an acknowledgment (challenge ACK).
+        guard offset == 0 else {
+            sendChallenge(c)
+            return drop(frame, .unexpectedFlags)
+        }
+        frame.releaseArray()
+        state.pointee.statistics.tcp.resetsReceived += 1
+        switch c.pointee.state {
+        case .synReceived:
+            //= RFC 9293 section 3.10.7.4
+            //# If this connection was initiated with a passive OPEN, then return this connection to the LISTEN state. The user need not be informed.
+            if c.pointee.flags.contains(.passive) { finish(c) } else { fail(c, errno: ECONNREFUSED) }
+        case .closing, .lastAcknowledgement, .timeWait: finish(c)
+        default:
+            state.pointee.statistics.tcp.connectionsReset += 1
+            fail(c, errno: ECONNRESET)
+        }
+    }
+
+    /// Fifth, the ACK field.
+    /// - Returns: false when the segment must be dropped.
+    private func checkAcknowledgement(_ c: ConnectionPointer, _ header: TCPSegmentHeader, byteCount: Int) -> Bool {
+        let acknowledged = header.acknowledgement.since(c.pointee.sendUnacknowledged)
+        let outstanding = c.pointee.flightSize
+        if c.pointee.state == .synReceived {
+            //= RFC 9293 section 3.10.7.4
+            //# If SND.UNA < SEG.ACK =< SND.NXT, then enter ESTABLISHED state; if not acceptable, form a reset segment <SEQ=SEG.ACK><CTL=RST>
+            guard acknowledged > 0 && acknowledged <= outstanding else {
+                sendReset(about: header, source: c.pointee.remoteAddress, destination: c.pointee.localAddress)
+                return false
+            }
+            guard completeHandshake(c, header) else { return false }
+        } else if acknowledged > outstanding || acknowledged < -max(c.pointee.maximumSendWindow, 1) {
+            //= RFC 5961 section 5.2
+            //# The ACK value is considered acceptable only if it is in the range of ((SND.UNA - MAX.SND.WND) <= SEG.ACK <= SND.NXT). All incoming
+            //# segments whose ACK value doesn't satisfy the above condition MUST be discarded and an ACK sent back.
+            sendChallenge(c)
+            return false
+        } else if acknowledged > 0 {
+            acknowledgeNewData(c, header.acknowledgement, header)
+            updateSendWindow(c, header)
+        } else {
+            let before = c.pointee.sendWindow
+            let hasFinish = header.flags.contains(.fin)
+            updateSendWindow(c, header)
+            // Probes are answered with duplicates: they are no loss, but a sign of life.
+            if c.pointee.flags.contains(.persisting) {
+                c.pointee.retransmissionCount = 0
+                c.pointee.unacknowledgedSince = state.pointee.now
+            } else if acknowledged == 0 && outstanding > 0 && byteCount == 0 && !hasFinish && c.pointee.sendWindow == before {
+                countDuplicateAcknowledgement(c)
+            }
+        }
+        if c.pointee.flags.contains(.finSent) && c.pointee.sendByteCount == 0 && c.pointee.sendUnacknowledged == c.pointee.sendMaximum {
+            finishAcknowledged(c)
+        }
+        return true
+    }
+
+    /// Our FIN is acknowledged.
+    private func finishAcknowledged(_ c: ConnectionPointer) {
+        switch c.pointee.state {
+        case .finWait1:
+            c.pointee.state = .finWait2
+            if c.pointee.flags.contains(.ownerClosed) { limitFinWait2(c) }
+        case .closing: enterTimeWait(c)
+        case .lastAcknowledgement: finish(c)
+        default: break
+        }
+    }
+
+    // MARK: Challenges
+
+    /// A challenge acknowledgement (RFC 5961, section 7): a bounded number a second for each connection.
+    @inline(never)
+    func sendChallenge(_ c: ConnectionPointer) {
+        guard takesChallenge(c) else { return countUnsent(.challengeRateLimited) }
+        state.pointee.statistics.tcp.challengeAcknowledgements += 1
+        sendControl(c, c.pointee.sendMaximum, .ack)
+    }
+
+    /// The acknowledgement that an unacceptable segment calls for. Limited as challenges are, so that two confused peers end their exchange.
+    @inline(never)
+    func sendLimitedAcknowledgement(_ c: ConnectionPointer) {
+        guard takesChallenge(c) else { return countUnsent(.challengeRateLimited) }
+        sendControl(c, c.pointee.sendMaximum, .ack)
+    }
+
+    private func takesChallenge(_ c: ConnectionPointer) -> Bool {
+        if state.pointee.now &- c.pointee.challengeWindowStart >= 1_000_000_000 {
+            c.pointee.challengeWindowStart = state.pointee.now
+            c.pointee.challengeCount = 0
+        }
+        guard Int(c.pointee.challengeCount) < state.pointee.configuration.limits.challengesPerSecond else { return false }
+        c.pointee.challengeCount += 1
+        return true
+    }
+}

@@ -1,0 +1,111 @@
+import DatapathMemory
+import EthernetDevice
+import Glibc
+import WireFormats
+
+/// The bytes that were pushed and are not acknowledged: the arrays' own segments, chained; nothing is copied.
+extension NetworkStack {
+    /// Takes an array over into the send queue and sends what may be sent.
+    ///
+    /// It is taken whole or not at all: while the queue holds less than its limit, whatever the array's size.
+    /// - Returns: 0; `EAGAIN` when the queue is full (`.writable` tells when it is not); `EPIPE` after `shutdown`, `ENOTCONN`, or the connection's error.
+    ///   Unless 0 is returned the array stays the caller's.
+    public func send(_ connection: UInt32, _ array: Frame) -> Int32 {
+        let c = state.pointee.connections[connection]
+        precondition(array.arrayByteCount > 0, "a stream takes arrays with at least one byte")
+        guard c.pointee.state.maySend, !c.pointee.flags.contains(.finQueued) else { return sendRefusal(c) }
+        guard c.pointee.sendByteCount < c.pointee.sendLimit else {
+            c.pointee.flags.insert(.ownerWantsRoom)
+            return EAGAIN
+        }
+        let byteCount = array.arrayByteCount
+        let array = array.arraySegmentCount == 1 ? array : withoutEmptySegments(array)
+        if let tail = c.pointee.sendTail { tail.linkSegment(array) } else { c.pointee.sendHead = array }
+        c.pointee.sendTail = array.nextSegment == nil ? array : array.lastSegment
+        if c.pointee.sendCursor == nil {
+            c.pointee.sendCursor = array
+            c.pointee.sendCursorOffset = 0
+        }
+        c.pointee.sendByteCount &+= byteCount
+        sendPending(c)
+        return 0
+    }
+
+    /// Releases the segments without bytes, so that every one in the queue counts. At least one has some.
+    private func withoutEmptySegments(_ array: Frame) -> Frame {
+        var first: Frame?
+        var last: Frame?
+        var next: Frame? = array
+        while let segment = next {
+            next = segment.nextSegment
+            if segment.segmentByteCount == 0 {
+                segment.releaseSegment()
+                continue
+            }
+            segment.linkSegment(nil)
+            if let last { last.linkSegment(segment) } else { first = segment }
+            last = segment
+        }
+        return first.unsafelyUnwrapped
+    }
+
+    private func sendRefusal(_ c: ConnectionPointer) -> Int32 {
+        if c.pointee.error != 0 { return c.pointee.error }
+        switch c.pointee.state {
+        case .closed, .listen, .synSent, .synReceived: return c.pointee.flags.contains(.finQueued) ? EPIPE : ENOTCONN
+        default: return EPIPE
+        }
+    }
+
+    /// Releases the bytes that were acknowledged. A partly acknowledged segment stays, shortened.
+    @inline(__always)
+    func releaseAcknowledged(_ c: ConnectionPointer, _ byteCount: Int) {
+        c.pointee.sendByteCount &-= byteCount
+        guard let head = c.pointee.sendHead else { return }
+        if byteCount == head.segmentByteCount, c.pointee.sendCursor != head {
+            c.pointee.sendHead = head.nextSegment
+            if c.pointee.sendHead == nil { c.pointee.sendTail = nil }
+            head.releaseSegment()
+        } else {
+            releaseChain(c, byteCount)
+        }
+    }
+
+    @inline(never)
+    private func releaseChain(_ c: ConnectionPointer, _ byteCount: Int) {
+        var left = byteCount
+        while let head = c.pointee.sendHead {
+            let length = head.segmentByteCount
+            if left >= length {
+                if c.pointee.sendCursor == head {
+                    // More was acknowledged than `sendNext` says since it went back.
+                    c.pointee.sendCursor = head.nextSegment
+                    c.pointee.sendCursorOffset = 0
+                }
+                c.pointee.sendHead = head.nextSegment
+                head.releaseSegment()
+                left -= length
+            } else {
+                if left > 0 {
+                    if c.pointee.sendCursor == head { c.pointee.sendCursorOffset = max(0, c.pointee.sendCursorOffset - left) }
+                    head.dropFirstOfSegment(left)
+                }
+                return
+            }
+        }
+        c.pointee.sendTail = nil
+    }
+
+    /// Drops what was not sent and what was not acknowledged.
+    func discardSendQueue(_ c: ConnectionPointer) {
+        var next = c.pointee.sendHead
+        while let segment = next {
+            next = segment.nextSegment
+            segment.releaseSegment()
+        }
+        c.pointee.sendHead = nil
+        c.pointee.sendTail = nil
+        c.pointee.sendCursor = nil
+        c.pointee.sendByteCount = 0
+    }
+}

@@ -1,0 +1,199 @@
+import DatapathMemory
+import EthernetDevice
+import WireFormats
+
+/// What may be sent when (RFC 9293, section 3.8; RFC 1122, section 4.2.3.4; RFC 5681).
+extension NetworkStack {
+    /// Sends as much of the send queue as the windows allow.
+    func sendPending(_ c: ConnectionPointer) {
+        let segmentSize = c.pointee.sendSegmentSize
+        while true {
+            let sent = c.pointee.sendNext.since(c.pointee.sendUnacknowledged)
+            let unsent = c.pointee.sendByteCount &- sent
+            guard unsent > 0 else {
+                c.pointee.flags.remove(.congestionWindowLimited)
+                if unsent == 0 && c.pointee.flags.contains(.finQueued) { sendFinish(c) }
+                return
+            }
+            let congestionRoom = c.pointee.congestion.window &- sent
+            let windowRoom = c.pointee.sendWindow &- sent
+            let length = min(min(unsent, segmentSize), min(congestionRoom, windowRoom))
+            if length < segmentSize {
+                if length < unsent {
+                    guard maySendPiece(c, length, sent, congestionRoom, windowRoom) else { return }
+                } else if sent > 0 && !c.pointee.flags.contains(.noDelay) && !c.pointee.flags.contains(.finQueued) {
+                    //= RFC 9293 section 3.7.4
+                    //# If there is unacknowledged data (i.e., SND.NXT > SND.UNA), then the sending TCP endpoint buffers all user data until the
+                    //# outstanding data has been acknowledged or until the endpoint can send a full-sized segment.
+                    state.pointee.statistics.tcp.nagleDelays &+= 1
+                    return
+                }
+            }
+            if state.pointee.output.isFull { return awaitOutput(c) }
+            guard let cursor = c.pointee.sendCursor else { return }
+            if c.pointee.sendMaximum == c.pointee.sendUnacknowledged { restartIfIdle(c) }
+            var flags: TCPFlags = .ack
+            var finishes = false
+            if length == unsent {
+                //= RFC 9293 section 3.8.6.2.1
+                //# a PSH flag MUST be set in the last buffered segment (i.e., when there is no more queued data to be sent)
+                flags.insert(.psh)
+                if c.pointee.flags.contains(.finQueued) {
+                    flags.insert(.fin)
+                    finishes = true
+                }
+            }
+            guard sendData(c, c.pointee.sendNext, flags, cursor, offset: c.pointee.sendCursorOffset, byteCount: length) else {
+                // Without memory for the frame: the timer tries again.
+                return armRetransmission(c)
+            }
+            advanceCursor(c, length)
+            noteSent(c, length &+ (finishes ? 1 : 0))
+            if finishes {
+                c.pointee.flags.insert(.finSent)
+                return
+            }
+        }
+    }
+
+    /// Whether a segment may go that a window makes shorter than both the largest one and what is queued.
+    @inline(never)
+    private func maySendPiece(_ c: ConnectionPointer, _ length: Int, _ sent: Int, _ congestionRoom: Int, _ windowRoom: Int) -> Bool {
+        if congestionRoom < windowRoom {
+            c.pointee.flags.insert(.congestionWindowLimited)
+            return length > 0 && sent == 0
+        }
+        c.pointee.flags.remove(.congestionWindowLimited)
+        //= RFC 9293 section 3.8.6.2.1
+        //# Send data if min(D,U) >= Fs * Max(SND.WND), with Fs = 1/2
+        if length > 0 && 2 * length >= c.pointee.maximumSendWindow { return true }
+        if length > 0 { state.pointee.statistics.tcp.sillyWindowDelays &+= 1 }
+        // With nothing in flight no acknowledgement would open the window: the persist timer overrides (same section), and probes a zero window.
+        if sent == 0 { beginPersisting(c) }
+        return false
+    }
+
+    /// Sends our FIN, which stands behind all data.
+    @inline(never)
+    private func sendFinish(_ c: ConnectionPointer) {
+        guard c.pointee.state != .synSent, c.pointee.state != .synReceived else { return }
+        sendControl(c, c.pointee.sendNext, [.fin, .ack])
+        c.pointee.flags.insert(.finSent)
+        noteSent(c, 1)
+    }
+
+    /// Accounts for sequence space that was just sent at `sendNext`.
+    @inline(__always)
+    private func noteSent(_ c: ConnectionPointer, _ count: Int) {
+        let next = c.pointee.sendNext.advanced(by: count)
+        c.pointee.sendNext = next
+        if next.since(c.pointee.sendMaximum) > 0 {
+            c.pointee.sendMaximum = next
+            //= RFC 6298 section 3
+            //# A TCP implementation MUST take at least one RTT measurement per RTT, and RTT samples MUST NOT be made using segments that were retransmitted
+            if !c.pointee.flags.contains(.timing) {
+                c.pointee.flags.insert(.timing)
+                c.pointee.timedSequence = next
+                c.pointee.timedAt = state.pointee.now
+            }
+        } else {
+            state.pointee.statistics.tcp.retransmittedSegments &+= 1
+        }
+        c.pointee.lastSendTime = state.pointee.now
+        //= RFC 6298 section 5.1
+        //# Every time a packet containing data is sent (including a retransmission), if the timer is not running, start it running
+        if c.pointee.retransmitDeadline == .max { armRetransmission(c) }
+    }
+
+    @inline(__always)
+    func armRetransmission(_ c: ConnectionPointer) {
+        c.pointee.unacknowledgedSince = state.pointee.now
+        setRetransmission(c, after: c.pointee.roundTrip.timeout)
+    }
+
+    /// Moves the cursor over bytes that were sent. It never rests at a segment's end.
+    @inline(__always)
+    private func advanceCursor(_ c: ConnectionPointer, _ byteCount: Int) {
+        guard let cursor = c.pointee.sendCursor else { return }
+        let offset = c.pointee.sendCursorOffset &+ byteCount
+        if offset < cursor.segmentByteCount {
+            c.pointee.sendCursorOffset = offset
+        } else {
+            passSegments(c, cursor, offset)
+        }
+    }
+
+    private func passSegments(_ c: ConnectionPointer, _ cursor: Frame, _ offset: Int) {
+        var segment: Frame? = cursor
+        var offset = offset
+        while let current = segment, offset >= current.segmentByteCount {
+            offset -= current.segmentByteCount
+            segment = current.nextSegment
+        }
+        c.pointee.sendCursor = segment
+        c.pointee.sendCursorOffset = offset
+    }
+
+    private func restartIfIdle(_ c: ConnectionPointer) {
+        guard state.pointee.now &- c.pointee.lastSendTime > c.pointee.roundTrip.timeout, c.pointee.roundTrip.hasSample else { return }
+        let before = c.pointee.congestion.window
+        c.pointee.congestion.restartAfterIdle(segmentSize: c.pointee.sendSegmentSize)
+        if c.pointee.congestion.window < before { state.pointee.statistics.tcp.idleRestarts &+= 1 }
+    }
+
+    // MARK: A device that is behind
+
+    private func awaitOutput(_ c: ConnectionPointer) {
+        guard !c.pointee.flags.contains(.awaitingOutput) else { return }
+        c.pointee.flags.insert(.awaitingOutput)
+        c.pointee.nextAwaitingOutput = 0
+        if state.pointee.awaitingOutput.last == 0 {
+            state.pointee.awaitingOutput.first = c.pointee.index
+        } else {
+            state.pointee.connections[state.pointee.awaitingOutput.last].pointee.nextAwaitingOutput = c.pointee.index
+        }
+        state.pointee.awaitingOutput.last = c.pointee.index
+    }
+
+    /// The device has taken frames: those that waited for it send on.
+    func resumeOutput() {
+        // Each once: one that fills the output again stands at the end of the next round.
+        var next = state.pointee.awaitingOutput.first
+        state.pointee.awaitingOutput = SlotQueue()
+        while next != 0 {
+            let c = state.pointee.connections[next]
+            next = c.pointee.nextAwaitingOutput
+            c.pointee.flags.remove(.awaitingOutput)
+            if c.pointee.state == .closed { releaseIfUnused(c) } else { sendPending(c) }
+        }
+    }
+
+    // MARK: Retransmission
+
+    /// Sends the first unacknowledged segment again, and leaves `sendNext` where it is (RFC 5681, section 3.2).
+    func retransmitFirst(_ c: ConnectionPointer) {
+        //= RFC 6298 section 3
+        //# Karn's algorithm: RTT samples MUST NOT be made using segments that were retransmitted
+        c.pointee.flags.remove(.timing)
+        state.pointee.statistics.tcp.retransmittedSegments += 1
+        let length = min(c.pointee.sendByteCount, c.pointee.sendSegmentSize)
+        let includesFinish = c.pointee.flags.contains(.finSent) && length == c.pointee.sendByteCount
+        guard length > 0, let head = c.pointee.sendHead else {
+            if includesFinish { sendControl(c, c.pointee.sendUnacknowledged, [.fin, .ack]) }
+            return
+        }
+        var flags: TCPFlags = .ack
+        if length == c.pointee.sendByteCount { flags.insert(.psh) }
+        if includesFinish { flags.insert(.fin) }
+        _ = sendData(c, c.pointee.sendUnacknowledged, flags, head, offset: 0, byteCount: length)
+        c.pointee.lastSendTime = state.pointee.now
+    }
+
+    /// Everything from the first unacknowledged byte on is sent again as the windows allow.
+    func goBack(_ c: ConnectionPointer) {
+        c.pointee.sendNext = c.pointee.sendUnacknowledged
+        c.pointee.sendCursor = c.pointee.sendHead
+        c.pointee.sendCursorOffset = 0
+        c.pointee.flags.remove(.timing)
+    }
+}

@@ -1,0 +1,79 @@
+import DatapathMemory
+import EthernetDevice
+import Glibc
+import WireFormats
+
+extension NetworkStack {
+    /// Takes over a UDP packet, and queues it at the socket that it is for.
+    func datagramInput(_ frame: Frame, _ packet: IPv4View, isBroadcast: Bool) {
+        guard UDPView.check(packet.payload, count: packet.payloadByteCount) == .none else { return drop(frame, .badDatagram) }
+        let datagram = UDPView(unchecked: packet.payload)
+        if !frame.frameFlags.contains(.checksumVerified) {
+            let pseudoHeader = InternetChecksum.pseudoHeader(
+                rawAddresses: packet.rawAddresses, protocolNumber: IPProtocol.udp, byteCount: datagram.byteCount)
+            guard datagram.isChecksumValid(pseudoHeader) else { return drop(frame, .badDatagramChecksum) }
+        }
+        let remote = Endpoint(address: packet.source, port: datagram.sourcePort)
+        let socket = findDatagramSocket(local: Endpoint(address: packet.destination, port: datagram.destinationPort), remote: remote)
+        guard socket != 0 else { return refuseDatagram(frame, packet, isBroadcast: isBroadcast) }
+
+        let s = state.pointee.datagramSockets[socket]
+        // By block, because that is what a datagram keeps from others; one fits always.
+        let byteCount = s.pointee.queuedByteCount &+ frame.blockByteCount
+        guard byteCount <= state.pointee.configuration.limits.datagramQueueByteCount || s.pointee.queue.isEmpty else {
+            return drop(frame, .receiveQueueFull)
+        }
+        guard state.pointee.heap.pressure < .dropDatagrams else { return drop(frame, .outOfMemory) }
+        // The headers stay where they are, in front of the payload; where they begin is told by the word that an array in no queue has no use for.
+        let payloadByteCount = datagram.payloadByteCount
+        frame.pointee.operation = UInt32(truncatingIfNeeded: packet.headerByteCount &+ UDPHeader.byteCount)
+        frame.removeFirst(UnsafeRawPointer(frame.segmentAddress).distance(to: datagram.payload))
+        frame.truncate(to: payloadByteCount)
+        s.pointee.queuedByteCount = byteCount
+        s.pointee.queue.append(frame)
+        state.pointee.statistics.datagramsReceived &+= 1
+        raiseDatagramEvent(socket)
+    }
+
+    @inline(never)
+    private func refuseDatagram(_ frame: Frame, _ packet: IPv4View, isBroadcast: Bool) {
+        //= RFC 1122 section 4.1.3.1
+        //# If a datagram arrives addressed to a UDP port for which there is no pending LISTEN call, UDP SHOULD send an ICMP Port Unreachable message.
+        if !isBroadcast { sendControlError(.portUnreachable, about: packet, in: frame) }
+        drop(frame, .noDatagramSocket)
+    }
+
+    /// Takes an error that concerns what a socket has sent.
+    /// - Returns: whether there is such a socket, and it is connected: only then is it known that the error is about its peer.
+    //= RFC 1122 section 4.1.3.3
+    //# UDP MUST pass to the application layer all ICMP error messages that it receives from the IP layer.
+    func datagramControlMessage(_ error: ControlError, local: Endpoint, remote: Endpoint) -> Bool {
+        let socket = findDatagramSocket(local: local, remote: remote)
+        guard socket != 0, state.pointee.datagramSockets[socket].pointee.flags.contains(.isConnected) else { return false }
+        state.pointee.datagramSockets[socket].pointee.error = error.errorNumber
+        raiseDatagramEvent(socket)
+        return true
+    }
+
+    // MARK: Taking
+
+    /// Whether a datagram has come that nobody has taken.
+    public func hasDatagram(_ socket: UInt32) -> Bool { !datagramSocket(socket).pointee.queue.isEmpty }
+
+    /// The oldest datagram that has come, and who sent it; nil for none. The payload, which may be empty, is the received frame's own memory; it is
+    /// the caller's. O(1).
+    public func receiveDatagram(_ socket: UInt32) -> (payload: Frame, source: Endpoint)? {
+        let s = datagramSocket(socket)
+        guard let frame = s.pointee.queue.removeFirst() else { return nil }
+        s.pointee.queuedByteCount &-= frame.blockByteCount
+        // The headers have been checked, and the block is the frame's: they are still what they were.
+        let payload = UnsafeRawPointer(frame.segmentAddress)
+        let header = payload - Int(frame.pointee.operation)
+        let source = Endpoint(
+            address: IPAddress(ipv4Raw: header.loadUnaligned(fromByteOffset: 12, as: UInt32.self)),
+            port: UInt16(bigEndian: payload.loadUnaligned(fromByteOffset: -UDPHeader.byteCount, as: UInt16.self)))
+        frame.pointee.operation = 0
+        frame.pointee.nextArray = nil
+        return (frame, source)
+    }
+}

@@ -1,0 +1,151 @@
+import Glibc
+import WireFormats
+
+/// Which socket has which port: for each port a chain of sockets, mostly of one.
+extension NetworkStack {
+    /// Gives a socket its local endpoint. O(sockets of the same port); for port 0, O(ephemeral ports in use).
+    /// - Parameters:
+    ///   - local: the unspecified address takes what comes to any of the interface's, and broadcasts; port 0 takes a free one of 49152...65535.
+    ///   - reusePort: whether others may bind the same endpoint, if all of them say so; senders are then spread over them.
+    /// - Returns: 0, or an errno: `EINVAL` for a socket that is bound, `EADDRNOTAVAIL` for an address that is not the interface's, `EADDRINUSE`.
+    public func bindDatagram(_ socket: UInt32, to local: Endpoint, reusePort: Bool) -> Int32 {
+        let s = datagramSocket(socket)
+        guard s.pointee.local.port == 0 else { return EINVAL }
+        //= RFC 1122 section 4.1.3.5
+        //# An application program MUST be able to specify the IP source address to be used for sending a UDP datagram or to leave it unspecified.
+        guard local.address.isUnspecified || isLocalAddress(local.address) else { return EADDRNOTAVAIL }
+        let address = local.address.isUnspecified ? .unspecifiedIPv4 : local.address
+        if local.port == 0 {
+            guard bindEphemeral(socket, address) else { return EADDRINUSE }
+        } else {
+            guard isFree(Endpoint(address: address, port: local.port), reusesPort: reusePort) else { return EADDRINUSE }
+            enter(socket, Endpoint(address: address, port: local.port))
+        }
+        if reusePort { s.pointee.flags.insert(.reusesPort) }
+        return 0
+    }
+
+    /// Sets the default destination, and takes datagrams and errors of it alone from now on. A socket that is not bound gets a port, and the local
+    /// address becomes the one that the route names, unless it was bound to one. May be called again.
+    /// - Returns: 0, or an errno: `EINVAL` for port 0, `EACCES` for a broadcast address, `ENETUNREACH` without a route, `EADDRINUSE` when no port is left.
+    public func connectDatagram(_ socket: UInt32, to remote: Endpoint) -> Int32 {
+        let s = datagramSocket(socket)
+        guard remote.port != 0 else { return EINVAL }
+        guard !isBroadcastAddress(remote.address) else { return EACCES }
+        guard let decision = route(to: remote.address) else { return ENETUNREACH }
+        let isChosen = s.pointee.local.address.isUnspecified || s.pointee.flags.contains(.choseAddress)
+        guard isChosen || decision.isLocal || !s.pointee.local.address.isLoopback else { return EINVAL }
+        if s.pointee.local.port == 0 && !bindEphemeral(socket, .unspecifiedIPv4) { return EADDRINUSE }
+        if isChosen {
+            s.pointee.local.address = decision.source
+            s.pointee.flags.insert(.choseAddress)
+        }
+        s.pointee.flags.insert(.isConnected)
+        s.pointee.remote = remote
+        s.pointee.templateEpoch = 0
+        return 0
+    }
+
+    /// Binds to the first free port from a random one on.
+    //= RFC 6335 section 6
+    //# the Dynamic Ports, also known as the Private or Ephemeral Ports, from 49152-65535 (never assigned)
+    //= RFC 6056 section 3.3.1
+    //# next_ephemeral = min_ephemeral + (random() % num_ephemeral)
+    func bindEphemeral(_ socket: UInt32, _ address: IPAddress) -> Bool {
+        let first: UInt32 = 49_152
+        let count = 65_536 - first
+        let start = UInt32(truncatingIfNeeded: state.pointee.random.next()) % count
+        for distance in 0..<count {
+            let port = first + (start + distance) % count
+            guard state.pointee.datagramPorts[Int(port)] == 0 else { continue }
+            enter(socket, Endpoint(address: address, port: UInt16(port)))
+            return true
+        }
+        return false
+    }
+
+    /// Whether nobody has an endpoint that overlaps, or only such as share it.
+    private func isFree(_ local: Endpoint, reusesPort: Bool) -> Bool {
+        var other = state.pointee.datagramPorts[Int(local.port)]
+        while other != 0 {
+            let s = state.pointee.datagramSockets[other]
+            let overlaps = s.pointee.local.address == local.address || s.pointee.local.address.isUnspecified || local.address.isUnspecified
+            if overlaps && !(reusesPort && s.pointee.flags.contains(.reusesPort)) { return false }
+            other = s.pointee.nextOnPort
+        }
+        return true
+    }
+
+    private func enter(_ socket: UInt32, _ local: Endpoint) {
+        let s = state.pointee.datagramSockets[socket]
+        s.pointee.local = local
+        s.pointee.nextOnPort = state.pointee.datagramPorts[Int(local.port)]
+        state.pointee.datagramPorts[Int(local.port)] = socket
+    }
+
+    /// Takes a socket out of the chain of its port.
+    func unbindDatagram(_ socket: UInt32) {
+        let s = state.pointee.datagramSockets[socket]
+        let port = Int(s.pointee.local.port)
+        guard port != 0 else { return }
+        if state.pointee.datagramPorts[port] == socket {
+            state.pointee.datagramPorts[port] = s.pointee.nextOnPort
+        } else {
+            var previous = state.pointee.datagramSockets[state.pointee.datagramPorts[port]]
+            while previous.pointee.nextOnPort != socket { previous = state.pointee.datagramSockets[previous.pointee.nextOnPort] }
+            previous.pointee.nextOnPort = s.pointee.nextOnPort
+        }
+        s.pointee.local.port = 0
+    }
+
+    // MARK: Demultiplexing
+
+    /// The socket for a datagram: one that is connected to its sender, else one that is bound to its destination, else one that is bound to any
+    /// address; 0 for none. Of several alike the sender's address and port choose one. O(sockets of the same port).
+    @inline(__always)
+    func findDatagramSocket(local: Endpoint, remote: Endpoint) -> UInt32 {
+        let socket = state.pointee.datagramPorts[Int(local.port)]
+        guard socket != 0 else { return 0 }
+        let s = state.pointee.datagramSockets[socket]
+        guard s.pointee.nextOnPort == 0 else { return findAmongSeveral(local: local, remote: remote) }
+        return rank(s, local.address, remote) > 0 ? socket : 0
+    }
+
+    /// How well a socket matches: 3 connected, 2 bound to the address, 1 bound to any, 0 not at all.
+    @inline(__always)
+    private func rank(_ s: DatagramSocketPointer, _ address: IPAddress, _ remote: Endpoint) -> Int {
+        let isBoundHere = s.pointee.local.address == address
+        if s.pointee.flags.contains(.isConnected) { return isBoundHere && s.pointee.remote == remote ? 3 : 0 }
+        return isBoundHere ? 2 : s.pointee.local.address.isUnspecified ? 1 : 0
+    }
+
+    @inline(never)
+    private func findAmongSeveral(local: Endpoint, remote: Endpoint) -> UInt32 {
+        var best: UInt32 = 0
+        var bestRank = 0
+        var count: UInt64 = 0
+        var socket = state.pointee.datagramPorts[Int(local.port)]
+        while socket != 0 {
+            let s = state.pointee.datagramSockets[socket]
+            let rank = rank(s, local.address, remote)
+            if rank > bestRank {
+                (best, bestRank, count) = (socket, rank, 1)
+            } else if rank == bestRank {
+                count += 1
+            }
+            socket = s.pointee.nextOnPort
+        }
+        guard bestRank > 0, count > 1 else { return bestRank > 0 ? best : 0 }
+        var hash = SipHash(state.pointee.datagramSecret)
+        hash.combine(remote.address.words.0)
+        hash.combine(remote.address.words.1)
+        hash.combine(UInt64(remote.port) &<< 16 | UInt64(local.port))
+        var left = hash.finish() % count
+        socket = best
+        while left > 0 {
+            socket = state.pointee.datagramSockets[socket].pointee.nextOnPort
+            if rank(state.pointee.datagramSockets[socket], local.address, remote) == bestRank { left -= 1 }
+        }
+        return socket
+    }
+}

@@ -1,0 +1,143 @@
+import EthernetDevice
+import WireFormats
+
+/// One UDP socket.
+struct DatagramSocket: SlabElement {
+    struct Flags: OptionSet {
+        let rawValue: UInt8
+        static let isOpen = Flags(rawValue: 1)
+        /// Takes datagrams of `remote` alone.
+        static let isConnected = Flags(rawValue: 2)
+        /// The local address was chosen by connecting, and may be chosen again.
+        static let choseAddress = Flags(rawValue: 4)
+        /// Other sockets may have the same address and port.
+        static let reusesPort = Flags(rawValue: 8)
+        /// In the queue of `takeDatagramEvent`.
+        static let hasEvent = Flags(rawValue: 16)
+    }
+
+    /// How the datagrams to the template's destination leave.
+    enum Link: UInt8 {
+        /// The neighbour's hardware address is in the template.
+        case resolved
+        case unresolved
+        /// The destination is this host.
+        case local
+    }
+
+    var flags = Flags()
+    var link = Link.unresolved
+    var owner: UInt32 = 0
+    /// The port is 0 while the socket is not bound.
+    var local = Endpoint(address: .unspecifiedIPv4, port: 0)
+    var remote = Endpoint(address: .unspecifiedIPv4, port: 0)
+    /// An errno that came from the network, 0 for none.
+    var error: Int32 = 0
+    /// Received datagrams, each trimmed to its payload, and the bytes of their blocks.
+    var queue = FrameQueue()
+    var queuedByteCount = 0
+    /// The next socket with the same local port.
+    var nextOnPort: UInt32 = 0
+    var nextEvent: UInt32 = 0
+    var previousEvent: UInt32 = 0
+    var nextFree: UInt32 = 0
+
+    // What was last sent to, so that the next datagram to it finds everything ready.
+    var templateEpoch: UInt32 = 0
+    var neighbor: UInt32 = 0
+    var templateRemote = Endpoint(address: .unspecifiedIPv4, port: 0)
+    var template = DatagramTemplate()
+
+    init() {}
+}
+
+typealias DatagramSocketPointer = UnsafeMutablePointer<DatagramSocket>
+
+/// UDP sockets, for the library that gives them to programs. A socket is named by its slot, from 1 on, until it is closed; a call with another number traps.
+extension NetworkStack {
+    @inline(__always)
+    func datagramSocket(_ socket: UInt32) -> DatagramSocketPointer {
+        precondition(
+            socket < state.pointee.datagramSockets.carvedCount && state.pointee.datagramSockets[socket].pointee.flags.contains(.isOpen),
+            "no such datagram socket")
+        return state.pointee.datagramSockets[socket]
+    }
+
+    /// A new socket, not bound; `owner` comes back with its events.
+    /// - Returns: 0 at `NetworkLimits.maximumDatagramSockets`.
+    public func makeDatagramSocket(owner: UInt32) -> UInt32 {
+        let socket = state.pointee.datagramSockets.take()
+        guard socket != 0 else { return 0 }
+        state.pointee.datagramSockets[socket].pointee.flags = .isOpen
+        state.pointee.datagramSockets[socket].pointee.owner = owner
+        return socket
+    }
+
+    /// Ends a socket; what it has received and nobody has taken is released. O(sockets of the same port).
+    public func closeDatagram(_ socket: UInt32) {
+        let s = datagramSocket(socket)
+        removeDatagramEvent(socket)
+        unbindDatagram(socket)
+        while let frame = s.pointee.queue.removeFirst() { frame.releaseArray() }
+        s.pointee.flags = []
+        state.pointee.datagramSockets.free(socket)
+    }
+
+    /// Releases what the sockets hold.
+    func endUDP() {
+        for socket in 1..<max(state.pointee.datagramSockets.carvedCount, 1)
+        where state.pointee.datagramSockets[socket].pointee.flags.contains(.isOpen) {
+            closeDatagram(socket)
+        }
+    }
+
+    /// The local endpoint; the port is 0 while the socket is not bound.
+    public func datagramLocal(_ socket: UInt32) -> Endpoint { datagramSocket(socket).pointee.local }
+
+    /// The endpoint that the socket is connected to.
+    public func datagramPeer(_ socket: UInt32) -> Endpoint? {
+        let s = datagramSocket(socket)
+        return s.pointee.flags.contains(.isConnected) ? s.pointee.remote : nil
+    }
+
+    /// The errno that the network has reported since the last call, and 0 for none: `ECONNREFUSED`, `EHOSTUNREACH`, `ENETUNREACH`, `EMSGSIZE` and
+    /// their like. Only connected sockets get one: of any other it could not be told whose fault it was.
+    public func takeDatagramError(_ socket: UInt32) -> Int32 {
+        let s = datagramSocket(socket)
+        let error = s.pointee.error
+        s.pointee.error = 0
+        return error
+    }
+
+    // MARK: Events
+
+    /// A socket that has become readable or got an error since it was last taken, and its owner; nil for none. O(1).
+    public func takeDatagramEvent() -> (socket: UInt32, owner: UInt32)? {
+        let socket = state.pointee.datagramEvents.first
+        guard socket != 0 else { return nil }
+        removeDatagramEvent(socket)
+        return (socket, state.pointee.datagramSockets[socket].pointee.owner)
+    }
+
+    /// Puts a socket at the end of the queue of events, unless it is there already.
+    @inline(__always)
+    func raiseDatagramEvent(_ socket: UInt32) {
+        let s = state.pointee.datagramSockets[socket]
+        guard !s.pointee.flags.contains(.hasEvent) else { return }
+        s.pointee.flags.insert(.hasEvent)
+        let last = state.pointee.datagramEvents.last
+        s.pointee.previousEvent = last
+        s.pointee.nextEvent = 0
+        if last == 0 { state.pointee.datagramEvents.first = socket } else { state.pointee.datagramSockets[last].pointee.nextEvent = socket }
+        state.pointee.datagramEvents.last = socket
+    }
+
+    func removeDatagramEvent(_ socket: UInt32) {
+        let s = state.pointee.datagramSockets[socket]
+        guard s.pointee.flags.contains(.hasEvent) else { return }
+        s.pointee.flags.remove(.hasEvent)
+        let (previous, next) = (s.pointee.previousEvent, s.pointee.nextEvent)
+        if previous == 0 { state.pointee.datagramEvents.first = next } else { state.pointee.datagramSockets[previous].pointee.nextEvent = next }
+        if next == 0 { state.pointee.datagramEvents.last = previous } else { state.pointee.datagramSockets[next].pointee.previousEvent = previous }
+    }
+}

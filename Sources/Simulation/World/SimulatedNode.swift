@@ -1,0 +1,30 @@
+/// An Ethernet frame on its way, without its frame check sequence.
+public struct SimulatedFrame {
+    public var bytes: [UInt8]
+    /// Sent by something that is no network stack: it may say anything.
+    public var isForged: Bool
+
+    public init(_ bytes: [UInt8], isForged: Bool = false) {
+        self.bytes = bytes
+        self.isForged = isForged
+    }
+}
+
+/// What a link ends at: a host, a switch.
+public protocol SimulatedNode: AnyObject {
+    var name: String { get }
+    /// Takes the end of a link.
+    /// - Returns: the number of the port, with which the link's frames come.
+    func attach(_ end: LinkEnd) -> Int
+    /// A frame has arrived.
+    func receive(_ frame: SimulatedFrame, port: Int)
+}
+
+/// One end of a link: where a node sends frames.
+public struct LinkEnd {
+    public let link: SimulatedLink
+    let side: Int
+
+    /// Sends a frame to the other end.
+    public func send(_ frame: SimulatedFrame) { link.send(frame, from: side) }
+}
