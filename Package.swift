@@ -60,6 +60,10 @@ let package = Package(
             name: "KernelSockets", dependencies: core,
             path: "Sources/LibraryOS/KernelSockets", swiftSettings: settings),
 
+        .target(
+            name: "UserNetwork", dependencies: core + ["EthernetDevice", "NetworkStack", "WireFormats"],
+            path: "Sources/LibraryOS/UserNetwork", swiftSettings: settings),
+
         // Surfaces
         .target(
             name: "Demikernel", dependencies: core + ["KernelSockets"],
@@ -121,6 +125,9 @@ let package = Package(
             name: "NetworkStackTests",
             dependencies: ["CDatapath", "DatapathMemory", "TaskScheduler", "EthernetDevice", "WireFormats", "NetworkStack"],
             path: "Tests/NetworkStackTests", swiftSettings: settings),
+        .testTarget(
+            name: "UserNetworkTests", dependencies: core + ["Demikernel", "EthernetDevice", "NetworkStack", "UserNetwork", "WireFormats"],
+            path: "Tests/UserNetworkTests", swiftSettings: settings),
         .testTarget(
             name: "HouseTests",
             path: "Tests/HouseTests", swiftSettings: settings),

@@ -18,6 +18,7 @@ private let allowedDependencies: [String: Set<String>] = [
     "NetworkStack": ["CDatapath", "DatapathMemory", "TaskScheduler", "EthernetDevice", "WireFormats"],
     // LibraryOS
     "KernelSockets": core,
+    "UserNetwork": core.union(["EthernetDevice", "NetworkStack", "WireFormats"]),
     // Surfaces
     "Demikernel": core.union(["KernelSockets"]),
     // Applications

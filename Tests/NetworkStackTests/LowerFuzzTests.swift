@@ -89,7 +89,7 @@ import WireFormats
             for number: UInt8 in 2..<200 {
                 host.receive(LowerPeer(number).echoRequest([number]))
                 host.receive(LowerPeer(number).arpReply())
-                #expect(host.sendDatagram(socket, [number]) == 0)
+                result.append([UInt8(host.sendDatagram(socket, [number]))])
                 host.advance(milliseconds: 300)
                 result += host.output()
             }

@@ -21,7 +21,7 @@ import WireFormats
         let frame = try #require(output.first)
         #expect(Array(frame[0..<18]) == hex("02 00 00 00 00 02 02 00 00 00 00 01 08 00  45 00 00 21"))
         #expect(Array(frame[20..<24]) == hex("00 00 40 11"))
-        #expect(Array(frame[26...]) == hex("0a 00 00 01 0a 00 00 02  13 88 00 07 00 0d 91 02  68 65 6c 6c 6f"))
+        #expect(Array(frame[26...]) == hex("0a 00 00 01 0a 00 00 02  13 88 00 07 00 0d 94 70  68 65 6c 6c 6f"))
         expectWellFormed(frame)
         #expect(host.stack.statistics.datagramsSent == 1)
         host.end()

@@ -183,10 +183,11 @@ import WireFormats
         #expect(header.maximumSegmentSize == 0)
     }
 
-    @Test(arguments: [
-        [2, 3, 9], [2, 5, 9, 9, 9], [3, 2], [3, 4, 9, 9], [4, 3, 9], [8, 9, 9, 9, 9, 9, 9, 9, 9], [8, 11, 9, 9, 9, 9, 9, 9, 9, 9, 9], [5, 2],
-        [5, 9, 9, 9, 9, 9, 9, 9, 9], [5, 11, 9, 9, 9, 9, 9, 9, 9, 9, 9], [8, 2], [2, 2],
-    ] as [[UInt8]])
+    @Test(
+        arguments: [
+            [2, 3, 9], [2, 5, 9, 9, 9], [3, 2], [3, 4, 9, 9], [4, 3, 9], [8, 9, 9, 9, 9, 9, 9, 9, 9], [8, 11, 9, 9, 9, 9, 9, 9, 9, 9, 9], [5, 2],
+            [5, 9, 9, 9, 9, 9, 9, 9, 9], [5, 11, 9, 9, 9, 9, 9, 9, 9, 9, 9], [8, 2], [2, 2],
+        ] as [[UInt8]])
     func knownOptionsOfAnotherLengthAreIgnored(option: [UInt8]) {
         // What follows them still counts.
         let header = options(option + (option[0] == 2 ? [3, 3, 5] : [2, 4, 0x02, 0x18]))

@@ -19,8 +19,12 @@ public struct RuntimeCore {
     /// The runtime's tasks and timers.
     public var scheduler: TaskScheduler { state.pointee.scheduler }
 
-    /// The time of this turn, in nanoseconds.
+    /// The time of this turn, or of the last one, in nanoseconds.
     public var now: UInt64 { state.pointee.now }
+
+    /// The time for what begins now, in nanoseconds: inside of a turn the turn's; else the clock's, because the program may have let any time pass since
+    /// the last one.
+    public var currentTime: UInt64 { state.pointee.phase == .outside ? state.pointee.clock.now : state.pointee.now }
 
     /// The runtime's limits.
     public var limits: Limits { state.pointee.limits }

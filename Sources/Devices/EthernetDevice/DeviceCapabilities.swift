@@ -47,12 +47,12 @@ public struct DeviceOffloads: OptionSet, Sendable {
     }
 
     /// Received frames can carry `FrameFlags.checksumVerified` for this protocol.
-    public static let receiveChecksumIPv4 = DeviceOffloads(rawValue: 1 << 0)
-    public static let receiveChecksumTCP = DeviceOffloads(rawValue: 1 << 1)
-    public static let receiveChecksumUDP = DeviceOffloads(rawValue: 1 << 2)
+    @inlinable public static var receiveChecksumIPv4: DeviceOffloads { DeviceOffloads(rawValue: 1 << 0) }
+    @inlinable public static var receiveChecksumTCP: DeviceOffloads { DeviceOffloads(rawValue: 1 << 1) }
+    @inlinable public static var receiveChecksumUDP: DeviceOffloads { DeviceOffloads(rawValue: 1 << 2) }
     /// The device writes the checksum of the IPv4 header of every frame.
-    public static let transmitChecksumIPv4 = DeviceOffloads(rawValue: 1 << 3)
+    @inlinable public static var transmitChecksumIPv4: DeviceOffloads { DeviceOffloads(rawValue: 1 << 3) }
     /// The device completes the checksum of a frame with `FrameFlags.needsTransportChecksum`.
-    public static let transmitChecksumTCP = DeviceOffloads(rawValue: 1 << 4)
-    public static let transmitChecksumUDP = DeviceOffloads(rawValue: 1 << 5)
+    @inlinable public static var transmitChecksumTCP: DeviceOffloads { DeviceOffloads(rawValue: 1 << 4) }
+    @inlinable public static var transmitChecksumUDP: DeviceOffloads { DeviceOffloads(rawValue: 1 << 5) }
 }

@@ -59,6 +59,12 @@ public enum UserNetwork {
             droppedSendBufferFull: state.pointee.droppedSendBufferFull)
     }
 
+    /// When the network of a library OS that `make` made, and whose runtime lives, has something to do by itself, in nanoseconds of the runtime's clock;
+    /// nil for never. For who moves the clock: a poll at that time is the next one that brings something, unless a frame arrives before.
+    public static func nextDeadline(of libraryOS: LibraryOS) -> UInt64? {
+        UserNetworkHandle(libraryOS.context).stack.nextDeadline
+    }
+
     private static func check(_ configuration: NetworkConfiguration, against capabilities: DeviceCapabilities) throws(DemikernelError) {
         guard configuration.offloads.isSubset(of: capabilities.offloads) else {
             throw DemikernelError(EINVAL, .initialize, "the configuration counts on offloads that the device does not have")

@@ -85,7 +85,7 @@ extension UserNetworkHandle {
         let socket = socket(index)
         guard socket.pointee.closeTimer == .none else { return }
         let armed = core.scheduler.armTimer(
-            deadline: core.scheduler.deadline(after: core.limits.closeLinger, from: core.now),
+            deadline: core.scheduler.deadline(after: core.limits.closeLinger, from: core.currentTime),
             { context, argument in UserNetworkHandle(context).closeTimerFired(Int(argument)) }, context: state, argument: UInt64(index))
         if let armed {
             socket.pointee.closeTimer = armed

@@ -57,7 +57,7 @@ struct UserNetworkHandle {
 
     /// Tells the stack the time before a call that may send.
     @inline(__always)
-    func updateTime() { stack.setTime(core.now) }
+    func updateTime() { stack.setTime(core.currentTime) }
 
     // MARK: One turn
 

@@ -75,7 +75,7 @@ public struct NetworkStack {
 
     /// Takes over a frame that the device received, and does all that follows from it.
     public func receive(_ frame: Frame) {
-        ethernetInput(frame)
+        if !predict(frame) { ethernetInput(frame) }
     }
 
     /// Whether there are frames to send.

@@ -8,6 +8,8 @@ import WireFormats
 struct StackState: ~Copyable {
     var now: UInt64
     let heap: DatapathHeap
+    /// Below this the heap is under no pressure, for one comparison instead of four; above it the heap is asked.
+    let pressureByteCount: Int
     let configuration: NetworkConfiguration
     var timers: TimerWheel
     var random: StackRandom
@@ -20,6 +22,8 @@ struct StackState: ~Copyable {
 
     // Interface
     let macAddress: MACAddress
+    /// The same as its bytes are loaded from a frame.
+    let rawMACAddress: UInt64
     let maximumTransmissionUnit: Int
     let interfaceAddresses: [IPv4Prefix]
     /// The raw form of the first address, for the comparison that nearly every packet needs.
@@ -46,8 +50,8 @@ struct StackState: ~Copyable {
     var nextEphemeralPort: UInt16
 
     // Sockets with something to tell, and connections that could not send because `output` was full, chained through their slots.
-    var connectionEvents = SlotQueue()
-    var datagramEvents = SlotQueue()
+    var connectionEvents: SlotRing
+    var datagramEvents: SlotRing
     var awaitingOutput = SlotQueue()
     /// Connections in TIME_WAIT, oldest first.
     var timeWait = SlotQueue()
@@ -59,9 +63,10 @@ struct StackState: ~Copyable {
         let state = UnsafeMutablePointer<StackState>.allocate(capacity: 1)
         state.initialize(
             to: StackState(
-                now: now, heap: heap, configuration: configuration,
+                now: now, heap: heap, pressureByteCount: heap.statistics.limitByteCount / 2, configuration: configuration,
                 timers: TimerWheel(capacity: limits.maximumConnections + limits.maximumNeighbors + 16, now: now), random: random,
                 offloads: configuration.offloads, macAddress: configuration.macAddress,
+                rawMACAddress: (configuration.macAddress.value << 16).bigEndian,
                 maximumTransmissionUnit: configuration.maximumTransmissionUnit, interfaceAddresses: configuration.addresses,
                 primaryAddressRaw: configuration.addresses[0].address.ipv4Raw, routing: RoutingTable(configuration),
                 identification: UInt16(truncatingIfNeeded: random.next()),
@@ -73,7 +78,8 @@ struct StackState: ~Copyable {
                 datagramSecret: SipHashKey(random.next(), random.next()),
                 connections: try Slab(capacity: limits.maximumConnections), connectionPorts: try mapTable(UInt32.self, count: 65_536),
                 flows: try FlowTable(capacity: limits.maximumConnections, key: (random.next(), random.next())),
-                sequenceSecret: SipHashKey(random.next(), random.next()), nextEphemeralPort: UInt16(truncatingIfNeeded: random.next())))
+                sequenceSecret: SipHashKey(random.next(), random.next()), nextEphemeralPort: UInt16(truncatingIfNeeded: random.next()),
+                connectionEvents: try SlotRing(slotCount: limits.maximumConnections)))
         state.pointee.random = random
         return state
     }
@@ -86,6 +92,7 @@ struct StackState: ~Copyable {
         datagramSockets.deallocate()
         connections.deallocate()
         flows.deallocate()
+        connectionEvents.deallocate()
         unmapTable(datagramPorts, count: 65_536)
         unmapTable(connectionPorts, count: 65_536)
     }

@@ -1,4 +1,5 @@
 import QueueRuntime
+import TaskScheduler
 
 /// A host's clock: the world's, with an offset that can jump forward.
 final class SimulatedClock {

@@ -19,7 +19,7 @@ public final class SimulatedHost: SimulatedNode {
     private unowned let simulation: Simulation
     private let clock: SimulatedClock
     private let device: SimulatedDevice
-    private let network: UserNetworkHandle
+    private let libraryOS: LibraryOS
     private var box: RuntimeBox?
     private var end1: LinkEnd?
     private(set) var needsPoll = true
@@ -31,6 +31,8 @@ public final class SimulatedHost: SimulatedNode {
 
     /// A host that takes more turns than this at one instant does something in a circle.
     private static let maximumTurns = 20_000
+    /// After which a host polls again that waits for room in its device, or for memory: nothing wakes it then.
+    private static let retryInterval: UInt64 = 200_000
 
     /// How a host is made.
     public struct Settings {
@@ -98,16 +100,11 @@ public final class SimulatedHost: SimulatedNode {
         network.staticNeighbors = settings.staticNeighbors
         network.maximumTransmitSegments = settings.maximumTransmitSegments
         let handle = device.makeHandle()
-        let made = UserNetworkHandle()
-        let runtime = try Runtime(
-            configuration,
-            making: [
-                { (core) throws(DemikernelError) -> LibraryOS in
-                    try made.make(for: core, device: handle, configuration: network)
-                }
-            ])
+        let runtime = try Runtime(configuration)
+        let libraryOS = try UserNetwork.make(for: runtime.core, device: handle, configuration: network)
+        try runtime.register(libraryOS)
+        self.libraryOS = libraryOS
         core = runtime.core
-        self.network = made
         box = RuntimeBox(runtime)
         if let capture {
             let interface = try capture.addInterface(
@@ -231,7 +228,7 @@ public final class SimulatedHost: SimulatedNode {
     // MARK: State
 
     /// The counts of the host's network stack.
-    public var networkStatistics: NetworkStatistics { network.statistics }
+    public var networkStatistics: NetworkStatistics { UserNetwork.statistics(of: libraryOS).network }
     /// The counts of the host's runtime.
     public var runtimeStatistics: RuntimeStatistics { runtime.statistics }
     /// The counts of the host's device.
@@ -255,9 +252,10 @@ public final class SimulatedHost: SimulatedNode {
                 throw simulation.failure("\(name) never becomes quiet: it has taken \(turns) turns at one instant")
             }
         }
-        var deadline = network.nextDeadline ?? .max
-        if let timer = core.scheduler.nextDeadline { deadline = min(deadline, timer) }
-        let time = deadline == .max ? UInt64.max : clock.worldTime(deadline)
+        // As before a sleep: the library OS puts the stack's next deadline among the runtime's timers.
+        let waitsForRoom = libraryOS.prepareToSleep.map { $0(libraryOS.context) == LibraryOS.cannotWake } ?? false
+        var time = core.scheduler.nextDeadline.map { clock.worldTime($0) } ?? .max
+        if waitsForRoom { time = min(time, simulation.now + SimulatedHost.retryInterval) }
         guard time != wakeTime else { return }
         wakeTime = time
         wakeGeneration += 1

@@ -52,7 +52,7 @@ public final class Simulation {
         let host = try SimulatedHost(name, number: addressCount, settings, simulation: self, capture: capture)
         hosts.append(host)
         nodes.append(host)
-        checker.add(host)
+        checker.add(host, maximumTransmissionUnit: settings.maximumTransmissionUnit)
         return host
     }
 

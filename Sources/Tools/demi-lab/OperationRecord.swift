@@ -16,7 +16,9 @@ struct OperationRecord {
     init(_ completion: consuming Completion) {
         queue = completion.queue
         switch consume completion.result {
-        case .pushed, .connected, .closed: break
+        case .pushed: break
+        case .connected: break
+        case .closed: break
         case .popped(let array, let sender):
             data = [UInt8](unsafeUninitializedCapacity: array.byteCount) { storage, count in
                 count = array.copyBytes(to: UnsafeMutableRawBufferPointer(storage))

@@ -12,7 +12,7 @@ final class World {
     let runtime: Runtime
     private let clock: VirtualClock
     private let device: ScriptDevice
-    private let network: UserNetworkHandle
+    private let libraryOS: LibraryOS
     /// What was redeemed, to be told again, and the order in which it was.
     private var records: [UInt64: OperationRecord] = [:]
     private var redeemed: [UInt64] = []
@@ -34,11 +34,10 @@ final class World {
         configuration.seed = network.seed
         configuration.memory.arenaByteCount = 16 << 20
         configuration.memory.commitsAtStart = false
-        let device = device
         do throws(DemikernelError) {
-            runtime = try Runtime(configuration) { (core) throws(DemikernelError) in
-                try UserNetwork.make(for: core, device: device.makeHandle(), configuration: network)
-            }
+            runtime = try Runtime(configuration)
+            libraryOS = try UserNetwork.make(for: runtime.core, device: device.makeHandle(), configuration: network)
+            try runtime.register(libraryOS)
         } catch {
             throw RequestError("the stack was not made: \(error)")
         }
@@ -70,7 +69,7 @@ final class World {
 
     /// When the earliest timer is due, in nanoseconds; nil for none.
     var nextDeadline: UInt64? {
-        [runtime.core.scheduler.nextDeadline, network.nextDeadline].compactMap(\.self).min()
+        [runtime.core.scheduler.nextDeadline, UserNetwork.nextDeadline(of: libraryOS)].compactMap(\.self).min()
     }
 
     // MARK: Operations

@@ -1,7 +1,7 @@
 // The inner loops of the Internet checksum (RFC 1071): a sum that only has to be right modulo 65535 may be taken over wider pieces.
 //
 // Short runs are summed inline, with 64-bit additions that carry: the fewest instructions, but each waits for the one before. Runs of 128 bytes and
-// more are summed by a call, with vectors, where the processor has AVX2: 1460 bytes then take 24 ns, copied too 28.
+// more are summed by a call, with vectors, where the processor has AVX2: 1460 bytes then take 24 ns, copied too 29 to 37.
 #ifndef DEMI_INTERNET_CHECKSUM_H
 #define DEMI_INTERNET_CHECKSUM_H
 

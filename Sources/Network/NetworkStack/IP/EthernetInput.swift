@@ -17,14 +17,45 @@ extension NetworkStack {
     func ethernetInput(_ frame: Frame) {
         state.pointee.statistics.framesReceived &+= 1
         let header = UnsafeRawPointer(frame.segmentAddress)
-        // What nearly every frame is; 20 bytes follow the header at least, so the loads are inside.
-        if frame.arraySegmentCount == 1, frame.segmentByteCount >= EthernetHeader.byteCount + IPv4Header.byteCount,
-            let view = EthernetView(header, count: frame.segmentByteCount), view.etherType == EtherType.ipv4,
-            view.payloadOffset == EthernetHeader.byteCount, view.destination == state.pointee.macAddress
-        {
+        let byteCount = frame.segmentByteCount
+        // What nearly every frame is: for this station, EtherType 0x0800, version 4 and 5 words of header, all of which lie in the frame.
+        guard frame.arraySegmentCount == 1, byteCount >= EthernetHeader.byteCount + IPv4Header.byteCount,
+            header.loadUnaligned(as: UInt64.self) & 0xffff_ffff_ffff == state.pointee.rawMACAddress,
+            (header + 12).loadUnaligned(as: UInt32.self) & 0xff_ffff == 0x45_0008
+        else { return ethernetInputSlowly(frame) }
+        let packet = header + EthernetHeader.byteCount
+        let totalByteCount = Int(UInt16(bigEndian: (packet + 2).loadUnaligned(as: UInt16.self)))
+        let end = EthernetHeader.byteCount &+ totalByteCount
+        guard end <= byteCount, isPlain(packet, totalByteCount, frame.frameFlags) else {
             return ipv4Input(frame, at: EthernetHeader.byteCount, origin: .unicastFrame)
         }
-        ethernetInputSlowly(frame)
+        // What is behind the packet has filled the frame up to Ethernet's 60 bytes.
+        if end < byteCount { frame.truncate(to: end) }
+        switch (packet + 9).load(as: UInt8.self) {
+        case IPProtocol.udp:
+            datagramInput(
+                frame, packet, transport: packet + IPv4Header.byteCount, byteCount: totalByteCount &- IPv4Header.byteCount, isBroadcast: false)
+        case IPProtocol.tcp:
+            segmentInput(frame, IPv4View(unchecked: packet))
+        default:
+            ipv4Input(frame, at: EthernetHeader.byteCount, origin: .unicastFrame)
+        }
+    }
+
+    /// Whether `ipv4Input` would find nothing to object to in a header of 20 bytes, whatever it would be.
+    @inline(__always)
+    private func isPlain(_ packet: UnsafeRawPointer, _ totalByteCount: Int, _ flags: FrameFlags) -> Bool {
+        let addresses = (packet + 12).loadUnaligned(as: UInt64.self)
+        // No fragment; DF may be set.
+        guard totalByteCount >= IPv4Header.byteCount, (packet + 6).loadUnaligned(as: UInt16.self) & 0xffbf == 0,
+            UInt32(truncatingIfNeeded: addresses &>> 32) == state.pointee.primaryAddressRaw,
+            isPossibleSource(UInt32(truncatingIfNeeded: addresses))
+        else { return false }
+        if flags.contains(.checksumVerified) { return true }
+        let (half, carry) = packet.loadUnaligned(as: UInt64.self).addingReportingOverflow((packet + 8).loadUnaligned(as: UInt64.self))
+        let (sum, secondCarry) = half.addingReportingOverflow(UInt64((packet + 16).loadUnaligned(as: UInt32.self)))
+        // A carry that is lost here makes a sum of 0, which is not valid either: `ipv4Input` then looks again.
+        return InternetChecksum.isValid(sum &+ (carry ? 1 : 0) &+ (secondCarry ? 1 : 0))
     }
 
     @inline(never)

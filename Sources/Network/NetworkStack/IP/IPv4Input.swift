@@ -4,6 +4,7 @@ import WireFormats
 
 extension NetworkStack {
     /// Takes over a frame of one segment whose IPv4 header starts at `offset`, and hands it to the protocol that it names.
+    @inline(never)
     func ipv4Input(_ frame: Frame, at offset: Int, origin: PacketOrigin) {
         let byteCount = frame.segmentByteCount &- offset
         let header = frame.segmentAddress + offset
@@ -20,7 +21,7 @@ extension NetworkStack {
             guard accepts(destination, origin) else { return drop(frame, .notOurAddress) }
             isBroadcast = state.pointee.routing.isBroadcast(destination)
         }
-        guard origin == .loopback || state.pointee.routing.isPossibleSource(UInt32(truncatingIfNeeded: addresses)) else {
+        guard origin == .loopback || isPossibleSource(UInt32(truncatingIfNeeded: addresses)) else {
             return drop(frame, .badSourceAddress)
         }
         // Where reassembly will begin: a fragment has no transport header that could be looked at.
@@ -32,13 +33,10 @@ extension NetworkStack {
             //= RFC 9293 section 3.9.2.3
             //# A TCP implementation MUST silently discard an incoming SYN segment that is addressed to a broadcast or multicast address (MUST-57).
             if isBroadcast { return drop(frame, .notOurAddress) }
-            tcpInput(
-                frame, transport: header + packet.headerByteCount, byteCount: packet.payloadByteCount, source: packet.source,
-                destination: packet.destination,
-                pseudoHeaderSum: InternetChecksum.pseudoHeader(
-                    rawAddresses: addresses, protocolNumber: IPProtocol.tcp, byteCount: packet.payloadByteCount))
+            segmentInput(frame, packet)
         case IPProtocol.udp:
-            datagramInput(frame, packet, isBroadcast: isBroadcast)
+            datagramInput(
+                frame, packet.base, transport: packet.payload, byteCount: packet.payloadByteCount, isBroadcast: isBroadcast)
         case IPProtocol.icmp:
             controlMessageInput(frame, packet, isBroadcast: isBroadcast)
         default:
@@ -48,6 +46,16 @@ extension NetworkStack {
             sendControlError(.protocolUnreachable, about: packet, in: frame)
             drop(frame, .unknownProtocol)
         }
+    }
+
+    /// Hands a packet to TCP.
+    @inline(__always)
+    func segmentInput(_ frame: Frame, _ packet: IPv4View) {
+        tcpInput(
+            frame, transport: UnsafeMutableRawPointer(mutating: packet.payload), byteCount: packet.payloadByteCount, source: packet.source,
+            destination: packet.destination,
+            pseudoHeaderSum: InternetChecksum.pseudoHeader(
+                rawAddresses: packet.rawAddresses, protocolNumber: IPProtocol.tcp, byteCount: packet.payloadByteCount))
     }
 
     /// Whether packets to `destination` are received, told apart from the plain case.

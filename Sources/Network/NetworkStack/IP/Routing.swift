@@ -30,6 +30,21 @@ extension NetworkStack {
             source: IPAddress(ipv4Raw: entry.source), nextHop: entry.gateway == 0 ? destination : IPAddress(ipv4Raw: entry.gateway), isLocal: false)
     }
 
+    /// Whether a packet from the wire may come from `address`, as it lies in memory. O(number of addresses).
+    //= RFC 1122 section 3.2.1.3
+    //# A host MUST silently discard an incoming datagram containing an IP source address that is invalid by the rules of this section.
+    @inline(__always)
+    func isPossibleSource(_ address: UInt32) -> Bool {
+        guard RoutingTable.isHost(address), address != state.pointee.primaryAddressRaw, address != state.pointee.routing.primary.broadcast
+        else { return false }
+        return state.pointee.routing.addressCount == 1 || !isOwnOrBroadcast(address)
+    }
+
+    @inline(never)
+    private func isOwnOrBroadcast(_ address: UInt32) -> Bool {
+        state.pointee.routing.isOwn(address) || state.pointee.routing.isBroadcast(address)
+    }
+
     /// Whether `address` is one of the interface's, or a loopback address. O(number of addresses).
     func isLocalAddress(_ address: IPAddress) -> Bool {
         address.isIPv4 && (address.isLoopback || state.pointee.routing.isOwn(address.ipv4Raw))

@@ -7,6 +7,11 @@ struct RoutingTable {
         let address: UInt32
         /// The directed broadcast address; 255.255.255.255 where the network has none.
         let broadcast: UInt32
+
+        init(_ prefix: IPv4Prefix) {
+            address = prefix.address.ipv4Raw
+            broadcast = prefix.broadcast.ipv4Raw
+        }
     }
 
     /// A way to the addresses of one prefix.
@@ -20,7 +25,9 @@ struct RoutingTable {
     }
 
     private let addresses: UnsafeMutablePointer<InterfaceAddress>
-    private let addressCount: Int
+    let addressCount: Int
+    /// The first of `addresses`, and often the only one.
+    let primary: InterfaceAddress
     /// Longest prefix first; of two as long, the one that is on the link.
     private let entries: UnsafeMutablePointer<Entry>
     private let entryCount: Int
@@ -28,9 +35,10 @@ struct RoutingTable {
     init(_ configuration: NetworkConfiguration) {
         addressCount = configuration.addresses.count
         addresses = .allocate(capacity: addressCount)
+        primary = InterfaceAddress(configuration.addresses[0])
         var sorted: [(length: UInt8, entry: Entry)] = []
         for (index, prefix) in configuration.addresses.enumerated() {
-            (addresses + index).initialize(to: InterfaceAddress(address: prefix.address.ipv4Raw, broadcast: prefix.broadcast.ipv4Raw))
+            (addresses + index).initialize(to: InterfaceAddress(prefix))
             let entry = Entry(network: prefix.network.ipv4Raw, mask: prefix.maskHostOrder.bigEndian, gateway: 0, source: prefix.address.ipv4Raw)
             sorted.append((prefix.length, entry))
         }
@@ -70,16 +78,6 @@ struct RoutingTable {
         if address == .max { return true }
         for index in 0..<addressCount where addresses[index].broadcast == address { return true }
         return false
-    }
-
-    /// Whether a packet from the wire may come from `address`. O(number of addresses).
-    //= RFC 1122 section 3.2.1.3
-    //# A host MUST silently discard an incoming datagram containing an IP source address that is invalid by the rules of this section.
-    @inline(__always)
-    func isPossibleSource(_ address: UInt32) -> Bool {
-        guard RoutingTable.isHost(address) else { return false }
-        for index in 0..<addressCount where addresses[index].address == address || addresses[index].broadcast == address { return false }
-        return true
     }
 
     /// Whether `address` can be that of one host somewhere: not in 0/8, 127/8, 224/4 (multicast) or 240/4 (reserved, with the limited broadcast).

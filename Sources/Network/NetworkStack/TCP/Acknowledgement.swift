@@ -5,10 +5,11 @@ import WireFormats
 extension NetworkStack {
     /// New data is acknowledged, within what was sent.
     @inline(__always)
-    func acknowledgeNewData(_ c: ConnectionPointer, _ acknowledgement: SequenceNumber, _ header: TCPSegmentHeader) {
+    /// - Parameter timestampEcho: the segment's TSecr, if it has one.
+    func acknowledgeNewData(_ c: ConnectionPointer, _ acknowledgement: SequenceNumber, timestampEcho: UInt32?) {
         var byteCount = acknowledgement.since(c.pointee.sendUnacknowledged)
         let acknowledged = byteCount
-        measureRoundTrip(c, acknowledgement, header)
+        measureRoundTrip(c, acknowledgement, timestampEcho)
         // Our FIN has a sequence number and no byte.
         if byteCount > c.pointee.sendByteCount { byteCount = c.pointee.sendByteCount }
         c.pointee.sendUnacknowledged = acknowledgement
@@ -48,13 +49,13 @@ extension NetworkStack {
     }
 
     @inline(__always)
-    private func measureRoundTrip(_ c: ConnectionPointer, _ acknowledgement: SequenceNumber, _ header: TCPSegmentHeader) {
+    private func measureRoundTrip(_ c: ConnectionPointer, _ acknowledgement: SequenceNumber, _ timestampEcho: UInt32?) {
         if c.pointee.flags.contains(.timing) {
             guard acknowledgement.since(c.pointee.timedSequence) >= 0 else { return }
             c.pointee.flags.remove(.timing)
             c.pointee.roundTrip.measure(state.pointee.now &- c.pointee.timedAt, state.pointee.configuration.tcp)
-        } else if c.pointee.flags.contains(.timestamps) && header.hasTimestamps {
-            measureByTimestamp(c, header.timestampEchoReply)
+        } else if c.pointee.flags.contains(.timestamps), let timestampEcho {
+            measureByTimestamp(c, timestampEcho)
         }
     }
 
@@ -111,14 +112,14 @@ extension NetworkStack {
 
     /// Takes the window of an acceptable segment (RFC 9293, section 3.10.7.4): the newest one counts, whatever order they come in.
     @inline(__always)
-    func updateSendWindow(_ c: ConnectionPointer, _ header: TCPSegmentHeader) {
+    func updateSendWindow(_ c: ConnectionPointer, _ sequence: SequenceNumber, _ acknowledgement: SequenceNumber, _ field: UInt16) {
         //= RFC 9293 section 3.10.7.4
         //# If (SND.WL1 < SEG.SEQ or (SND.WL1 = SEG.SEQ and SND.WL2 =< SEG.ACK)), set SND.WND <- SEG.WND
-        let order = header.sequence.since(c.pointee.windowUpdateSequence)
-        guard order > 0 || order == 0 && header.acknowledgement.since(c.pointee.windowUpdateAcknowledgement) >= 0 else { return }
-        c.pointee.windowUpdateSequence = header.sequence
-        c.pointee.windowUpdateAcknowledgement = header.acknowledgement
-        let window = Int(header.window) &<< Int(c.pointee.sendWindowShift)
+        let order = sequence.since(c.pointee.windowUpdateSequence)
+        guard order > 0 || order == 0 && acknowledgement.since(c.pointee.windowUpdateAcknowledgement) >= 0 else { return }
+        c.pointee.windowUpdateSequence = sequence
+        c.pointee.windowUpdateAcknowledgement = acknowledgement
+        let window = Int(field) &<< Int(c.pointee.sendWindowShift)
         c.pointee.sendWindow = window
         if window > c.pointee.maximumSendWindow { c.pointee.maximumSendWindow = window }
         if c.pointee.flags.contains(.persisting) && window > 0 { endPersisting(c) }

@@ -88,7 +88,6 @@ struct Connection: SlabElement {
 
     // MARK: Chains
     var nextFree: UInt32 = 0
-    var nextEvent: UInt32 = 0
     var nextAwaitingOutput: UInt32 = 0
     /// The next bound socket of the same port.
     var nextOnPort: UInt32 = 0

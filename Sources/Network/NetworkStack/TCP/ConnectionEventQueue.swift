@@ -5,22 +5,14 @@ extension NetworkStack {
         c.pointee.events.insert(event)
         guard !c.pointee.flags.contains(.hasEvent), c.pointee.owner != 0 else { return }
         c.pointee.flags.insert(.hasEvent)
-        c.pointee.nextEvent = 0
-        if state.pointee.connectionEvents.last == 0 {
-            state.pointee.connectionEvents.first = c.pointee.index
-        } else {
-            state.pointee.connections[state.pointee.connectionEvents.last].pointee.nextEvent = c.pointee.index
-        }
-        state.pointee.connectionEvents.last = c.pointee.index
+        state.pointee.connectionEvents.append(c.pointee.index)
     }
 
     /// The next connection with something to tell, its owner, and what it is; nil for none. O(1).
     @inline(__always)
     public func takeConnectionEvent() -> (connection: UInt32, owner: UInt32, events: ConnectionEvents)? {
-        while case let index = state.pointee.connectionEvents.first, index != 0 {
+        while case let index = state.pointee.connectionEvents.removeFirst(), index != 0 {
             let c = state.pointee.connections[index]
-            state.pointee.connectionEvents.first = c.pointee.nextEvent
-            if c.pointee.nextEvent == 0 { state.pointee.connectionEvents.last = 0 }
             let events = c.pointee.events
             c.pointee.events = []
             c.pointee.flags.remove(.hasEvent)

@@ -55,7 +55,7 @@ extension NetworkStack {
             if now >= c.pointee.acknowledgeDeadline {
                 state.pointee.statistics.tcp.delayedAcknowledgements += 1
                 c.pointee.acknowledgeDeadline = .max
-                sendControl(c, c.pointee.sendNext, .ack)
+                sendAcknowledgement(c)
             }
             if now >= c.pointee.retransmitDeadline { retransmissionTimerFired(c) }
             if c.pointee.state != .closed && now >= c.pointee.keepAliveDeadline { keepAliveTimerFired(c) }

@@ -177,7 +177,7 @@ extension NetworkStack {
             if byteCount > 0 { keepForReassembly(c, frame, offset, byteCount) } else { frame.releaseArray() }
             //= RFC 5681 section 4.2
             //# A TCP receiver SHOULD send an immediate duplicate ACK when an out-of-order segment arrives.
-            return sendControl(c, c.pointee.sendNext, .ack)
+            return sendAcknowledgement(c)
         }
         let filledGap = !c.pointee.reassembly.isEmpty
         if byteCount > 0 {
@@ -192,7 +192,7 @@ extension NetworkStack {
         if byteCount == 0 || filledGap {
             //= RFC 5681 section 4.2
             //# a TCP receiver SHOULD send an immediate ACK when the incoming segment fills in all or part of a gap in the sequence space.
-            sendControl(c, c.pointee.sendNext, .ack)
+            sendAcknowledgement(c)
         } else {
             acknowledgeReceived(c)
         }
@@ -211,14 +211,19 @@ extension NetworkStack {
     @inline(__always)
     func acknowledgeReceived(_ c: ConnectionPointer) {
         c.pointee.unacknowledgedSegments &+= 1
-        //= RFC 9293 section 3.8.6.3
-        //# An ACK SHOULD be generated for at least every second full-sized segment (SHLD-19); the delay MUST be less than 0.5 seconds (MUST-40).
-        if c.pointee.unacknowledgedSegments >= 2 || state.pointee.configuration.tcp.delayedAcknowledgement == 0 {
-            sendControl(c, c.pointee.sendNext, .ack)
-        } else if c.pointee.acknowledgeDeadline == .max {
+        if c.pointee.unacknowledgedSegments == 1 && c.pointee.acknowledgeDeadline == .max {
+            //= RFC 9293 section 3.8.6.3
+            //# An ACK SHOULD be generated for at least every second full-sized segment (SHLD-19); the delay MUST be less than 0.5 seconds (MUST-40).
             c.pointee.acknowledgeDeadline = state.pointee.now &+ state.pointee.configuration.tcp.delayedAcknowledgement
             schedule(c, c.pointee.acknowledgeDeadline)
+        } else {
+            sendAcknowledgement(c)
         }
+    }
+
+    @inline(never)
+    func sendAcknowledgement(_ c: ConnectionPointer) {
+        sendControl(c, c.pointee.sendNext, .ack)
     }
 
     /// Eighth, the FIN bit, once everything before it is received.
@@ -235,12 +240,12 @@ extension NetworkStack {
             state.pointee.statistics.tcp.simultaneousCloses += 1
             c.pointee.state = .closing
         case .finWait2:
-            sendControl(c, c.pointee.sendNext, .ack)
+            sendAcknowledgement(c)
             raise(c, .readable)
             return enterTimeWait(c)
         default: break
         }
-        sendControl(c, c.pointee.sendNext, .ack)
+        sendAcknowledgement(c)
         raise(c, .readable)
     }
 }

@@ -47,7 +47,7 @@ extension NetworkStack {
     private func updateWindow(_ c: ConnectionPointer) {
         guard state.pointee.heap.pressure == .none || c.pointee.receiveEdge == c.pointee.receiveNext else { return }
         state.pointee.statistics.tcp.windowUpdates += 1
-        sendControl(c, c.pointee.sendNext, .ack)
+        sendAcknowledgement(c)
     }
 
     /// Lets the receive buffer grow to twice what the program takes in a round trip, so that the window is no limit (dynamic right-sizing: Fisk and

@@ -5,44 +5,6 @@ import WireFormats
 
 /// Segments of connections that exist, in the order of checks of RFC 9293, section 3.10.7.4, with the defences of RFC 5961.
 extension NetworkStack {
-    /// The common segments of an established connection (Van Jacobson's header prediction): the next data, or an acknowledgement, and nothing odd.
-    /// - Returns: false when it is another one; then nothing is changed.
-    @inline(__always)
-    func predictHeader(_ c: ConnectionPointer, _ frame: Frame, _ header: TCPSegmentHeader) -> Bool {
-        let flags = header.flags.rawValue & ~TCPFlags.psh.rawValue
-        guard flags == TCPFlags.ack.rawValue, header.sequence == c.pointee.receiveNext else { return false }
-        if header.hasTimestamps {
-            guard c.pointee.flags.contains(.timestamps), Int32(bitPattern: header.timestampValue &- c.pointee.recentTimestamp) >= 0 else { return false }
-        } else if c.pointee.flags.contains(.timestamps) {
-            return false
-        }
-        let acknowledged = header.acknowledgement.since(c.pointee.sendUnacknowledged)
-        let outstanding = c.pointee.sendMaximum.since(c.pointee.sendUnacknowledged)
-        guard acknowledged >= 0, acknowledged <= outstanding else { return false }
-        let byteCount = frame.arrayByteCount
-        if byteCount == 0 {
-            // A pure acknowledgement of something new.
-            guard acknowledged > 0 else { return false }
-        } else {
-            guard byteCount <= c.pointee.receiveEdge.since(c.pointee.receiveNext), c.pointee.reassembly.isEmpty,
-                !c.pointee.flags.contains(.receiveShutDown)
-            else { return false }
-        }
-        state.pointee.statistics.tcp.headerPredictions &+= 1
-        c.pointee.lastReceiveTime = state.pointee.now
-        if header.hasTimestamps { updateRecentTimestamp(c, header) }
-        if acknowledged > 0 { acknowledgeNewData(c, header.acknowledgement, header) }
-        updateSendWindow(c, header)
-        if byteCount > 0 {
-            appendReceived(c, frame, byteCount)
-            acknowledgeReceived(c)
-        } else {
-            frame.releaseArray()
-        }
-        if acknowledged > 0 || c.pointee.sendByteCount > 0 { sendPending(c) }
-        return true
-    }
-
     //= RFC 7323 section 4.3
     //# If SEG.TSval >= TS.Recent and SEG.SEQ <= Last.ACK.sent, then SEG.TSval is copied to TS.Recent; otherwise, it is ignored.
     @inline(__always)
@@ -208,12 +170,13 @@ extension NetworkStack {
             sendChallenge(c)
             return false
         } else if acknowledged > 0 {
-            acknowledgeNewData(c, header.acknowledgement, header)
-            updateSendWindow(c, header)
+            acknowledgeNewData(
+                c, header.acknowledgement, timestampEcho: header.hasTimestamps ? header.timestampEchoReply : nil)
+            updateSendWindow(c, header.sequence, header.acknowledgement, header.window)
         } else {
             let before = c.pointee.sendWindow
             let hasFinish = header.flags.contains(.fin)
-            updateSendWindow(c, header)
+            updateSendWindow(c, header.sequence, header.acknowledgement, header.window)
             // Probes are answered with duplicates: they are no loss, but a sign of life.
             if c.pointee.flags.contains(.persisting) {
                 c.pointee.retransmissionCount = 0

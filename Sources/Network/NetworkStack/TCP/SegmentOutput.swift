@@ -15,14 +15,18 @@ extension NetworkStack {
 
     /// Writes the headers of a segment and completes their checksums.
     /// - Parameters:
-    ///   - header: 94 bytes of room for them, at least 64 of which are written.
+    ///   - header: room for them: 54 bytes, or 66 with timestamps. Nothing behind them is written.
     ///   - payloadSum: the sum of the payload, which starts at an even offset.
     @inline(__always)
     func writeHeaders(
         _ c: ConnectionPointer, at header: UnsafeMutableRawPointer, _ sequence: SequenceNumber, _ flags: TCPFlags, payloadByteCount: Int, payloadSum: UInt64
     ) -> FrameFlags {
-        (header).storeBytes(of: c.pointee.template.words, as: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64).self)
+        // As far as the ports: the payload may stand behind the headers already, and begin 54 bytes from here.
+        let words = c.pointee.template.words
+        header.storeBytes(of: (words.0, words.1, words.2, words.3, words.4), as: (UInt64, UInt64, UInt64, UInt64, UInt64).self)
         let tcp = header + HeaderTemplate.transportOffset
+        // No urgent data.
+        (tcp + 18).storeBytes(of: 0, as: UInt16.self)
         let hasTimestamps = c.pointee.flags.contains(.timestamps)
         let headerByteCount = hasTimestamps ? 32 : 20
         let rawSequence = sequence.rawValue.bigEndian

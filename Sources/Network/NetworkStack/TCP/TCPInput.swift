@@ -26,7 +26,6 @@ extension NetworkStack {
         let c = state.pointee.connections[index]
         // The frame shrinks to its payload, which is what the program gets.
         frame.removeFirst((transport - frame.segmentAddress) &+ header.headerByteCount)
-        if c.pointee.state == .established && predictHeader(c, frame, header) { return }
         segmentArrives(c, frame, &header)
     }
 
@@ -92,7 +91,7 @@ extension NetworkStack {
             } else {
                 frame.releaseArray()
             }
-            if c.pointee.state != .closed && c.pointee.lastAcknowledged != c.pointee.receiveNext { sendControl(c, c.pointee.sendNext, .ack) }
+            if c.pointee.state != .closed && c.pointee.lastAcknowledged != c.pointee.receiveNext { sendAcknowledgement(c) }
         } else {
             //= RFC 9293 section 3.10.7.3
             //# Otherwise, enter SYN-RECEIVED, form a SYN,ACK segment <SEQ=ISS><ACK=RCV.NXT><CTL=SYN,ACK> and send it.
@@ -177,7 +176,7 @@ extension NetworkStack {
         c.pointee.recoverySequence = c.pointee.initialSendSequence
         c.pointee.flags.remove(.timing)
         c.pointee.lastSendTime = state.pointee.now
-        if !header.flags.contains(.syn) { updateSendWindow(c, header) }
+        if !header.flags.contains(.syn) { updateSendWindow(c, header.sequence, header.acknowledgement, header.window) }
         if c.pointee.flags.contains(.keepAlive) { restartKeepAlive(c) }
     }
 }

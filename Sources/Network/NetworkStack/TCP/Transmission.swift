@@ -12,12 +12,14 @@ extension NetworkStack {
             let unsent = c.pointee.sendByteCount &- sent
             guard unsent > 0 else {
                 c.pointee.flags.remove(.congestionWindowLimited)
-                if unsent == 0 && c.pointee.flags.contains(.finQueued) { sendFinish(c) }
+                // A FIN that was acknowledged is not sent again: in FIN_WAIT_2, CLOSING and TIME_WAIT segments still arrive.
+                let isFinishAcknowledged = c.pointee.flags.contains(.finSent) && c.pointee.sendMaximum == c.pointee.sendUnacknowledged
+                if unsent == 0 && c.pointee.flags.contains(.finQueued) && !isFinishAcknowledged { sendFinish(c) }
                 return
             }
             let congestionRoom = c.pointee.congestion.window &- sent
             let windowRoom = c.pointee.sendWindow &- sent
-            let length = min(min(unsent, segmentSize), min(congestionRoom, windowRoom))
+            var length = min(min(unsent, segmentSize), min(congestionRoom, windowRoom))
             if length < segmentSize {
                 if length < unsent {
                     guard maySendPiece(c, length, sent, congestionRoom, windowRoom) else { return }
@@ -31,6 +33,7 @@ extension NetworkStack {
             }
             if state.pointee.output.isFull { return awaitOutput(c) }
             guard let cursor = c.pointee.sendCursor else { return }
+            if c.pointee.sendNext != c.pointee.sendMaximum { length = boundedLength(cursor, c.pointee.sendCursorOffset, length) }
             if c.pointee.sendMaximum == c.pointee.sendUnacknowledged { restartIfIdle(c) }
             var flags: TCPFlags = .ack
             var finishes = false
@@ -38,7 +41,8 @@ extension NetworkStack {
                 //= RFC 9293 section 3.8.6.2.1
                 //# a PSH flag MUST be set in the last buffered segment (i.e., when there is no more queued data to be sent)
                 flags.insert(.psh)
-                if c.pointee.flags.contains(.finQueued) {
+                // One that went by itself does so again: segments keep their bounds.
+                if c.pointee.flags.contains(.finQueued) && !c.pointee.flags.contains(.finSent) {
                     flags.insert(.fin)
                     finishes = true
                 }
@@ -176,17 +180,31 @@ extension NetworkStack {
         //# Karn's algorithm: RTT samples MUST NOT be made using segments that were retransmitted
         c.pointee.flags.remove(.timing)
         state.pointee.statistics.tcp.retransmittedSegments += 1
-        let length = min(c.pointee.sendByteCount, c.pointee.sendSegmentSize)
-        let includesFinish = c.pointee.flags.contains(.finSent) && length == c.pointee.sendByteCount
-        guard length > 0, let head = c.pointee.sendHead else {
-            if includesFinish { sendControl(c, c.pointee.sendUnacknowledged, [.fin, .ack]) }
+        guard let head = c.pointee.sendHead else {
+            if c.pointee.flags.contains(.finSent) { sendControl(c, c.pointee.sendUnacknowledged, [.fin, .ack]) }
             return
         }
+        let length = boundedLength(head, 0, min(c.pointee.sendByteCount, c.pointee.sendSegmentSize))
+        let includesFinish = c.pointee.flags.contains(.finSent) && length == c.pointee.sendByteCount
         var flags: TCPFlags = .ack
         if length == c.pointee.sendByteCount { flags.insert(.psh) }
         if includesFinish { flags.insert(.fin) }
         _ = sendData(c, c.pointee.sendUnacknowledged, flags, head, offset: 0, byteCount: length)
         c.pointee.lastSendTime = state.pointee.now
+    }
+
+    /// How many of the next `byteCount` bytes, from `offset` of a segment of the queue on, are sent again together: as many as end where what was pushed
+    /// ends, because that is how they went the first time; all of them if nothing ends there. O(segments of the queue that they lie in).
+    @inline(never)
+    private func boundedLength(_ cursor: Frame, _ offset: Int, _ byteCount: Int) -> Int {
+        var end = cursor.segmentByteCount &- offset
+        guard end < byteCount else { return byteCount }
+        var segment = cursor
+        while let next = segment.nextSegment, end &+ next.segmentByteCount <= byteCount {
+            end &+= next.segmentByteCount
+            segment = next
+        }
+        return end
     }
 
     /// Everything from the first unacknowledged byte on is sent again as the windows allow.

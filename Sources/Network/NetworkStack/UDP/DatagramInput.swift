@@ -5,31 +5,35 @@ import WireFormats
 
 extension NetworkStack {
     /// Takes over a UDP packet, and queues it at the socket that it is for.
-    func datagramInput(_ frame: Frame, _ packet: IPv4View, isBroadcast: Bool) {
-        guard UDPView.check(packet.payload, count: packet.payloadByteCount) == .none else { return drop(frame, .badDatagram) }
-        let datagram = UDPView(unchecked: packet.payload)
+    /// - Parameters:
+    ///   - packet: the IPv4 header, which has been checked.
+    ///   - transport: the UDP header, with `byteCount` bytes up to the end of the packet.
+    func datagramInput(_ frame: Frame, _ packet: UnsafeRawPointer, transport: UnsafeRawPointer, byteCount: Int, isBroadcast: Bool) {
+        guard UDPView.check(transport, count: byteCount) == .none else { return drop(frame, .badDatagram) }
+        let datagram = UDPView(unchecked: transport)
+        let addresses = (packet + 12).loadUnaligned(as: UInt64.self)
         if !frame.frameFlags.contains(.checksumVerified) {
             let pseudoHeader = InternetChecksum.pseudoHeader(
-                rawAddresses: packet.rawAddresses, protocolNumber: IPProtocol.udp, byteCount: datagram.byteCount)
+                rawAddresses: addresses, protocolNumber: IPProtocol.udp, byteCount: datagram.byteCount)
             guard datagram.isChecksumValid(pseudoHeader) else { return drop(frame, .badDatagramChecksum) }
         }
-        let remote = Endpoint(address: packet.source, port: datagram.sourcePort)
-        let socket = findDatagramSocket(local: Endpoint(address: packet.destination, port: datagram.destinationPort), remote: remote)
-        guard socket != 0 else { return refuseDatagram(frame, packet, isBroadcast: isBroadcast) }
+        let socket = findDatagramSocket(addresses, transport.loadUnaligned(as: UInt32.self))
+        guard socket != 0 else { return refuseDatagram(frame, IPv4View(unchecked: packet), isBroadcast: isBroadcast) }
 
         let s = state.pointee.datagramSockets[socket]
         // By block, because that is what a datagram keeps from others; one fits always.
-        let byteCount = s.pointee.queuedByteCount &+ frame.blockByteCount
-        guard byteCount <= state.pointee.configuration.limits.datagramQueueByteCount || s.pointee.queue.isEmpty else {
+        let queuedByteCount = s.pointee.queuedByteCount &+ frame.blockByteCount
+        guard queuedByteCount <= state.pointee.configuration.limits.datagramQueueByteCount || s.pointee.queue.isEmpty else {
             return drop(frame, .receiveQueueFull)
         }
-        guard state.pointee.heap.pressure < .dropDatagrams else { return drop(frame, .outOfMemory) }
+        if state.pointee.heap.usedByteCount >= state.pointee.pressureByteCount && state.pointee.heap.pressure >= .dropDatagrams {
+            return drop(frame, .outOfMemory)
+        }
         // The headers stay where they are, in front of the payload; where they begin is told by the word that an array in no queue has no use for.
-        let payloadByteCount = datagram.payloadByteCount
-        frame.pointee.operation = UInt32(truncatingIfNeeded: packet.headerByteCount &+ UDPHeader.byteCount)
+        frame.pointee.operation = UInt32(truncatingIfNeeded: packet.distance(to: datagram.payload))
         frame.removeFirst(UnsafeRawPointer(frame.segmentAddress).distance(to: datagram.payload))
-        frame.truncate(to: payloadByteCount)
-        s.pointee.queuedByteCount = byteCount
+        frame.truncate(to: datagram.payloadByteCount)
+        s.pointee.queuedByteCount = queuedByteCount
         s.pointee.queue.append(frame)
         state.pointee.statistics.datagramsReceived &+= 1
         raiseDatagramEvent(socket)
@@ -48,7 +52,8 @@ extension NetworkStack {
     //= RFC 1122 section 4.1.3.3
     //# UDP MUST pass to the application layer all ICMP error messages that it receives from the IP layer.
     func datagramControlMessage(_ error: ControlError, local: Endpoint, remote: Endpoint) -> Bool {
-        let socket = findDatagramSocket(local: local, remote: remote)
+        let key = DatagramFilter.key(local: local, remote: remote)
+        let socket = findDatagramSocket(key.addresses, key.ports)
         guard socket != 0, state.pointee.datagramSockets[socket].pointee.flags.contains(.isConnected) else { return false }
         state.pointee.datagramSockets[socket].pointee.error = error.errorNumber
         raiseDatagramEvent(socket)

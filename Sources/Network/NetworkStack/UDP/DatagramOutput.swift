@@ -7,9 +7,14 @@ extension NetworkStack {
     /// Bytes of the largest payload of a datagram.
     public var maximumDatagramByteCount: Int { state.pointee.maximumTransmissionUnit &- (IPv4Header.byteCount + UDPHeader.byteCount) }
 
-    /// Sends an array as one datagram; it may be empty. Below 1 KiB, and where the device cannot gather that many segments, it is copied behind its
-    /// headers, else the frame is made of the array's own segments, whose bytes must not change until the device is done with them. O(bytes), for the
-    /// checksum; O(segments) where the device computes it.
+    /// Bytes in front of a payload that save a block and a copy: a buffer with that much headroom, which nobody else holds, becomes the frame itself.
+    /// What `receiveDatagram` gives has them.
+    public static var datagramHeadroom: Int { DatagramTemplate.byteCount }
+
+    /// Sends an array as one datagram; it may be empty. O(bytes) for the checksum, O(segments) where the device computes it.
+    ///
+    /// One segment with `datagramHeadroom` gets its headers in front of it. Else what is below 1 KiB, and what the device cannot gather, is copied
+    /// behind its headers; of the rest the frame is made of the array's own segments, whose bytes must not change until the device is done with them.
     /// - Parameter destination: nil for the endpoint that the socket is connected to. A socket that is not bound gets a port.
     /// - Returns: 0 when the array was taken over. Else it is still the caller's, and this is an errno: `EDESTADDRREQ` without a destination, `EINVAL`
     ///   for port 0 or a loopback source on its way out, `EACCES` for a broadcast address, `EMSGSIZE` above `maximumDatagramByteCount`, `ENETUNREACH`
@@ -30,29 +35,25 @@ extension NetworkStack {
             let error = makeTemplate(socket, remote)
             guard error == 0 else { return error }
         }
-        if s.pointee.link == .resolved {
-            guard !state.pointee.output.isFull else { return ENOBUFS }
-        } else {
-            let error = reasonNotToSend(s)
-            guard error == 0 else { return error }
-        }
-        guard let frame = makeDatagramFrame(s, array, byteCount) else { return ENOBUFS }
+        guard s.pointee.link == .resolved else { return sendUnresolved(s, array, byteCount) }
+        guard !state.pointee.output.isFull, let frame = makeDatagramFrame(s, array, byteCount) else { return ENOBUFS }
+        state.pointee.neighbors[s.pointee.neighbor].pointee.lastUsed = state.pointee.now
         state.pointee.statistics.datagramsSent &+= 1
-        switch s.pointee.link {
-        case .resolved:
-            state.pointee.neighbors[s.pointee.neighbor].pointee.lastUsed = state.pointee.now
-            emit(frame)
-        case .unresolved: send(frame, to: s.pointee.neighbor)
-        case .local: deliverLocally(frame)
-        }
+        emit(frame)
         return 0
     }
 
-    /// An errno for a destination that is this host, or whose neighbour is not resolved; 0 if it can be sent to.
-    private func reasonNotToSend(_ s: DatagramSocketPointer) -> Int32 {
-        if s.pointee.link == .local { return state.pointee.loopback.isFull ? ENOBUFS : 0 }
-        if state.pointee.neighbors[s.pointee.neighbor].pointee.state == .failed { return EHOSTUNREACH }
-        return state.pointee.output.isFull ? ENOBUFS : 0
+    /// Sends to a neighbour that is asked for, or to this host.
+    @inline(never)
+    private func sendUnresolved(_ s: DatagramSocketPointer, _ array: Frame, _ byteCount: Int) -> Int32 {
+        let isLocal = s.pointee.link == .local
+        if !isLocal && state.pointee.neighbors[s.pointee.neighbor].pointee.state == .failed { return EHOSTUNREACH }
+        guard !(isLocal ? state.pointee.loopback.isFull : state.pointee.output.isFull), let frame = makeDatagramFrame(s, array, byteCount) else {
+            return ENOBUFS
+        }
+        state.pointee.statistics.datagramsSent &+= 1
+        if isLocal { deliverLocally(frame) } else { send(frame, to: s.pointee.neighbor) }
+        return 0
     }
 
     /// Finds the way to `remote`, and makes the headers of what goes there.
@@ -80,62 +81,73 @@ extension NetworkStack {
             }
         }
         let local = Endpoint(address: isBoundToAddress ? s.pointee.local.address : decision.source, port: s.pointee.local.port)
-        s.pointee.template = DatagramTemplate(destination: hardware, source: state.pointee.macAddress, local: local, remote: remote)
+        s.pointee.template = DatagramTemplate(
+            destination: hardware, source: state.pointee.macAddress, local: local, remote: remote,
+            isOffloaded: state.pointee.offloads.contains(.transmitChecksumUDP))
         s.pointee.templateRemote = remote
         s.pointee.templateEpoch = state.pointee.neighborEpoch
         return 0
     }
 
+    // MARK: Frames
+
     /// The datagram behind its headers; the array is taken over. Nil, and the array is the caller's, when the heap has no block or no descriptor.
     @inline(__always)
     private func makeDatagramFrame(_ s: DatagramSocketPointer, _ array: Frame, _ byteCount: Int) -> Frame? {
-        guard byteCount < NetworkStack.zeroCopyByteCount, array.arraySegmentCount == 1 else { return makeLargeDatagramFrame(s, array, byteCount) }
-        guard
-            let frame = Frame.makeSegment(state.pointee.heap, byteCount: DatagramTemplate.byteCount &+ byteCount, priority: .application)
-        else { return nil }
-        let header = frame.segmentAddress
-        let isOffloaded = state.pointee.offloads.contains(.transmitChecksumUDP)
-        let sum = InternetChecksum.copyAndSum(to: header + DatagramTemplate.byteCount, from: array.segmentAddress, count: byteCount)
-        finishDatagram(s, frame, byteCount, sum, isOffloaded)
-        array.releaseArray()
-        return frame
+        guard array.arraySegmentCount == 1, array.headroom >= DatagramTemplate.byteCount, array.isSoleOwner else {
+            return makeSeparateFrame(s, array, byteCount)
+        }
+        let sum = s.pointee.template.isOffloaded ? 0 : InternetChecksum.sum(array.segmentAddress, count: byteCount)
+        // The opposite of dropping bytes from the front.
+        array.removeFirst(-DatagramTemplate.byteCount)
+        writeDatagramHeaders(s, array, byteCount, sum)
+        return array
     }
 
-    /// As `makeDatagramFrame`, for arrays of several segments and for those that are not copied.
+    /// As `makeDatagramFrame`, where the headers get a block of their own, with a copy of the payload or without.
     @inline(never)
-    private func makeLargeDatagramFrame(_ s: DatagramSocketPointer, _ array: Frame, _ byteCount: Int) -> Frame? {
+    private func makeSeparateFrame(_ s: DatagramSocketPointer, _ array: Frame, _ byteCount: Int) -> Frame? {
         let isGathered = byteCount >= NetworkStack.zeroCopyByteCount && array.arraySegmentCount < state.pointee.configuration.maximumTransmitSegments
         let frameByteCount = DatagramTemplate.byteCount &+ (isGathered ? 0 : byteCount)
         guard let frame = Frame.makeSegment(state.pointee.heap, byteCount: frameByteCount, priority: .application) else { return nil }
-        let isOffloaded = state.pointee.offloads.contains(.transmitChecksumUDP)
+        let payload = frame.segmentAddress + DatagramTemplate.byteCount
+        var sum: UInt64 = 0
+        if isGathered {
+            if !s.pointee.template.isOffloaded { sum = sumOfArray(array) }
+            writeDatagramHeaders(s, frame, byteCount, sum)
+            frame.join(array, behind: frame)
+        } else {
+            if array.arraySegmentCount == 1 {
+                sum = InternetChecksum.copyAndSum(to: payload, from: array.segmentAddress, count: byteCount)
+            } else {
+                array.copyArray(to: payload)
+                sum = InternetChecksum.sum(payload, count: byteCount)
+            }
+            writeDatagramHeaders(s, frame, byteCount, sum)
+            array.releaseArray()
+        }
+        return frame
+    }
+
+    /// The sum of the bytes of all segments. O(bytes).
+    private func sumOfArray(_ array: Frame) -> UInt64 {
         var sum: UInt64 = 0
         var offset = 0
         var segment: Frame? = array
         while let current = segment {
-            let bytes = current.segmentAddress
             let count = current.segmentByteCount
-            var piece: UInt64 = 0
-            if !isGathered {
-                let target = frame.segmentAddress + DatagramTemplate.byteCount + offset
-                piece = InternetChecksum.copyAndSum(to: target, from: bytes, count: count)
-            } else if !isOffloaded {
-                piece = InternetChecksum.sum(bytes, count: count)
-            }
-            sum = InternetChecksum.combine(sum, piece, offset: offset)
+            sum = InternetChecksum.combine(sum, InternetChecksum.sum(current.segmentAddress, count: count), offset: offset)
             offset &+= count
             segment = current.nextSegment
         }
-        finishDatagram(s, frame, byteCount, sum, isOffloaded)
-        if isGathered { frame.join(array, behind: frame) } else { array.releaseArray() }
-        return frame
+        return sum
     }
 
     @inline(__always)
-    private func finishDatagram(_ s: DatagramSocketPointer, _ frame: Frame, _ byteCount: Int, _ sum: UInt64, _ isOffloaded: Bool) {
+    private func writeDatagramHeaders(_ s: DatagramSocketPointer, _ frame: Frame, _ byteCount: Int, _ sum: UInt64) {
         state.pointee.identification &+= 1
         s.pointee.template.write(
-            to: frame.segmentAddress, payloadByteCount: byteCount, identification: state.pointee.identification, payloadSum: sum,
-            isOffloaded: isOffloaded)
-        frame.frameFlags = isOffloaded ? .needsTransportChecksum : []
+            to: frame.segmentAddress, payloadByteCount: byteCount, identification: state.pointee.identification, payloadSum: sum)
+        frame.frameFlags = s.pointee.template.isOffloaded ? .needsTransportChecksum : []
     }
 }

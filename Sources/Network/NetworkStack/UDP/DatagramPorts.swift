@@ -42,6 +42,7 @@ extension NetworkStack {
         }
         s.pointee.flags.insert(.isConnected)
         s.pointee.remote = remote
+        s.pointee.filter = DatagramFilter(s.pointee)
         s.pointee.templateEpoch = 0
         return 0
     }
@@ -79,6 +80,7 @@ extension NetworkStack {
     private func enter(_ socket: UInt32, _ local: Endpoint) {
         let s = state.pointee.datagramSockets[socket]
         s.pointee.local = local
+        s.pointee.filter = DatagramFilter(s.pointee)
         s.pointee.nextOnPort = state.pointee.datagramPorts[Int(local.port)]
         state.pointee.datagramPorts[Int(local.port)] = socket
     }
@@ -96,56 +98,5 @@ extension NetworkStack {
             previous.pointee.nextOnPort = s.pointee.nextOnPort
         }
         s.pointee.local.port = 0
-    }
-
-    // MARK: Demultiplexing
-
-    /// The socket for a datagram: one that is connected to its sender, else one that is bound to its destination, else one that is bound to any
-    /// address; 0 for none. Of several alike the sender's address and port choose one. O(sockets of the same port).
-    @inline(__always)
-    func findDatagramSocket(local: Endpoint, remote: Endpoint) -> UInt32 {
-        let socket = state.pointee.datagramPorts[Int(local.port)]
-        guard socket != 0 else { return 0 }
-        let s = state.pointee.datagramSockets[socket]
-        guard s.pointee.nextOnPort == 0 else { return findAmongSeveral(local: local, remote: remote) }
-        return rank(s, local.address, remote) > 0 ? socket : 0
-    }
-
-    /// How well a socket matches: 3 connected, 2 bound to the address, 1 bound to any, 0 not at all.
-    @inline(__always)
-    private func rank(_ s: DatagramSocketPointer, _ address: IPAddress, _ remote: Endpoint) -> Int {
-        let isBoundHere = s.pointee.local.address == address
-        if s.pointee.flags.contains(.isConnected) { return isBoundHere && s.pointee.remote == remote ? 3 : 0 }
-        return isBoundHere ? 2 : s.pointee.local.address.isUnspecified ? 1 : 0
-    }
-
-    @inline(never)
-    private func findAmongSeveral(local: Endpoint, remote: Endpoint) -> UInt32 {
-        var best: UInt32 = 0
-        var bestRank = 0
-        var count: UInt64 = 0
-        var socket = state.pointee.datagramPorts[Int(local.port)]
-        while socket != 0 {
-            let s = state.pointee.datagramSockets[socket]
-            let rank = rank(s, local.address, remote)
-            if rank > bestRank {
-                (best, bestRank, count) = (socket, rank, 1)
-            } else if rank == bestRank {
-                count += 1
-            }
-            socket = s.pointee.nextOnPort
-        }
-        guard bestRank > 0, count > 1 else { return bestRank > 0 ? best : 0 }
-        var hash = SipHash(state.pointee.datagramSecret)
-        hash.combine(remote.address.words.0)
-        hash.combine(remote.address.words.1)
-        hash.combine(UInt64(remote.port) &<< 16 | UInt64(local.port))
-        var left = hash.finish() % count
-        socket = best
-        while left > 0 {
-            socket = state.pointee.datagramSockets[socket].pointee.nextOnPort
-            if rank(state.pointee.datagramSockets[socket], local.address, remote) == bestRank { left -= 1 }
-        }
-        return socket
     }
 }

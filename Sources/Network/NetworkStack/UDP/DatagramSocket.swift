@@ -31,6 +31,7 @@ struct DatagramSocket: SlabElement {
     /// The port is 0 while the socket is not bound.
     var local = Endpoint(address: .unspecifiedIPv4, port: 0)
     var remote = Endpoint(address: .unspecifiedIPv4, port: 0)
+    var filter = DatagramFilter()
     /// An errno that came from the network, 0 for none.
     var error: Int32 = 0
     /// Received datagrams, each trimmed to its payload, and the bytes of their blocks.
@@ -38,8 +39,6 @@ struct DatagramSocket: SlabElement {
     var queuedByteCount = 0
     /// The next socket with the same local port.
     var nextOnPort: UInt32 = 0
-    var nextEvent: UInt32 = 0
-    var previousEvent: UInt32 = 0
     var nextFree: UInt32 = 0
 
     // What was last sent to, so that the next datagram to it finds everything ready.
@@ -76,11 +75,10 @@ extension NetworkStack {
     /// Ends a socket; what it has received and nobody has taken is released. O(sockets of the same port).
     public func closeDatagram(_ socket: UInt32) {
         let s = datagramSocket(socket)
-        removeDatagramEvent(socket)
         unbindDatagram(socket)
         while let frame = s.pointee.queue.removeFirst() { frame.releaseArray() }
-        s.pointee.flags = []
-        state.pointee.datagramSockets.free(socket)
+        s.pointee.flags.remove(.isOpen)
+        if !s.pointee.flags.contains(.hasEvent) { state.pointee.datagramSockets.free(socket) }
     }
 
     /// Releases what the sockets hold.
@@ -113,10 +111,14 @@ extension NetworkStack {
 
     /// A socket that has become readable or got an error since it was last taken, and its owner; nil for none. O(1).
     public func takeDatagramEvent() -> (socket: UInt32, owner: UInt32)? {
-        let socket = state.pointee.datagramEvents.first
-        guard socket != 0 else { return nil }
-        removeDatagramEvent(socket)
-        return (socket, state.pointee.datagramSockets[socket].pointee.owner)
+        while case let socket = state.pointee.datagramEvents.removeFirst(), socket != 0 {
+            let s = state.pointee.datagramSockets[socket]
+            s.pointee.flags.remove(.hasEvent)
+            if s.pointee.flags.contains(.isOpen) { return (socket, s.pointee.owner) }
+            // Closed while it was in the queue, which kept its slot.
+            state.pointee.datagramSockets.free(socket)
+        }
+        return nil
     }
 
     /// Puts a socket at the end of the queue of events, unless it is there already.
@@ -125,19 +127,6 @@ extension NetworkStack {
         let s = state.pointee.datagramSockets[socket]
         guard !s.pointee.flags.contains(.hasEvent) else { return }
         s.pointee.flags.insert(.hasEvent)
-        let last = state.pointee.datagramEvents.last
-        s.pointee.previousEvent = last
-        s.pointee.nextEvent = 0
-        if last == 0 { state.pointee.datagramEvents.first = socket } else { state.pointee.datagramSockets[last].pointee.nextEvent = socket }
-        state.pointee.datagramEvents.last = socket
-    }
-
-    func removeDatagramEvent(_ socket: UInt32) {
-        let s = state.pointee.datagramSockets[socket]
-        guard s.pointee.flags.contains(.hasEvent) else { return }
-        s.pointee.flags.remove(.hasEvent)
-        let (previous, next) = (s.pointee.previousEvent, s.pointee.nextEvent)
-        if previous == 0 { state.pointee.datagramEvents.first = next } else { state.pointee.datagramSockets[previous].pointee.nextEvent = next }
-        if next == 0 { state.pointee.datagramEvents.last = previous } else { state.pointee.datagramSockets[next].pointee.previousEvent = previous }
+        state.pointee.datagramEvents.append(socket)
     }
 }

@@ -9,12 +9,15 @@ struct DatagramTemplate {
     private var networkSum: UInt64 = 0
     private var pseudoHeaderSum: UInt64 = 0
     private var portSum: UInt64 = 0
+    /// Whether the device completes the checksum: its field then gets the sum of the pseudo header alone.
+    private(set) var isOffloaded = false
 
     static let byteCount = EthernetHeader.byteCount + IPv4Header.byteCount + UDPHeader.byteCount
 
     init() {}
 
-    init(destination: MACAddress, source: MACAddress, local: Endpoint, remote: Endpoint) {
+    init(destination: MACAddress, source: MACAddress, local: Endpoint, remote: Endpoint, isOffloaded: Bool) {
+        self.isOffloaded = isOffloaded
         withUnsafeMutableBytes(of: &words) { bytes in
             let base = bytes.baseAddress.unsafelyUnwrapped
             let network = base + EthernetHeader.byteCount
@@ -35,11 +38,9 @@ struct DatagramTemplate {
     }
 
     /// Writes the 42 bytes of the headers, from registers: a load of bytes just stored would wait for the stores.
-    /// - Parameters:
-    ///   - payloadSum: the sum of the payload; unused where the device completes the checksum.
-    ///   - isOffloaded: whether the checksum field gets the pseudo header's sum alone, for the device.
+    /// - Parameter payloadSum: the sum of the payload; unused where the device completes the checksum.
     @inline(__always)
-    func write(to header: UnsafeMutableRawPointer, payloadByteCount: Int, identification: UInt16, payloadSum: UInt64, isOffloaded: Bool) {
+    func write(to header: UnsafeMutableRawPointer, payloadByteCount: Int, identification: UInt16, payloadSum: UInt64) {
         let length = UInt64(UInt16(truncatingIfNeeded: payloadByteCount &+ UDPHeader.byteCount).bigEndian)
         let total = UInt64(UInt16(truncatingIfNeeded: payloadByteCount &+ UDPHeader.byteCount &+ IPv4Header.byteCount).bigEndian)
         let identification = UInt64(identification.bigEndian)

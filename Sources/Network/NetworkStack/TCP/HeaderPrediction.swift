@@ -1,0 +1,92 @@
+import DatapathMemory
+import EthernetDevice
+import WireFormats
+
+/// The short way for what most frames are: the next data, or an acknowledgement of something new, of an established connection, with nothing odd in
+/// any header (Van Jacobson's header prediction, from the Ethernet header on).
+///
+/// Everything is compared in the form in which it lies in the frame, and nothing is changed before all of it is known to be plain. What is not plain
+/// goes the long way (`ethernetInput` and on), which knows every rule. A connection that is found vouches for its addresses: they were looked at when
+/// it was made.
+extension NetworkStack {
+    /// - Returns: false for a frame that has to go the long way; it is unchanged.
+    @inline(__always)
+    func predict(_ frame: Frame) -> Bool {
+        let header = UnsafeRawPointer(frame.segmentAddress)
+        let frameByteCount = frame.segmentByteCount
+        // Ethernet, IPv4 and TCP without options.
+        guard frameByteCount >= HeaderTemplate.transportOffset + 20, frame.nextSegment == nil,
+            header.loadUnaligned(as: UInt64.self) & 0xffff_ffff_ffff == state.pointee.rawMACAddress,
+            // EtherType 0x0800, version 4, 5 words of header.
+            (header + 12).loadUnaligned(as: UInt32.self) & 0xff_ffff == 0x45_0008,
+            // Neither a fragment nor one of many; DF may be set.
+            (header + 20).loadUnaligned(as: UInt16.self) & 0xffbf == 0,
+            (header + 23).load(as: UInt8.self) == IPProtocol.tcp
+        else { return false }
+        let totalByteCount = Int((header + 16).loadUnaligned(as: UInt16.self).bigEndian)
+        let transport = header + HeaderTemplate.transportOffset
+        // The data offset, and the flags ACK or ACK and PSH.
+        let control = (transport + 12).loadUnaligned(as: UInt16.self) | 0x0800
+        let hasTimestamps = control == 0x1880
+        guard hasTimestamps ? (transport + 20).loadUnaligned(as: UInt32.self) == 0x0a08_0101 : control == 0x1850 else { return false }
+        let headerByteCount = hasTimestamps ? 32 : 20
+        let transportByteCount = totalByteCount &- HeaderTemplate.ipv4ByteCount
+        let byteCount = transportByteCount &- headerByteCount
+        guard byteCount >= 0, totalByteCount <= frameByteCount &- HeaderTemplate.ethernetByteCount else { return false }
+
+        let addresses = (header + 26).loadUnaligned(as: UInt64.self)
+        let ports = transport.loadUnaligned(as: UInt32.self).bigEndian
+        let index = state.pointee.flows.find(
+            IPAddress(ipv4Raw: UInt32(truncatingIfNeeded: addresses)), IPAddress(ipv4Raw: UInt32(truncatingIfNeeded: addresses &>> 32)), ports,
+            in: state.pointee.connections)
+        guard index != 0 else { return false }
+        let c = state.pointee.connections[index]
+        let sequence = SequenceNumber(rawValue: (transport + 4).loadUnaligned(as: UInt32.self).bigEndian)
+        let acknowledgement = SequenceNumber(rawValue: (transport + 8).loadUnaligned(as: UInt32.self).bigEndian)
+        let timestamp = hasTimestamps ? (transport + 24).loadUnaligned(as: UInt32.self).bigEndian : 0
+        let acknowledged = acknowledgement.since(c.pointee.sendUnacknowledged)
+        guard c.pointee.state == .established, sequence == c.pointee.receiveNext, hasTimestamps == c.pointee.flags.contains(.timestamps),
+            !hasTimestamps || Int32(bitPattern: timestamp &- c.pointee.recentTimestamp) >= 0,
+            acknowledged >= 0, acknowledged <= c.pointee.sendMaximum.since(c.pointee.sendUnacknowledged)
+        else { return false }
+        if byteCount == 0 {
+            guard acknowledged > 0 else { return false }
+        } else {
+            guard byteCount <= c.pointee.receiveEdge.since(c.pointee.receiveNext), c.pointee.reassembly.isEmpty,
+                !c.pointee.flags.contains(.receiveShutDown)
+            else { return false }
+        }
+        //= RFC 9293 section 3.1
+        //# The checksum is mandatory: the sender MUST generate it (MUST-2), and the receiver MUST check it (MUST-3).
+        if !frame.frameFlags.contains(.checksumVerified) {
+            let pseudoHeader = InternetChecksum.pseudoHeader(rawAddresses: addresses, protocolNumber: IPProtocol.tcp, byteCount: transportByteCount)
+            guard InternetChecksum.isValid(InternetChecksum.sum(header + HeaderTemplate.ethernetByteCount, count: HeaderTemplate.ipv4ByteCount)),
+                InternetChecksum.isValid(pseudoHeader &+ InternetChecksum.sum(transport, count: transportByteCount))
+            else { return false }
+        }
+
+        state.pointee.statistics.framesReceived &+= 1
+        state.pointee.statistics.tcp.segmentsReceived &+= 1
+        state.pointee.statistics.tcp.headerPredictions &+= 1
+        c.pointee.lastReceiveTime = state.pointee.now
+        //= RFC 7323 section 4.3
+        //# If SEG.TSval >= TS.Recent and SEG.SEQ <= Last.ACK.sent, then SEG.TSval is copied to TS.Recent; otherwise, it is ignored.
+        if hasTimestamps && sequence.since(c.pointee.lastAcknowledged) <= 0 { c.pointee.recentTimestamp = timestamp }
+        if acknowledged > 0 {
+            let echo = hasTimestamps ? (transport + 28).loadUnaligned(as: UInt32.self).bigEndian : nil
+            acknowledgeNewData(c, acknowledgement, timestampEcho: echo)
+        }
+        updateSendWindow(c, sequence, acknowledgement, (transport + 14).loadUnaligned(as: UInt16.self).bigEndian)
+        if byteCount > 0 {
+            // The frame shrinks to its payload, which is what the program gets.
+            frame.removeFirst(HeaderTemplate.transportOffset &+ headerByteCount)
+            frame.truncate(to: byteCount)
+            appendReceived(c, frame, byteCount)
+            acknowledgeReceived(c)
+        } else {
+            frame.releaseArray()
+        }
+        if c.pointee.sendNext.since(c.pointee.sendUnacknowledged) != c.pointee.sendByteCount || c.pointee.flags.contains(.finQueued) { sendPending(c) }
+        return true
+    }
+}

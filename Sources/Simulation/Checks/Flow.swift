@@ -1,0 +1,127 @@
+import WireFormats
+
+/// What the checker knows of one direction of a connection, as its sending host has said and heard it.
+struct Flow {
+    /// What a SYN offers.
+    struct Offer {
+        let initialSequence: SequenceNumber
+        let windowScale: UInt8
+        let hasTimestamps: Bool
+        let maximumSegmentSize: Int
+
+        init(_ header: TCPSegmentHeader) {
+            initialSequence = header.sequence
+            windowScale = header.windowScale
+            hasTimestamps = header.hasTimestamps
+            maximumSegmentSize = header.maximumSegmentSize == 0 ? 536 : Int(header.maximumSegmentSize)
+        }
+    }
+
+    /// Of the connection that began with this host's last SYN.
+    private(set) var own: Offer?
+    private(set) var peer: Offer?
+    /// Behind the last sequence number that was sent.
+    private(set) var sendMaximum = SequenceNumber(rawValue: 0)
+    private var finishEnd: SequenceNumber?
+    /// The furthest edge that the peer has advertised.
+    private(set) var allowedEdge: SequenceNumber?
+    /// What was acknowledged and advertised last.
+    private(set) var acknowledged: SequenceNumber?
+    private(set) var advertisedEdge: SequenceNumber?
+    private var timestamp: UInt32?
+    /// Somebody else has sent segments in the peer's name: of windows and acknowledgements nothing is known any more.
+    private(set) var isTainted = false
+    /// The SYNs that came last.
+    private var offers: [Offer] = []
+
+    // MARK: What the host received
+
+    mutating func received(_ segment: Segment, isForged: Bool) {
+        let header = segment.header
+        if isForged { isTainted = true }
+        if header.flags.contains(.syn) {
+            offers.append(Offer(header))
+            if offers.count > 8 { offers.removeFirst() }
+        }
+        guard let own, header.flags.contains(.ack), !header.flags.contains(.rst) else { return }
+        let acknowledgement = header.acknowledgement
+        // Segments of an earlier connection between the two say nothing.
+        guard acknowledgement > own.initialSequence, acknowledgement <= sendMaximum else { return }
+        if header.flags.contains(.syn), acknowledgement == own.initialSequence + 1, peer == nil { peer = Offer(header) }
+        let shift = header.flags.contains(.syn) || own.windowScale == 0xff || peer?.windowScale ?? 0xff == 0xff ? 0 : min(peer!.windowScale, 14)
+        let edge = acknowledgement + Int(header.window) << Int(shift)
+        allowedEdge = allowedEdge.map { SequenceNumber.max($0, edge) } ?? edge
+    }
+
+    // MARK: What the host sends
+
+    /// - Parameter other: the same connection as the peer has it; nil for a peer that is not checked.
+    /// - Returns: what is wrong with the segment.
+    mutating func transmitted(_ segment: Segment, peer other: Flow?) -> String? {
+        let header = segment.header
+        if header.flags.contains(.rst) { return nil }
+        if header.flags.contains(.syn), own?.initialSequence != header.sequence { begin(header) }
+        if header.flags.contains([.syn, .ack]), peer == nil {
+            peer = offers.last { $0.initialSequence + 1 == header.acknowledgement }
+        }
+        guard let own else { return "a segment of a connection that has not begun: \(header.flags)" }
+        let end = header.sequence + header.segmentLength
+        if let finishEnd, end > finishEnd { return "a segment to \(end) behind the FIN, which ends at \(finishEnd)" }
+        if header.flags.contains(.fin) { finishEnd = end }
+        let previousMaximum = sendMaximum
+        sendMaximum = SequenceNumber.max(sendMaximum, end)
+        if header.payloadByteCount > 0, let complaint = checkText(header, end, previousMaximum) { return complaint }
+        if header.flags.contains(.ack), !isTainted, let complaint = checkAcknowledgement(header, other) { return complaint }
+        if own.hasTimestamps, peer?.hasTimestamps == true, !header.flags.contains(.syn) {
+            //= RFC 7323 section 3.2
+            //# Once TSopt has been successfully negotiated, the TSopt MUST be sent in every non-<RST> segment for the duration of the connection
+            guard header.hasTimestamps else { return "a segment without the timestamps that were agreed on" }
+            if let timestamp, Int32(bitPattern: header.timestampValue &- timestamp) < 0 { return "a timestamp that goes back" }
+            timestamp = header.timestampValue
+        }
+        return nil
+    }
+
+    private mutating func begin(_ header: TCPSegmentHeader) {
+        let kept = offers
+        self = Flow()
+        offers = kept
+        own = Offer(header)
+        sendMaximum = header.sequence
+    }
+
+    private func checkText(_ header: TCPSegmentHeader, _ end: SequenceNumber, _ previousMaximum: SequenceNumber) -> String? {
+        guard let peer else { return "data before the handshake" }
+        let optionByteCount = header.headerByteCount - TCPSegmentHeader.minimumByteCount
+        //= RFC 9293 section 3.7.1
+        //# the "effective send MSS" MUST be the smaller of the send MSS and the largest transmission size permitted; options count
+        if header.payloadByteCount + optionByteCount > max(peer.maximumSegmentSize, 64) {
+            return "a segment of \(header.payloadByteCount) bytes and \(optionByteCount) of options, where the peer takes \(peer.maximumSegmentSize)"
+        }
+        guard !isTainted, let allowedEdge else { return nil }
+        let textEnd = header.sequence + header.payloadByteCount
+        //= RFC 9293 section 3.8.6.1
+        //# a probe of a zero window is one octet of new data
+        let probe = header.payloadByteCount == 1 ? 1 : 0
+        if textEnd > allowedEdge + probe {
+            return "a segment from \(header.sequence) to \(textEnd), \(textEnd - allowedEdge) bytes beyond the window"
+        }
+        return nil
+    }
+
+    private mutating func checkAcknowledgement(_ header: TCPSegmentHeader, _ other: Flow?) -> String? {
+        let acknowledgement = header.acknowledgement
+        if let other, let begun = other.own?.initialSequence, begun == peer?.initialSequence, acknowledgement > other.sendMaximum {
+            return "an acknowledgement of \(acknowledgement), where \(other.sendMaximum) was sent"
+        }
+        if let acknowledged, acknowledgement < acknowledged { return "an acknowledgement of \(acknowledgement) after one of \(acknowledged)" }
+        acknowledged = acknowledgement
+        let isScaled = !header.flags.contains(.syn) && (own?.windowScale ?? 0xff) != 0xff && (peer?.windowScale ?? 0xff) != 0xff
+        let edge = acknowledgement + Int(header.window) << (isScaled ? Int(min(own!.windowScale, 14)) : 0)
+        //= RFC 9293 section 3.8.6
+        //# A TCP receiver SHOULD NOT shrink the window, i.e., move the right window edge to the left (SHLD-14).
+        if let advertisedEdge, edge < advertisedEdge { return "a window whose edge moves left by \(advertisedEdge - edge) bytes" }
+        advertisedEdge = edge
+        return nil
+    }
+}

@@ -1,0 +1,140 @@
+import WireFormats
+
+/// Looks at every frame that hosts send and receive, and knows what no correct host does.
+///
+/// It is passive: it knows of a host what its frames say. What a host may send depends on what it was told, so a frame counts when the device has got it,
+/// and of several statements the one that allows most.
+///
+/// Rules: checksums are right and addresses the host's own; a segment is no larger than the peer asked for, lies within the window that the peer
+/// advertised (but for a probe of one byte), behind no FIN; an acknowledgement is of bytes that were sent, and goes back no more than the window's right
+/// edge does; timestamps, once agreed on, are in every segment and do not go back.
+public final class WireChecker {
+    /// What was found, in words.
+    public private(set) var violations: [String] = []
+    /// Segments with RST that hosts sent, and all segments that they sent and received.
+    public private(set) var resets: UInt64 = 0
+    public private(set) var segments: UInt64 = 0
+    private var stations: [ObjectIdentifier: Station] = [:]
+    private var flows: [FlowKey: Flow] = [:]
+    /// The flows in the order in which they were first seen.
+    private(set) var flowKeys: [FlowKey] = []
+
+    struct Station {
+        let name: String
+        let macAddress: MACAddress
+        let address: IPAddress
+        let maximumTransmissionUnit: Int
+    }
+
+    init() {}
+
+    func add(_ host: SimulatedHost, maximumTransmissionUnit: Int) {
+        stations[ObjectIdentifier(host)] = Station(
+            name: host.name, macAddress: host.macAddress, address: host.address, maximumTransmissionUnit: maximumTransmissionUnit)
+    }
+
+    func flow(_ key: FlowKey) -> Flow? { flows[key] }
+
+    // MARK: Frames
+
+    func transmitted(_ frame: [UInt8], by host: SimulatedHost, at time: UInt64) {
+        guard let station = stations[ObjectIdentifier(host)] else { return }
+        check(frame, from: station, time)
+    }
+
+    func received(_ frame: SimulatedFrame, by host: SimulatedHost) {
+        guard let station = stations[ObjectIdentifier(host)] else { return }
+        frame.bytes.withUnsafeBytes { bytes in
+            guard let segment = Segment(bytes), segment.isChecksumValid, segment.destination.address == station.address,
+                MACAddress(at: bytes.baseAddress!) == station.macAddress
+            else { return }
+            let key = FlowKey(local: segment.destination, remote: segment.source)
+            with(key) { $0.received(segment, isForged: frame.isForged) }
+        }
+    }
+
+    func check(_ frame: [UInt8], from station: Station, _ time: UInt64) {
+        frame.withUnsafeBytes { bytes in
+            guard let ethernet = EthernetView(bytes.baseAddress!, count: bytes.count) else { return report(station, "sent a frame without a header") }
+            if ethernet.source != station.macAddress { report(station, "sent a frame from another hardware address, \(ethernet.source)") }
+            if bytes.count > station.maximumTransmissionUnit + EthernetHeader.byteCount { report(station, "sent a frame of \(bytes.count) bytes") }
+            guard ethernet.etherType == EtherType.ipv4 else { return }
+            guard IPv4View.check(ethernet.payload, count: ethernet.payloadByteCount) == .none else { return report(station, "sent a malformed IPv4 packet") }
+            let packet = IPv4View(unchecked: ethernet.payload)
+            if !packet.isChecksumValid { report(station, "sent a wrong IPv4 header checksum") }
+            if packet.source != station.address { report(station, "sent a packet from another address, \(packet.source)") }
+            switch packet.protocolNumber {
+            case IPProtocol.tcp: checkSegment(bytes, station, time)
+            case IPProtocol.udp:
+                guard UDPView.check(packet.payload, count: packet.payloadByteCount) == .none else { return report(station, "sent a malformed datagram") }
+                let datagram = UDPView(unchecked: packet.payload)
+                let pseudo = InternetChecksum.pseudoHeader(
+                    rawAddresses: packet.rawAddresses, protocolNumber: IPProtocol.udp, byteCount: datagram.byteCount)
+                if !datagram.hasChecksum || !datagram.isChecksumValid(pseudo) { report(station, "sent a wrong UDP checksum") }
+            case IPProtocol.icmp:
+                if !InternetChecksum.isValid(InternetChecksum.sum(packet.payload, count: packet.payloadByteCount)) {
+                    report(station, "sent a wrong ICMP checksum")
+                }
+            default: report(station, "sent a packet of protocol \(packet.protocolNumber)")
+            }
+        }
+    }
+
+    private func checkSegment(_ bytes: UnsafeRawBufferPointer, _ station: Station, _ time: UInt64) {
+        guard let segment = Segment(bytes) else { return report(station, "sent a malformed segment") }
+        if !segment.isChecksumValid { report(station, "sent a wrong TCP checksum") }
+        segments += 1
+        if segment.header.flags.contains(.rst) { resets += 1 }
+        let key = FlowKey(local: segment.source, remote: segment.destination)
+        let peer = flows[key.reversed]
+        var complaint: String?
+        with(key) { complaint = $0.transmitted(segment, peer: peer) }
+        if let complaint { report(station, "\(segment.source) to \(segment.destination): \(complaint)") }
+    }
+
+    private func with(_ key: FlowKey, _ body: (inout Flow) -> Void) {
+        if flows[key] == nil {
+            flows[key] = Flow()
+            flowKeys.append(key)
+        }
+        body(&flows[key]!)
+    }
+
+    private func report(_ station: Station, _ complaint: String) {
+        if violations.count < 16 { violations.append("\(station.name) \(complaint)") }
+    }
+}
+
+/// A connection as one of its two hosts has it.
+struct FlowKey: Hashable {
+    let local: Endpoint
+    let remote: Endpoint
+
+    var reversed: FlowKey { FlowKey(local: remote, remote: local) }
+}
+
+/// A TCP segment in a frame.
+struct Segment {
+    var header = TCPSegmentHeader()
+    let source: Endpoint
+    let destination: Endpoint
+    let isChecksumValid: Bool
+
+    init?(_ bytes: UnsafeRawBufferPointer) {
+        guard let base = bytes.baseAddress, let ethernet = EthernetView(base, count: bytes.count), ethernet.etherType == EtherType.ipv4,
+            IPv4View.check(ethernet.payload, count: ethernet.payloadByteCount) == .none
+        else { return nil }
+        let packet = IPv4View(unchecked: ethernet.payload)
+        guard packet.protocolNumber == IPProtocol.tcp, !packet.isFragment,
+            TCPSegmentHeader.parse(packet.payload, count: packet.payloadByteCount, into: &header) == .none
+        else { return nil }
+        source = Endpoint(address: packet.source, port: header.sourcePort)
+        destination = Endpoint(address: packet.destination, port: header.destinationPort)
+        isChecksumValid =
+            packet.isChecksumValid
+            && TCPSegmentHeader.isChecksumValid(
+                packet.payload, count: packet.payloadByteCount,
+                pseudoHeaderSum: InternetChecksum.pseudoHeader(
+                    rawAddresses: packet.rawAddresses, protocolNumber: IPProtocol.tcp, byteCount: packet.payloadByteCount))
+    }
+}

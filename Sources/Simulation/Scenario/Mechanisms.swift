@@ -1,0 +1,85 @@
+import NetworkStack
+
+/// How often each mechanism of the network stack fired, over all hosts of one or many worlds.
+public struct Mechanisms: Sendable {
+    /// One mechanism.
+    public struct Count: Sendable {
+        public let name: String
+        public var value: UInt64
+        /// Whether a sweep that is large enough must have met it.
+        public let isRequired: Bool
+    }
+
+    public private(set) var counts: [Count]
+
+    public init() {
+        counts = Mechanisms.list(NetworkStatistics())
+    }
+
+    public mutating func add(_ statistics: NetworkStatistics) {
+        let list = Mechanisms.list(statistics)
+        for index in counts.indices { counts[index].value += list[index].value }
+    }
+
+    public mutating func add(_ other: Mechanisms) {
+        for index in counts.indices { counts[index].value += other.counts[index].value }
+    }
+
+    /// Those that should have fired and did not.
+    public var missing: [String] { counts.filter { $0.isRequired && $0.value == 0 }.map(\.name) }
+
+    private static func list(_ statistics: NetworkStatistics) -> [Count] {
+        let tcp = statistics.tcp
+        var list: [Count] = []
+        func count(_ name: String, _ value: UInt64, isRequired: Bool = true) { list.append(Count(name: name, value: value, isRequired: isRequired)) }
+        count("segments sent", tcp.segmentsSent)
+        count("segments received", tcp.segmentsReceived)
+        count("header predictions", tcp.headerPredictions)
+        count("connections opened", tcp.connectionsOpened)
+        count("connections accepted", tcp.connectionsAccepted)
+        count("connections failed", tcp.connectionsFailed)
+        count("connections reset", tcp.connectionsReset)
+        count("connections timed out", tcp.connectionsTimedOut)
+        count("simultaneous opens", tcp.simultaneousOpens)
+        count("simultaneous closes", tcp.simultaneousCloses)
+        count("retransmission timeouts", tcp.retransmissionTimeouts)
+        count("retransmitted segments", tcp.retransmittedSegments)
+        count("fast retransmits", tcp.fastRetransmits)
+        count("partial acknowledgements", tcp.partialAcknowledgements)
+        count("duplicate acknowledgements", tcp.duplicateAcknowledgements)
+        count("delayed acknowledgements", tcp.delayedAcknowledgements)
+        count("zero-window probes", tcp.zeroWindowProbes)
+        count("zero windows advertised", tcp.zeroWindowsAdvertised)
+        count("window updates", tcp.windowUpdates)
+        count("out-of-order segments", tcp.outOfOrderSegments)
+        count("reassembled segments", tcp.reassembledSegments)
+        count("collapsed segments", tcp.collapsedSegments)
+        count("challenge acknowledgements", tcp.challengeAcknowledgements)
+        count("resets sent", tcp.resetsSent)
+        count("resets received", tcp.resetsReceived)
+        count("keep-alive probes", tcp.keepAliveProbes)
+        count("TIME_WAIT entered", tcp.timeWaitEntered)
+        count("TIME_WAIT reused", tcp.timeWaitReused)
+        count("TIME_WAIT evicted", tcp.timeWaitEvicted)
+        count("old timestamps", tcp.oldTimestamps)
+        count("receive buffer growths", tcp.receiveBufferGrowths)
+        count("idle restarts", tcp.idleRestarts)
+        count("Nagle delays", tcp.nagleDelays)
+        count("silly window delays", tcp.sillyWindowDelays)
+        count("ARP requests", statistics.arpRequestsSent)
+        count("ARP replies", statistics.arpRepliesSent)
+        count("control messages", statistics.controlMessagesSent)
+        count("datagrams sent", statistics.datagramsSent)
+        count("datagrams received", statistics.datagramsReceived)
+        for reason in DropReason.allCases {
+            count("dropped: \(reason)", statistics.drops[reason], isRequired: requiredDrops.contains(reason))
+        }
+        return list
+    }
+
+    private static let requiredDrops: Set<DropReason> = [
+        .notForThisHost, .badARP, .unsolicitedARP, .badIPv4Header, .badIPv4Checksum, .neighborUnreachable, .neighborQueueFull, .outOfMemory,
+        .badDatagramChecksum, .noDatagramSocket, .receiveQueueFull, .badSegmentChecksum, .noConnection, .backlogOverflow, .outsideWindow, .oldTimestamp,
+        .badAcknowledgement, .challengeRateLimited, .reassemblyOverflow, .dataAfterClose, .duplicateData, .unexpectedFlags,
+    ]
+}

@@ -1,0 +1,147 @@
+import EthernetDevice
+import NetworkStack
+
+/// Draws the hosts, the network between them and what goes wrong with it.
+extension ScenarioPlan {
+    /// How bad the network is.
+    enum Quality: Int { case clean, mild, bad, terrible }
+
+    static let millisecond: UInt64 = 1_000_000
+    static let second: UInt64 = 1_000_000_000
+
+    /// A time of the range, each magnitude as likely.
+    static func time(_ random: inout SimulationRandom, _ range: ClosedRange<UInt64>) -> UInt64 {
+        UInt64(random.magnitude(Int(range.lowerBound)...Int(range.upperBound)))
+    }
+
+    mutating func drawHosts(_ root: SimulationRandom) {
+        var random = root.stream("hosts")
+        let count = random.pick([2, 2, 2, 2, 3, 3, 4])
+        usesSwitch = count > 2 || attack != nil || random.oneIn(4)
+        let maximumTransmissionUnit = random.pick([1_500, 1_500, 1_500, 1_500, 9_000, 1_280, 576])
+        let knowsNeighbors = random.oneIn(3)
+        for index in 0..<count {
+            var host = ScenarioPlan.drawHost(root.stream("host \(index)"))
+            host.maximumTransmissionUnit = maximumTransmissionUnit
+            if knowsNeighbors {
+                host.staticNeighbors = (0..<count).filter { $0 != index }.map { other in
+                    let (macAddress, address) = Simulation.addresses(ofHost: UInt32(other + 1))
+                    return NetworkConfiguration.StaticNeighbor(address: address, macAddress: macAddress)
+                }
+            }
+            hosts.append(host)
+        }
+    }
+
+    private static func drawHost(_ stream: SimulationRandom) -> SimulatedHost.Settings {
+        var random = stream
+        var host = SimulatedHost.Settings()
+        host.clockOffset = random.oneIn(2) ? 0 : UInt64(random.magnitude(1...1 << 50))
+        host.receiveBlockByteCount = random.oneIn(3) ? 2_048 : nil
+        host.receiveQueueLength = random.pick([1_024, 1_024, 1_024, 32])
+        host.transmitQueueLength = random.oneIn(6) ? random.between(1...16) : nil
+        host.maximumTransmitSegments = random.pick([8, 8, 4, 2, 1])
+        host.tcp.offersTimestamps = !random.oneIn(3)
+        host.tcp.offersWindowScale = !random.oneIn(4)
+        if random.oneIn(6) { host.tcp.windowScale = UInt8(random.between(0...14)) }
+        if random.oneIn(3) { host.tcp.maximumSegmentSize = random.pick([64, 100, 256, 536, 1_000, 1_460]) }
+        host.tcp.isNoDelay = random.oneIn(2)
+        host.tcp.receiveBuffer = random.oneIn(2) ? 65_536 : random.magnitude(2_048...262_144)
+        host.tcp.maximumReceiveBuffer = max(host.tcp.receiveBuffer, random.magnitude(2_048...1 << 20))
+        host.tcp.sendBuffer = random.magnitude(2_048...1 << 19)
+        host.tcp.delayedAcknowledgement = random.pick([0, 1_000_000, 40_000_000, 40_000_000, 200_000_000])
+        host.tcp.minimumRetransmissionTimeout = random.pick([10_000_000, 50_000_000, 200_000_000, 200_000_000])
+        host.tcp.initialRetransmissionTimeout = random.pick([300_000_000, 1_000_000_000])
+        host.tcp.maximumRetransmissionTimeout = random.pick([8_000_000_000, 60_000_000_000])
+        host.tcp.maximumSegmentLifetime = random.pick([20_000_000, 500_000_000, 2_000_000_000, 30_000_000_000])
+        host.tcp.finWait2Timeout = random.pick([2_000_000_000, 60_000_000_000])
+        if random.oneIn(5) { host.networkLimits.maximumTimeWait = random.between(1...3) }
+        if random.oneIn(5) { host.networkLimits.reassemblyPieces = random.between(1...6) }
+        if random.oneIn(6) { host.networkLimits.neighborQueueLength = random.between(1...4) }
+        if random.oneIn(6) { host.networkLimits.datagramQueueByteCount = 4_096 }
+        return host
+    }
+
+    mutating func drawLinks(_ root: SimulationRandom) {
+        var random = root.stream("links")
+        let quality = random.pick([Quality.clean, .mild, .mild, .bad, .bad, .terrible])
+        if quality == .terrible { mayLoseConnections = true }
+        let count = usesSwitch ? hosts.count : 1
+        for index in 0..<count {
+            var stream = root.stream("link \(index)")
+            let forward = ScenarioPlan.drawConditions(&stream, quality, hosts[0].maximumTransmissionUnit)
+            let isEven = stream.oneIn(2)
+            links.append((forward, isEven ? forward : ScenarioPlan.drawConditions(&stream, quality, hosts[0].maximumTransmissionUnit)))
+        }
+        summary += "\(hosts.count) hosts on a \(usesSwitch ? "switch" : "link"), \(quality) network, MTU \(hosts[0].maximumTransmissionUnit)"
+    }
+
+    static func drawConditions(_ random: inout SimulationRandom, _ quality: Quality, _ maximumTransmissionUnit: Int) -> LinkConditions {
+        var conditions = LinkConditions()
+        conditions.maximumTransmissionUnit = maximumTransmissionUnit
+        conditions.delay = time(&random, 5_000...(quality == .clean ? 5_000_000 : 80_000_000))
+        if random.oneIn(2) { conditions.bandwidth = UInt64(random.magnitude(2_000_000...2_000_000_000)) }
+        conditions.queueByteCount = random.magnitude(16_384...262_144)
+        // A frame in so many; 0 for none.
+        let worst: (loss: Int, other: Int)
+        switch quality {
+        case .clean: return conditions
+        case .mild: worst = (10_000, 10_000)
+        case .bad: worst = (60_000, 60_000)
+        case .terrible: worst = (200_000, 100_000)
+        }
+        if random.oneIn(2) { conditions.loss = UInt32(random.magnitude(100...worst.loss)) }
+        if random.oneIn(4) {
+            conditions.burstLoss.begin = UInt32(random.magnitude(100...worst.loss / 10))
+            conditions.burstLoss.end = UInt32(random.between(200_000...600_000))
+        }
+        if random.oneIn(2) { conditions.reordering = UInt32(random.magnitude(100...worst.other)) }
+        conditions.reorderDelay = time(&random, 50_000...20_000_000)
+        if random.oneIn(3) { conditions.duplication = UInt32(random.magnitude(100...worst.other)) }
+        if random.oneIn(3) { conditions.corruption = UInt32(random.magnitude(100...worst.other)) }
+        if random.oneIn(2) { conditions.jitter = time(&random, 1_000...10_000_000) }
+        return conditions
+    }
+
+    mutating func drawFaults(_ root: SimulationRandom) {
+        var random = root.stream("faults")
+        guard random.oneIn(3) else { return }
+        for _ in 0..<random.between(1...3) {
+            let at = ScenarioPlan.time(&random, 1_000_000...5_000_000_000)
+            switch random.below(4) {
+            case 0:
+                let duration = ScenarioPlan.time(&random, 5_000_000...(random.oneIn(6) ? 900_000_000_000 : 20_000_000_000))
+                faults.append(.partition(link: random.between(0...links.count - 1), at: at, duration: duration))
+                mayLoseConnections = true
+                summary += ", a partition"
+            case 1:
+                let jump = ScenarioPlan.time(&random, 1_000_000...3_600_000_000_000)
+                faults.append(.clockJump(host: random.between(0...hosts.count - 1), at: at, by: jump))
+                mayLoseConnections = true
+                summary += ", a clock jump"
+            case 2:
+                faults.append(
+                    .memoryGrab(
+                        host: random.between(0...hosts.count - 1), at: at, duration: ScenarioPlan.time(&random, 1_000_000...2_000_000_000),
+                        leaving: random.oneIn(3) ? 0 : random.magnitude(2_048...1 << 20), priority: random.oneIn(2) ? .application : .reserve))
+                mayLoseConnections = true
+                summary += ", a heap without memory"
+            default:
+                let quality = random.pick([Quality.clean, .mild, .bad])
+                let conditions = ScenarioPlan.drawConditions(&random, quality, hosts[0].maximumTransmissionUnit)
+                faults.append(.conditions(link: random.between(0...links.count - 1), at: at, conditions))
+                summary += ", a change of weather"
+            }
+        }
+    }
+
+    mutating func drawAttack(_ root: SimulationRandom) {
+        var random = root.stream("attack")
+        guard random.oneIn(6) else { return }
+        let spoofsARP = random.oneIn(3)
+        attack = AttackPlan(
+            startsAt: ScenarioPlan.time(&random, 100_000...500_000_000), steps: random.between(10...60), longestPause: ScenarioPlan.time(&random, 100_000...200_000_000),
+            spoofsARP: spoofsARP)
+        mayLoseConnections = true
+    }
+}

@@ -1,0 +1,158 @@
+/// Draws what the programs do.
+extension ScenarioPlan {
+    init(seed: UInt64) {
+        let root = SimulationRandom(seed: seed).stream("scenario")
+        drawAttack(root)
+        drawHosts(root)
+        drawLinks(root)
+        drawConnections(root)
+        drawDatagrams(root)
+        drawFaults(root)
+        if attack != nil { summary += ", a misbehaving station" }
+        summary += ", \(connections.count) connections, \(datagrams.count) datagram senders"
+    }
+
+    /// Bytes of all streams of a scenario together, so that one takes a few milliseconds: fewer where each segment holds little.
+    private func byteBudget() -> Int {
+        let smallest = hosts.map { $0.tcp.maximumSegmentSize ?? $0.maximumTransmissionUnit - 40 }.min()!
+        return min(1_200_000, smallest * 1_500)
+    }
+
+    private mutating func drawConnections(_ root: SimulationRandom) {
+        var random = root.stream("connections")
+        let count = random.between(1...5)
+        let budget = byteBudget() / count / 2
+        for index in 0..<count {
+            var stream = root.stream("connection \(index)")
+            let client = stream.between(0...hosts.count - 1)
+            // Now and then a host talks to itself.
+            let server = stream.oneIn(24) ? client : (client + stream.between(1...hosts.count - 1)) % hosts.count
+            var plan = ConnectionPlan(client: client, server: server, port: UInt16(1_000 + index))
+            plan.startsAt = stream.oneIn(3) ? 0 : ScenarioPlan.time(&stream, 10_000...500_000_000)
+            (plan.clientEnd, plan.serverEnd) = ScenarioPlan.drawEnds(&stream, budget)
+            var listener = ListenerPlan(host: server, port: plan.port)
+            switch stream.below(14) {
+            case 0 where client != server:
+                plan.kind = .simultaneousOpen
+                plan.clientPort = UInt16(2_000 + index)
+                connections.append(plan)
+                continue
+            case 1:
+                plan.kind = .closedPort
+                connections.append(plan)
+                continue
+            case 2, 3:
+                plan.kind = .reusesTimeWait
+                plan.clientPort = UInt16(2_000 + index)
+                plan.incarnations = stream.between(2...4)
+                plan.serverEnd.ending = .exact
+                plan.clientEnd.ending = .orderly
+                plan.clientEnd.byteCount /= plan.incarnations
+                plan.serverEnd.byteCount /= plan.incarnations
+            case 4:
+                // More clients than the listener has room for, of a program that accepts slowly.
+                listener.backlog = stream.between(1...2)
+                listener.startsAt = ScenarioPlan.time(&stream, 1_000_000...2_000_000_000)
+                listener.pause = ScenarioPlan.time(&stream, 1_000_000...500_000_000)
+                for _ in 0..<stream.between(3...8) {
+                    var further = plan
+                    (further.clientEnd, further.serverEnd) = ScenarioPlan.drawEnds(&stream, budget / 8)
+                    further.startsAt = plan.startsAt + UInt64(stream.between(0...2_000_000))
+                    connections.append(further)
+                }
+            case 5:
+                plan.kind = .canceledConnect
+            case 6:
+                plan.clientEnd.ending = .reset(after: stream.between(0...max(plan.clientEnd.byteCount, 1)))
+            case 7:
+                plan.serverEnd.ending = .reset(after: stream.between(0...max(plan.serverEnd.byteCount, 1)))
+            case 8:
+                plan.clientEnd.ending = .deserts(after: stream.between(1...max(plan.serverEnd.byteCount, 1)))
+            case 9:
+                plan.clientEnd.ending = .together
+                plan.serverEnd.ending = .together
+            case 10:
+                plan.clientEnd.ending = .exact
+            default: break
+            }
+            listeners.append(listener)
+            connections.append(plan)
+        }
+    }
+
+    private static func drawEnds(_ random: inout SimulationRandom, _ budget: Int) -> (client: EndPlan, server: EndPlan) {
+        var (client, server) = (drawEnd(&random, budget), drawEnd(&random, budget))
+        // Mostly one direction carries more than the other.
+        switch random.below(4) {
+        case 0: client.byteCount = min(client.byteCount, random.between(0...2_000))
+        case 1: server.byteCount = min(server.byteCount, random.between(0...2_000))
+        default: break
+        }
+        return (client, server)
+    }
+
+    private static func drawEnd(_ random: inout SimulationRandom, _ budget: Int) -> EndPlan {
+        var end = EndPlan()
+        end.byteCount = random.magnitude(1...max(budget, 1))
+        switch random.below(5) {
+        case 0:
+            // A program that writes byte by byte.
+            end.byteCount = min(end.byteCount, 600)
+            end.largestPush = random.between(1...3)
+            end.depth = 4
+        case 1: (end.smallestPush, end.largestPush) = (1, 2_000)
+        case 2: (end.smallestPush, end.largestPush) = (1_000, 16_384)
+        default: (end.smallestPush, end.largestPush) = (1, random.magnitude(1_000...400_000))
+        }
+        end.segments = random.oneIn(2) ? 1 : random.between(1...16)
+        end.depth = max(end.depth, random.between(1...4))
+        end.cancels = random.oneIn(5)
+        if random.oneIn(3) {
+            end.writerPauses = random.between(2...20)
+            end.longestWriterPause = time(&random, 100_000...3_000_000_000)
+        }
+        end.popByteCount = random.oneIn(2) ? .max : random.magnitude(1...65_536)
+        // A small pop of many bytes costs more than it tells.
+        if end.popByteCount < 64 { end.byteCount = min(end.byteCount, 4_000) }
+        end.popSegments = random.oneIn(2) ? 16 : random.between(1...4)
+        if random.oneIn(3) { end.readerDelay = time(&random, 100_000...20_000_000_000) }
+        if random.oneIn(3) {
+            end.readerPauses = random.between(2...30)
+            end.longestReaderPause = time(&random, 100_000...1_000_000_000)
+        }
+        if random.oneIn(4) { end.noDelay = random.oneIn(2) }
+        if random.oneIn(5) {
+            end.keepsAlive = true
+            end.readerPauses = 4
+            end.longestReaderPause = time(&random, 1_000_000_000...8_000_000_000)
+            end.writerPauses = 3
+            end.longestWriterPause = time(&random, 1_000_000_000...12_000_000_000)
+        }
+        if random.oneIn(8) { end.receiveBuffer = random.magnitude(2_048...65_536) }
+        if random.oneIn(8) { end.sendBuffer = random.magnitude(2_048...65_536) }
+        // Pauses of seconds after every other push of hundreds would make hours.
+        let pushes = end.byteCount / max((end.smallestPush + end.largestPush) / 2, 1)
+        if end.writerPauses > 0 { end.writerPauses = max(end.writerPauses, pushes / 8) }
+        if end.readerPauses > 0 { end.readerPauses = max(end.readerPauses, end.byteCount / min(end.popByteCount, 1_000) / 8) }
+        return end
+    }
+
+    private mutating func drawDatagrams(_ root: SimulationRandom) {
+        var random = root.stream("datagrams")
+        guard random.oneIn(3) else { return }
+        for index in 0..<random.between(1...2) {
+            let sender = random.between(0...hosts.count - 1)
+            var plan = DatagramPlan(
+                sender: sender, receiver: (sender + random.between(1...hosts.count - 1)) % hosts.count, port: UInt16(5_000 + index))
+            plan.startsAt = random.oneIn(2) ? 0 : ScenarioPlan.time(&random, 10_000...200_000_000)
+            plan.count = random.between(1...120)
+            plan.burst = random.between(1...40)
+            plan.pause = ScenarioPlan.time(&random, 10_000...500_000_000)
+            plan.largest = random.magnitude(16...hosts[0].maximumTransmissionUnit - 28)
+            plan.isPortClosed = random.oneIn(6)
+            plan.isNowhere = random.oneIn(6)
+            plan.readerDelay = random.oneIn(3) ? ScenarioPlan.time(&random, 1_000_000...2_000_000_000) : 0
+            datagrams.append(plan)
+        }
+    }
+}
