@@ -21,8 +21,12 @@ let core: [Target.Dependency] = ["CDatapath", "DatapathMemory", "TaskScheduler",
 let package = Package(
     name: "demikernel",
     products: [
-        .library(name: "Demikernel", targets: ["Demikernel", "QueueRuntime", "TaskScheduler", "DatapathMemory"]),
+        .library(
+            name: "Demikernel",
+            targets: ["Demikernel", "UserNetwork", "NetworkStack", "WireFormats", "EthernetDevice", "QueueRuntime", "TaskScheduler", "DatapathMemory"]),
+        .library(name: "DemikernelDevices", targets: ["EthernetDevice", "DatapathMemory"]),
         .executable(name: "demikernel", targets: ["DemikernelCommand"]),
+        .executable(name: "demi-lab", targets: ["DemiLab"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -92,6 +96,10 @@ let package = Package(
             ],
             path: "Sources/Tools/demikernel", swiftSettings: settings),
 
+        .executableTarget(
+            name: "DemiLab", dependencies: core + ["Demikernel", "EthernetDevice", "NetworkStack", "UserNetwork", "WireFormats"],
+            path: "Sources/Tools/demi-lab", swiftSettings: settings),
+
         // Tests
         .testTarget(
             name: "DatapathMemoryTests", dependencies: ["DatapathMemory"],
@@ -128,6 +136,9 @@ let package = Package(
         .testTarget(
             name: "UserNetworkTests", dependencies: core + ["Demikernel", "EthernetDevice", "NetworkStack", "UserNetwork", "WireFormats"],
             path: "Tests/UserNetworkTests", swiftSettings: settings),
+        .testTarget(
+            name: "DemiLabTests", dependencies: ["DemiLab"],
+            path: "Tests/DemiLabTests", swiftSettings: settings),
         .testTarget(
             name: "HouseTests",
             path: "Tests/HouseTests", swiftSettings: settings),

@@ -27,6 +27,7 @@ private let allowedDependencies: [String: Set<String>] = [
     "KeyValue": core.union(["Demikernel", "KeyValueStore"]),
     // Tools
     "CLinux": [],
+    "DemiLab": core.union(["Demikernel", "EthernetDevice", "NetworkStack", "UserNetwork", "WireFormats"]),
     "DemikernelCommand": core.union(["CLinux", "Demikernel", "Echo", "KeyValue", "KeyValueStore"]),
 ]
 

@@ -1,9 +1,10 @@
 import DatapathMemory
 import EthernetDevice
 import Glibc
-@testable import NetworkStack
 import Testing
 import WireFormats
+
+@testable import NetworkStack
 
 /// RFC 792, RFC 1122 section 3.2.2, RFC 1812 section 4.3.2.
 @Suite struct ICMPTests {
@@ -203,11 +204,13 @@ import WireFormats
         peer.icmp([type, code, 0, 0] + rest + sent[14...].prefix(quotedByteCount))
     }
 
-    @Test(arguments: [
-        (3, 0, ENETUNREACH), (3, 1, EHOSTUNREACH), (3, 2, ENOPROTOOPT), (3, 3, ECONNREFUSED), (3, 4, EMSGSIZE), (3, 5, EOPNOTSUPP), (3, 6, ENETUNREACH),
-        (3, 7, EHOSTUNREACH), (3, 8, EHOSTUNREACH), (3, 9, EHOSTUNREACH), (3, 10, EHOSTUNREACH), (3, 11, ENETUNREACH), (3, 12, EHOSTUNREACH),
-        (3, 13, EHOSTUNREACH), (3, 14, EHOSTUNREACH), (3, 15, EHOSTUNREACH), (11, 0, EHOSTUNREACH), (11, 1, EHOSTUNREACH), (12, 0, EPROTO),
-    ] as [(UInt8, UInt8, Int32)])
+    @Test(
+        arguments: [
+            (3, 0, ENETUNREACH), (3, 1, EHOSTUNREACH), (3, 2, ENOPROTOOPT), (3, 3, ECONNREFUSED), (3, 4, EMSGSIZE), (3, 5, EOPNOTSUPP),
+            (3, 6, ENETUNREACH),
+            (3, 7, EHOSTUNREACH), (3, 8, EHOSTUNREACH), (3, 9, EHOSTUNREACH), (3, 10, EHOSTUNREACH), (3, 11, ENETUNREACH), (3, 12, EHOSTUNREACH),
+            (3, 13, EHOSTUNREACH), (3, 14, EHOSTUNREACH), (3, 15, EHOSTUNREACH), (11, 0, EHOSTUNREACH), (11, 1, EHOSTUNREACH), (12, 0, EPROTO),
+        ] as [(UInt8, UInt8, Int32)])
     func anErrorReachesTheSocketThatItConcerns(type: UInt8, code: UInt8, expected: Int32) throws {
         let host = try LowerHost()
         host.introduce(peer)
@@ -246,6 +249,9 @@ import WireFormats
         }
         host.receive(error(3, 16, about: sent))
         #expect(host.drops(.unmatchedControlMessage) == 6)
+        // A segment that another host has sent.
+        host.receive(error(3, 3, about: peer.ipv4(6, [0, 1, 0, 2, 0, 0, 0, 3])))
+        #expect(host.drops(.unmatchedControlMessage) == 7)
         #expect(host.stack.takeDatagramError(socket) == 0)
         #expect(host.stack.takeDatagramEvent() == nil)
     }

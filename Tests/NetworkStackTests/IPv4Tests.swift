@@ -1,8 +1,9 @@
 import EthernetDevice
 import Glibc
-@testable import NetworkStack
 import Testing
 import WireFormats
+
+@testable import NetworkStack
 
 /// RFC 791, RFC 1122 sections 3.2.1 and 3.3: what is received, and which way things go.
 @Suite struct IPv4Tests {
@@ -172,7 +173,9 @@ import WireFormats
         #expect(host.output().isEmpty)
     }
 
-    @Test(arguments: [IPAddress.ipv4(10, 0, 0, 3), .ipv4(192, 0, 2, 1), .ipv4(224, 0, 0, 1), .ipv4(0, 0, 0, 0), .ipv4(127, 0, 0, 1), .ipv4(10, 0, 1, 255)])
+    @Test(arguments: [
+        IPAddress.ipv4(10, 0, 0, 3), .ipv4(192, 0, 2, 1), .ipv4(224, 0, 0, 1), .ipv4(0, 0, 0, 0), .ipv4(127, 0, 0, 1), .ipv4(10, 0, 1, 255),
+    ])
     func aPacketToAnotherHostIsDroppedAndNotAnswered(destination: IPAddress) throws {
         let host = try LowerHost()
         let socket = host.boundSocket(5_000)

@@ -52,7 +52,8 @@ import WireFormats
             switch generator.next() % 8 {
             case 0: bytes = (0..<Int.random(in: 0...128, using: &generator)).map { _ in UInt8.random(in: 0...255, using: &generator) }
             case 1: bytes = Array(bytes.prefix(Int.random(in: 0...bytes.count, using: &generator)))
-            case 2: bytes.append(contentsOf: (0..<Int.random(in: 1...32, using: &generator)).map { _ in UInt8.random(in: 0...255, using: &generator) })
+            case 2:
+                bytes.append(contentsOf: (0..<Int.random(in: 1...32, using: &generator)).map { _ in UInt8.random(in: 0...255, using: &generator) })
             case 3: break
             default:
                 for _ in 0..<Int.random(in: 1...4, using: &generator) {

@@ -196,6 +196,20 @@ import WireFormats
         host.end()
     }
 
+    @Test func onlyTheMostParticularOfTheSocketsThatShareAPortShareTheSenders() throws {
+        let host = try LowerHost()
+        let sockets = [IPAddress.unspecifiedIPv4, LowerHost.address, .unspecifiedIPv4, LowerHost.address, .unspecifiedIPv4]
+            .map { host.boundSocket(5_000, address: $0, reusePort: true) }
+        for port: UInt16 in 1...100 { host.receive(peer.udp([1], from: port, to: 5_000)) }
+        var counts = sockets.map { _ in 0 }
+        for (index, socket) in sockets.enumerated() {
+            while host.takeDatagram(socket) != nil { counts[index] += 1 }
+        }
+        #expect(counts[0] == 0 && counts[2] == 0 && counts[4] == 0)
+        #expect(counts[1] > 20 && counts[3] > 20 && counts[1] + counts[3] == 100)
+        host.end()
+    }
+
     // MARK: Events
 
     @Test func aSocketTellsOnceUntilItIsAsked() throws {

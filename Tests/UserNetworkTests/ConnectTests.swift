@@ -287,9 +287,9 @@ import UserNetwork
         let client = try pair.runtime.socket(.ipv4, .stream, on: pair.b)
         #expect(try pair.runtime.result(pair.runtime.connect(client, to: Host.b(port: 7))) == .connected)
         let server = try pair.runtime.accepted(accept).queue
-        let push = try pair.runtime.push(client, bytes: pattern(0..<300_000))
-        #expect(try pair.runtime.receive(server, count: 300_000) == pattern(0..<300_000))
-        #expect(try pair.runtime.result(push) == .pushed(300_000))
+        let push = try pair.runtime.push(client, bytes: pattern(0..<250_000))
+        #expect(try pair.runtime.receive(server, count: 250_000) == pattern(0..<250_000))
+        #expect(try pair.runtime.result(push) == .pushed(250_000))
         try pair.runtime.close(client)
         try pair.runtime.close(server)
         #expect(UserNetwork.statistics(of: pair.libraryB).device.transmittedFrames == 0)

@@ -180,7 +180,7 @@ import UserNetwork
 
     @Test("a full heap holds datagrams back, and they leave when it has room")
     func fullHeap() throws {
-        let pair = try Pair(runtime: { $0.memory.arenaByteCount = 2 << 20 })
+        let pair = try Pair(runtime: { $0.memory.arenaByteCount = 4 << 20 })
         let sender = try pair.datagramSocket(pair.a)
         let receiver = try pair.datagramSocket(pair.b, port: 9)
         #expect(try pair.runtime.result(pair.runtime.pushTo(sender, pair.runtime.array([1]), Host.b(port: 9))) == .pushed(1))
@@ -194,6 +194,36 @@ import UserNetwork
         #expect(try datagram(pair.runtime, pair.runtime.pop(receiver)).bytes == [2])
         try pair.runtime.close(sender)
         try pair.runtime.close(receiver)
+        pair.expectNothingLeft()
+    }
+
+    @Test("of several sockets that wait for room one may close, and its slot be used again, and the others still get theirs")
+    func closeWhileWaiting() throws {
+        let pair = try Pair(runtime: {
+            $0.memory.arenaByteCount = 4 << 20
+            $0.limits.maximumQueues = 4
+        })
+        let receiver = try pair.datagramSocket(pair.b, port: 9)
+        var senders: [QueueDescriptor] = []
+        for _ in 0..<3 { senders.append(try pair.datagramSocket(pair.a)) }
+        #expect(try pair.runtime.result(pair.runtime.pushTo(senders[0], pair.runtime.array([1]), Host.b(port: 9))) == .pushed(1))
+        #expect(try datagram(pair.runtime, pair.runtime.pop(receiver)).bytes == [1])
+        let arrays = try (0..<3).map { _ in try pair.runtime.array([2]).takeOver() }
+        let hog = try Hog(pair.runtime)
+        var pushes: [QueueToken] = []
+        for (sender, array) in zip(senders, arrays) {
+            pushes.append(try pair.runtime.pushTo(sender, ScatterGatherArray(unsafelyTakingOver: array), Host.b(port: 9)))
+        }
+        #expect(try pair.runtime.isPending(pushes[2]))
+        try pair.runtime.cancel(pushes[2])
+        #expect(try pair.runtime.result(pushes[2]) == .failed(ECANCELED, byteCount: 0))
+        try pair.runtime.close(senders[2])
+        let next = try pair.runtime.socket(.ipv4, .datagram, on: pair.a)
+        #expect(next.slot == senders[2].slot)
+        hog.release()
+        for push in pushes[..<2] { #expect(try pair.runtime.result(push) == .pushed(1)) }
+        for _ in 0..<2 { #expect(try datagram(pair.runtime, pair.runtime.pop(receiver)).bytes == [2]) }
+        for queue in [receiver, senders[0], senders[1], next] { try pair.runtime.close(queue) }
         pair.expectNothingLeft()
     }
 

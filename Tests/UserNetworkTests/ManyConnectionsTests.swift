@@ -9,6 +9,10 @@ import UserNetwork
     private func run(_ count: Int, backlog: Int) throws {
         let pair = try Pair()
         let listening = try pair.listener(backlog: backlog)
+        // The neighbours know each other, so that no SYN is lost in the queue for an address.
+        let scout = try pair.runtime.socket(.ipv4, .stream, on: pair.a)
+        #expect(try pair.runtime.result(pair.runtime.connect(scout, to: Host.b(port: 8))) == .failed(ECONNREFUSED, byteCount: 0))
+        try pair.runtime.close(scout)
         var connects: [QueueToken] = []
         var accepts: [QueueToken] = []
         var clients: [QueueDescriptor] = []

@@ -273,18 +273,21 @@ import UserNetwork
             try runtime.setOption(.sendBuffer(byteCount: 8_192), on: queue)
             try runtime.setOption(.receiveBuffer(byteCount: 8_192), on: queue)
         }
-        var sent = 0
-        var number: Int32 = 0
-        while number == 0, sent < 4 << 20 {
-            number = errorNumber { () throws(DemikernelError) in
-                try pair.runtime.push(connection.client, pair.runtime.buffer(pattern(sent..<sent + 10_000)), completion: .discarded)
+        // Twice, since what has left must not count any more.
+        for _ in 0..<2 {
+            var sent = 0
+            var number: Int32 = 0
+            while number == 0, sent < 4 << 20 {
+                number = errorNumber { () throws(DemikernelError) in
+                    try pair.runtime.push(connection.client, pair.runtime.buffer(pattern(sent..<sent + 10_000)), completion: .discarded)
+                }
+                if number == 0 { sent += 10_000 }
             }
-            if number == 0 { sent += 10_000 }
+            #expect(number == EAGAIN)
+            #expect((100_000...120_000).contains(sent), "no more than the limit is held")
+            #expect(pair.runtime.statistics.liveOperations == 0)
+            #expect(try pair.runtime.receive(connection.server, count: sent) == pattern(0..<sent))
         }
-        #expect(number == EAGAIN)
-        #expect(sent <= 120_000, "no more than the limit is held")
-        #expect(pair.runtime.statistics.liveOperations == 0)
-        #expect(try pair.runtime.receive(connection.server, count: sent) == pattern(0..<sent))
         try pair.runtime.push(connection.client, pair.runtime.buffer([1]), completion: .discarded)
         #expect(try pair.runtime.result(pair.runtime.pop(connection.server)) == .popped([1]))
         pair.expectNothingLeft()

@@ -124,8 +124,8 @@ struct Pair: ~Copyable {
 
     /// Closes what is open and expects that nothing is left, when every connection has had the time to end.
     func expectNothingLeft(sourceLocation: SourceLocation = #_sourceLocation) {
-        clock.step = 10_000_000
-        settle(turns: 20_000)
+        clock.step = 100_000_000
+        settle(turns: 2_000)
         clock.step = 1_000
         let left = runtime.snapshot()
         #expect(left.liveOperations == 0, sourceLocation: sourceLocation)

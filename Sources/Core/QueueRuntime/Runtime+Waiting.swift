@@ -166,12 +166,37 @@ extension RuntimeCore {
             countTurnlessWait()
             return completion
         }
+        if isAlone && holder(of: index) == 0 { return try waitAlone(index, timeout) }
         let waiter = try beginWait(.wait)
         defer { endWait(waiter) }
         try claim(index, for: waiter, at: 0)
         try block(waiter, needed: 1, deadline: deadline(after: timeout))
         removeCompleted(index, from: waiter)
         return redeem(index, at: 0)
+    }
+
+    /// Whether nobody but the thread could claim an operation in a turn: it is outside, and there is neither task nor async job.
+    @inline(__always)
+    private var isAlone: Bool {
+        state.pointee.phase == .outside && state.pointee.scheduler.taskCount == 0 && state.pointee.jobExecutor == nil
+    }
+
+    /// Waits without a claim, since nobody could contest it: the operation completes to the unclaimed list and is taken from there.
+    @inline(__always)
+    private func waitAlone(_ index: UInt32, _ timeout: Duration?) throws(DemikernelError) -> Completion {
+        let deadline = timeout == nil ? .max : deadline(after: timeout)
+        let slot = operation(index)
+        while true {
+            let progress = turn()
+            if slot.pointee.plainResult != .none { return redeemPlain(slot) }
+            if slot.pointee.isCompleted {
+                removeCompleted(index, from: 0)
+                return redeem(index, at: 0)
+            }
+            if takeInterruption() { throw DemikernelError(EINTR, .wait, "the runtime was interrupted") }
+            if deadline != .max && state.pointee.now >= deadline { throw DemikernelError(ETIMEDOUT, .wait) }
+            if progress == 0 { idle(until: deadline) }
+        }
     }
 
     /// Claims all pending tokens for a waiter.

@@ -47,7 +47,7 @@ public struct TimerWheel {
     private let occupied: UnsafeMutablePointer<UInt64>
     private var currentTick: UInt64
     /// No timer is due before this time; the earliest one may be later.
-    private var noneBefore: UInt64 = .max
+    @usableFromInline private(set) var noneBefore: UInt64 = .max
     /// How many timers are armed.
     public private(set) var count = 0
 
@@ -123,6 +123,11 @@ public struct TimerWheel {
         let entry = entries[Int(earliest)]
         return (TimerIdentifier(index: earliest, generation: entry.generation), entry.deadline, entry.context.unsafelyUnwrapped, entry.argument)
     }
+
+    /// Whether `popExpired` has to be asked. It may still have nothing.
+    @inlinable
+    @inline(__always)
+    public func mayHaveExpired(now: UInt64) -> Bool { now >= noneBefore }
 
     /// A timer that is due at `now`, taken off the wheel; nil when none is left. Call it until it returns nil.
     @inline(__always)

@@ -10,6 +10,7 @@ extension UserNetworkHandle {
         let socket = socket(index)
         if socket.pointee.phase == .connected {
             core.append(operation, to: &socket.pointee.pops)
+            if !socket.pointee.mayBeReadable { return 0 }
             updateTime()
             serveStreamPops(socket)
             // A window that has opened.
@@ -27,9 +28,10 @@ extension UserNetworkHandle {
     func serveStreamPops(_ socket: UnsafeMutablePointer<NetworkSocket>) {
         while case let pop = socket.pointee.pops.first, pop != 0 {
             let slot = core.operation(pop)
-            let array = stack.takeReceived(
+            let (taken, hasMore) = stack.takeReceivedAndLook(
                 socket.pointee.index, maximumSegments: Int(slot.pointee.maximumSegments), maximumBytes: slot.pointee.byteCount)
-            guard let array else {
+            socket.pointee.mayBeReadable = hasMore
+            guard let array = taken else {
                 if stack.isAtEndOfStream(socket.pointee.index) || socket.pointee.failure != 0 { endPops(socket) }
                 return
             }

@@ -16,6 +16,7 @@ struct UserNetworkState: ~Copyable {
     /// One batch in each direction.
     let inbound: UnsafeMutablePointer<Frame>
     let outbound: UnsafeMutablePointer<Frame>
+    let events: UnsafeMutablePointer<ConnectionEvent>
     /// Sockets with datagrams for which the stack had no room.
     var firstStarved: UInt32 = 0
     /// The runtime's timer for the stack's next deadline, and when it fires; `.max` when it is not armed.
@@ -31,6 +32,7 @@ struct UserNetworkState: ~Copyable {
         sockets = .allocate(capacity: core.limits.maximumQueues + 1)
         inbound = .allocate(capacity: UserNetworkHandle.batchFrames)
         outbound = .allocate(capacity: UserNetworkHandle.batchFrames)
+        events = .allocate(capacity: UserNetworkHandle.batchFrames)
     }
 }
 
@@ -63,31 +65,34 @@ struct UserNetworkHandle {
 
     /// Receives a batch, runs what is due, tells the program's operations, and sends what came of it.
     func poll() -> Int32 {
-        let now = core.now
-        stack.setTime(now)
         let frames = state.pointee.inbound
         let received = state.pointee.device.receive(frames, capacity: UserNetworkHandle.batchFrames)
-        for position in 0..<received { stack.receive(frames[position]) }
-        // What has arrived comes before the timers: an acknowledgement that was waiting in the device stops a retransmission.
-        var progress = received &+ stack.advance(to: now)
-        progress &+= deliverEvents()
+        let events = state.pointee.events
+        let turn = stack.turn(to: core.now, frames: frames, count: received, events: events, capacity: UserNetworkHandle.batchFrames)
+        for position in 0..<Int(turn.eventCount) { deliver(events[position]) }
+        var progress = Int(turn.progress)
+        if turn.hasDatagramEvents { progress &+= deliverDatagrams() }
         flush()
         if state.pointee.firstStarved != 0 { progress &+= retryStarved() }
         return Int32(truncatingIfNeeded: progress)
     }
 
-    /// Maps what has become of the stack's sockets to operations.
+    /// Maps what has become of a connection to operations.
     @inline(__always)
-    private func deliverEvents() -> Int {
-        var count = 0
-        while let (_, owner, events) = stack.takeConnectionEvent() {
-            count &+= 1
-            if events == .readable && socket(Int(owner)).pointee.phase == .connected {
-                serveStreamPops(socket(Int(owner)))
-            } else {
-                handle(Int(owner), events)
-            }
+    private func deliver(_ event: ConnectionEvent) {
+        let socket = socket(Int(event.owner))
+        socket.pointee.mayBeReadable = true
+        if event.events == .readable && socket.pointee.phase == .connected {
+            serveStreamPops(socket)
+        } else {
+            handle(Int(event.owner), event.events)
         }
+    }
+
+    /// Maps what has become of datagram sockets to operations.
+    @inline(never)
+    private func deliverDatagrams() -> Int {
+        var count = 0
         while let (_, owner) = stack.takeDatagramEvent() {
             count &+= 1
             serveDatagramPops(socket(Int(owner)))
@@ -217,6 +222,7 @@ struct UserNetworkHandle {
         state.pointee.device.close()
         state.pointee.inbound.deallocate()
         state.pointee.outbound.deallocate()
+        state.pointee.events.deallocate()
         state.pointee.sockets.deallocate()
         state.deinitialize(count: 1)
         state.deallocate()

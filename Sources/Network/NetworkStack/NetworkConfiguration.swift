@@ -68,6 +68,9 @@ public struct NetworkConfiguration: Sendable {
         guard routes.allSatisfy({ route in addresses.contains { $0.contains(route.gateway) } }) else {
             throw DemikernelError(EINVAL, .initialize, "a gateway must be on the link: inside one of the interface's prefixes")
         }
+        guard staticNeighbors.count <= limits.maximumNeighbors else {
+            throw DemikernelError(EINVAL, .initialize, "there are more static neighbours than NetworkLimits.maximumNeighbors")
+        }
         try tcp.validate()
         try limits.validate()
     }

@@ -71,6 +71,29 @@ public struct NetworkStack {
         return state.pointee.timers.nextDeadline
     }
 
+    /// One turn in one call: frames in, then what is due, then what has become of connections.
+    ///
+    /// What has arrived comes before the timers: an acknowledgement that was waiting in the device stops a retransmission.
+    /// - Parameters:
+    ///   - frames: `count` frames, which are taken over.
+    ///   - events: room for `capacity` events; those that do not fit are told in the next turn.
+    public func turn(
+        to now: UInt64, frames: UnsafeMutablePointer<Frame>, count: Int, events: UnsafeMutablePointer<ConnectionEvent>, capacity: Int
+    ) -> TurnResult {
+        setTime(now)
+        for position in 0..<count where !predict(frames[position]) { ethernetInput(frames[position]) }
+        var progress = count
+        if state.pointee.timers.mayHaveExpired(now: state.pointee.now) || !state.pointee.loopback.isEmpty { progress &+= advance(to: now) }
+        var eventCount = 0
+        while eventCount < capacity, let event = takeConnectionEvent() {
+            (events + eventCount).initialize(to: event)
+            eventCount &+= 1
+        }
+        return TurnResult(
+            progress: Int32(truncatingIfNeeded: progress &+ eventCount), eventCount: Int32(truncatingIfNeeded: eventCount),
+            hasDatagramEvents: !state.pointee.datagramEvents.isEmpty)
+    }
+
     // MARK: Frames
 
     /// Takes over a frame that the device received, and does all that follows from it.
@@ -115,4 +138,15 @@ public struct NetworkStack {
         state.pointee.statistics.drops[reason] += 1
         frame.releaseArray()
     }
+}
+
+/// What a turn of the stack has done.
+@frozen
+public struct TurnResult {
+    /// Frames, timers and events together; 0 for nothing.
+    public let progress: Int32
+    /// Events that were written.
+    public let eventCount: Int32
+    /// Whether `takeDatagramEvent` has something to give.
+    public let hasDatagramEvents: Bool
 }

@@ -20,6 +20,9 @@ struct SlotRing {
     }
 
     @inline(__always)
+    var isEmpty: Bool { head == tail }
+
+    @inline(__always)
     mutating func append(_ slot: UInt32) {
         entries[tail & mask] = slot
         tail &+= 1

@@ -79,7 +79,8 @@ struct StackState: ~Copyable {
                 connections: try Slab(capacity: limits.maximumConnections), connectionPorts: try mapTable(UInt32.self, count: 65_536),
                 flows: try FlowTable(capacity: limits.maximumConnections, key: (random.next(), random.next())),
                 sequenceSecret: SipHashKey(random.next(), random.next()), nextEphemeralPort: UInt16(truncatingIfNeeded: random.next()),
-                connectionEvents: try SlotRing(slotCount: limits.maximumConnections)))
+                connectionEvents: try SlotRing(slotCount: limits.maximumConnections),
+                datagramEvents: try SlotRing(slotCount: limits.maximumDatagramSockets)))
         state.pointee.random = random
         return state
     }
@@ -93,6 +94,7 @@ struct StackState: ~Copyable {
         connections.deallocate()
         flows.deallocate()
         connectionEvents.deallocate()
+        datagramEvents.deallocate()
         unmapTable(datagramPorts, count: 65_536)
         unmapTable(connectionPorts, count: 65_536)
     }

@@ -64,7 +64,10 @@ struct Flow {
         if header.flags.contains([.syn, .ack]), peer == nil {
             peer = offers.last { $0.initialSequence + 1 == header.acknowledgement }
         }
-        guard let own else { return "a segment of a connection that has not begun: \(header.flags)" }
+        guard let own else {
+            // The SYN may have been lost on its way to the device: nobody knew the neighbour, or there was no memory.
+            return header.segmentLength == 0 ? nil : "data of a connection that has not begun: \(header.flags)"
+        }
         let end = header.sequence + header.segmentLength
         if let finishEnd, end > finishEnd { return "a segment to \(end) behind the FIN, which ends at \(finishEnd)" }
         if header.flags.contains(.fin) { finishEnd = end }
@@ -120,7 +123,10 @@ struct Flow {
         let edge = acknowledgement + Int(header.window) << (isScaled ? Int(min(own!.windowScale, 14)) : 0)
         //= RFC 9293 section 3.8.6
         //# A TCP receiver SHOULD NOT shrink the window, i.e., move the right window edge to the left (SHLD-14).
-        if let advertisedEdge, edge < advertisedEdge { return "a window whose edge moves left by \(advertisedEdge - edge) bytes" }
+        if let advertisedEdge, edge < advertisedEdge {
+            // The window of a SYN that is sent again cannot be scaled.
+            return header.flags.contains(.syn) ? nil : "a window whose edge moves left by \(advertisedEdge - edge) bytes"
+        }
         advertisedEdge = edge
         return nil
     }

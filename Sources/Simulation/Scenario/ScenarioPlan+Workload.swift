@@ -88,6 +88,9 @@ extension ScenarioPlan {
         case 1: server.byteCount = min(server.byteCount, random.between(0...2_000))
         default: break
         }
+        // Small pops of many bytes cost more than they tell.
+        if client.popByteCount < 64 { server.byteCount = min(server.byteCount, 4_000) }
+        if server.popByteCount < 64 { client.byteCount = min(client.byteCount, 4_000) }
         return (client, server)
     }
 
@@ -112,8 +115,6 @@ extension ScenarioPlan {
             end.longestWriterPause = time(&random, 100_000...3_000_000_000)
         }
         end.popByteCount = random.oneIn(2) ? .max : random.magnitude(1...65_536)
-        // A small pop of many bytes costs more than it tells.
-        if end.popByteCount < 64 { end.byteCount = min(end.byteCount, 4_000) }
         end.popSegments = random.oneIn(2) ? 16 : random.between(1...4)
         if random.oneIn(3) { end.readerDelay = time(&random, 100_000...20_000_000_000) }
         if random.oneIn(3) {

@@ -116,6 +116,9 @@ struct ScenarioPlan {
     }
 
     var duplicatesFrames: Bool { links.contains { $0.forward.duplication > 0 || $0.backward.duplication > 0 } || changesDuplicate }
+    var losesFrames: Bool {
+        !faults.isEmpty || links.contains { [$0.forward, $0.backward].contains { $0.loss > 0 || $0.losesBursts || $0.corruption > 0 || $0.bandwidth != nil } }
+    }
     private var changesDuplicate: Bool {
         faults.contains { if case .conditions(_, _, let conditions) = $0 { conditions.duplication > 0 } else { false } }
     }

@@ -229,6 +229,11 @@ public final class SimulatedHost: SimulatedNode {
 
     /// The counts of the host's network stack.
     public var networkStatistics: NetworkStatistics { UserNetwork.statistics(of: libraryOS).network }
+    /// Whether the stack has no connection, the program no queue and nobody a block of memory. A host that knows its neighbours may still ask for them.
+    public var isIdle: Bool {
+        let memory = core.heap.statistics
+        return memory.liveBlocks == 0 && memory.liveSegments == 0 && runtime.statistics.liveOperations == 0 && networkStatistics.connections == 0
+    }
     /// The counts of the host's runtime.
     public var runtimeStatistics: RuntimeStatistics { runtime.statistics }
     /// The counts of the host's device.

@@ -13,7 +13,7 @@ import Foundation
 ///
 /// The same requests give the same replies, byte by byte. A request that makes no sense is answered with `{"error": …}` and changes nothing.
 final class Laboratory {
-    private var world: World?
+    private(set) var world: World?
     private let decoder = JSONDecoder()
     private let encoder = JSONEncoder()
 

@@ -72,6 +72,11 @@ final class World {
         [runtime.core.scheduler.nextDeadline, UserNetwork.nextDeadline(of: libraryOS)].compactMap(\.self).min()
     }
 
+    /// The counts of the runtime and of its network.
+    var statistics: (runtime: RuntimeStatistics, network: NetworkStatistics) {
+        (runtime.statistics, UserNetwork.statistics(of: libraryOS).network)
+    }
+
     // MARK: Operations
 
     /// The result of an operation if it has completed. Runs nothing; the same answer each time.

@@ -38,7 +38,8 @@ extension NetworkStack {
         guard isForUs && isRequest else {
             return isTaken ? frame.releaseArray() : drop(frame, isRequest ? .notOurAddress : .unsolicitedARP)
         }
-        if slot == 0 { learn(sender, packet.senderHardware) }
+        // Who asks is answered, even if the entry says otherwise.
+        if slot == 0 { learn(sender, packet.senderHardware) } else if !isTaken { state.pointee.statistics.drops[.unsolicitedARP] += 1 }
         sendARPReply(to: packet)
         frame.releaseArray()
     }
@@ -49,7 +50,7 @@ extension NetworkStack {
         let neighbor = state.pointee.neighbors[slot]
         switch neighbor.pointee.state {
         case .permanent:
-            return false
+            return isRequest && neighbor.pointee.macAddress == macAddress
         case .incomplete, .failed, .probing:
             resolve(slot, to: macAddress, verifiesAfter: NeighborTimes.reachable)
             return true

@@ -30,7 +30,9 @@ extension NetworkStack {
         for known in configuration.staticNeighbors {
             let existing = findNeighbor(known.address)
             let slot = existing != 0 ? existing : addNeighbor(known.address, isLearning: true)
-            guard slot != 0 else { throw DemikernelError(EINVAL, .initialize, "there are more static neighbours than NetworkLimits.maximumNeighbors") }
+            guard slot != 0 else {
+                throw DemikernelError(EINVAL, .initialize, "there are more static neighbours than NetworkLimits.maximumNeighbors")
+            }
             let neighbor = state.pointee.neighbors[slot]
             neighbor.pointee.state = .permanent
             neighbor.pointee.macAddress = known.macAddress
@@ -117,11 +119,13 @@ extension NetworkStack {
         let neighbor = state.pointee.neighbors[slot]
         state.pointee.timers.cancel(neighbor.pointee.timer)
         // The wheel has a place for every neighbour.
-        neighbor.pointee.timer = state.pointee.timers.arm(
-            deadline: state.pointee.now &+ delay,
-            action: { context, argument in
-                NetworkStack(state: context.assumingMemoryBound(to: StackState.self)).neighborTimerFired(UInt32(truncatingIfNeeded: argument))
-            }, context: state, argument: UInt64(slot)).unsafelyUnwrapped
+        neighbor.pointee.timer =
+            state.pointee.timers.arm(
+                deadline: state.pointee.now &+ delay,
+                action: { context, argument in
+                    NetworkStack(state: context.assumingMemoryBound(to: StackState.self)).neighborTimerFired(UInt32(truncatingIfNeeded: argument))
+                }, context: state, argument: UInt64(slot)
+            ).unsafelyUnwrapped
     }
 
     private func neighborTimerFired(_ slot: UInt32) {

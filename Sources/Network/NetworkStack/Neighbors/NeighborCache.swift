@@ -86,8 +86,8 @@ extension NetworkStack {
     /// Forgets a neighbour to make room for another one.
     ///
     /// Those that nobody has sent to go first; then those not resolved, where they are more than half, so that asking for addresses that do not exist
-    /// pushes nobody out that does (RFC 6583, section 6.1); then the one that was sent to longest ago. Its place in the chain tells, by second chance: one that
-    /// was used since it was put there goes to the end instead. Amortised O(1): each second chance was paid for by a frame.
+    /// pushes nobody out that does (RFC 6583, section 6.1); then the one that was sent to longest ago. Its place in the chain tells, by second chance:
+    /// one that was used since it was put there goes to the end instead. Amortised O(1): each second chance was paid for by a frame.
     /// - Parameter isLearning: only one that nobody has sent to may go.
     /// - Returns: whether there is room now.
     func evictNeighbor(isLearning: Bool) -> Bool {

@@ -37,6 +37,7 @@ extension NetworkStack {
 
     @inline(__always)
     private func restartRetransmission(_ c: ConnectionPointer) {
+        if c.pointee.flags.contains(.persisting) { return keepProbing(c) }
         if c.pointee.sendMaximum == c.pointee.sendUnacknowledged {
             //= RFC 6298 section 5.2
             //# When all outstanding data has been acknowledged, turn off the retransmission timer.
@@ -46,6 +47,16 @@ extension NetworkStack {
             //# When an ACK is received that acknowledges new data, restart the retransmission timer so that it will expire after RTO seconds
             armRetransmission(c)
         }
+    }
+
+    /// A probe was taken. Its timer goes on while there is more to send, because the window may be closed again; what has opened it says so itself.
+    @inline(never)
+    private func keepProbing(_ c: ConnectionPointer) {
+        guard c.pointee.sendByteCount == 0 else { return }
+        c.pointee.flags.remove(.persisting)
+        c.pointee.roundTrip.restoreTimeout(state.pointee.configuration.tcp)
+        c.pointee.retransmitDeadline = .max
+        if c.pointee.sendMaximum != c.pointee.sendUnacknowledged { armRetransmission(c) }
     }
 
     @inline(__always)
@@ -64,8 +75,9 @@ extension NetworkStack {
     @inline(never)
     private func measureByTimestamp(_ c: ConnectionPointer, _ echo: UInt32) {
         let ticks = timestampValue(c) &- echo
-        // A peer may echo anything: what was never sent, or so long ago that it tells nothing.
-        guard echo != 0, ticks < 1 << 16 else { return }
+        // A peer may echo anything: what was never sent, or so long ago that it tells nothing. An echo from before the last transmission is of a
+        // segment whose acknowledgement was lost: that measures the recovery, and would stretch every timeout to come.
+        guard echo != 0, ticks < 1 << 16, UInt64(ticks) << 20 <= state.pointee.now &- c.pointee.lastSendTime &+ 2 << 20 else { return }
         c.pointee.roundTrip.measure(UInt64(max(ticks, 1)) << 20, state.pointee.configuration.tcp)
     }
 
@@ -113,13 +125,16 @@ extension NetworkStack {
     /// Takes the window of an acceptable segment (RFC 9293, section 3.10.7.4): the newest one counts, whatever order they come in.
     @inline(__always)
     func updateSendWindow(_ c: ConnectionPointer, _ sequence: SequenceNumber, _ acknowledgement: SequenceNumber, _ field: UInt16) {
+        let window = Int(field) &<< Int(c.pointee.sendWindowShift)
         //= RFC 9293 section 3.10.7.4
         //# If (SND.WL1 < SEG.SEQ or (SND.WL1 = SEG.SEQ and SND.WL2 =< SEG.ACK)), set SND.WND <- SEG.WND
-        let order = sequence.since(c.pointee.windowUpdateSequence)
-        guard order > 0 || order == 0 && acknowledgement.since(c.pointee.windowUpdateAcknowledgement) >= 0 else { return }
+        // With the acknowledgement first: a retransmission has a lower sequence number than what was sent before it, and an acknowledgement that moves
+        // the left edge would keep the old window's size, whose right edge then lies beyond the promised one. Of equal ones that of a peer which has gone
+        // back to retransmit may still open the window.
+        let order = acknowledgement.since(c.pointee.windowUpdateAcknowledgement)
+        guard order > 0 || order == 0 && (sequence.since(c.pointee.windowUpdateSequence) >= 0 || window > c.pointee.sendWindow) else { return }
         c.pointee.windowUpdateSequence = sequence
         c.pointee.windowUpdateAcknowledgement = acknowledgement
-        let window = Int(field) &<< Int(c.pointee.sendWindowShift)
         c.pointee.sendWindow = window
         if window > c.pointee.maximumSendWindow { c.pointee.maximumSendWindow = window }
         if c.pointee.flags.contains(.persisting) && window > 0 { endPersisting(c) }

@@ -1,3 +1,11 @@
+/// A connection that has something to tell its owner.
+@frozen
+public struct ConnectionEvent {
+    public let connection: UInt32
+    public let owner: UInt32
+    public let events: ConnectionEvents
+}
+
 /// What the owner of the connections has to know, each connection at most once in the queue, however often it has something to tell.
 extension NetworkStack {
     @inline(__always)
@@ -8,15 +16,15 @@ extension NetworkStack {
         state.pointee.connectionEvents.append(c.pointee.index)
     }
 
-    /// The next connection with something to tell, its owner, and what it is; nil for none. O(1).
+    /// The next connection with something to tell; nil for none. O(1).
     @inline(__always)
-    public func takeConnectionEvent() -> (connection: UInt32, owner: UInt32, events: ConnectionEvents)? {
+    public func takeConnectionEvent() -> ConnectionEvent? {
         while case let index = state.pointee.connectionEvents.removeFirst(), index != 0 {
             let c = state.pointee.connections[index]
             let events = c.pointee.events
             c.pointee.events = []
             c.pointee.flags.remove(.hasEvent)
-            if c.pointee.owner != 0 { return (index, c.pointee.owner, events) }
+            if c.pointee.owner != 0 { return ConnectionEvent(connection: index, owner: c.pointee.owner, events: events) }
             // Its owner let go of it in between.
             releaseIfUnused(c)
         }

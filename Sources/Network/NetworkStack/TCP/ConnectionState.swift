@@ -63,23 +63,25 @@ struct ConnectionFlags: OptionSet {
 }
 
 /// What became of a connection since its last event was taken.
+@frozen
 public struct ConnectionEvents: OptionSet, Sendable {
     public let rawValue: UInt8
 
+    @inlinable
     public init(rawValue: UInt8) {
         self.rawValue = rawValue
     }
 
     /// Bytes or the end of the stream can be received.
-    public static let readable = ConnectionEvents(rawValue: 1 << 0)
+    @inlinable public static var readable: ConnectionEvents { ConnectionEvents(rawValue: 1 << 0) }
     /// The send buffer has room again.
-    public static let writable = ConnectionEvents(rawValue: 1 << 1)
+    @inlinable public static var writable: ConnectionEvents { ConnectionEvents(rawValue: 1 << 1) }
     /// The handshake that the owner began is complete.
-    public static let connected = ConnectionEvents(rawValue: 1 << 2)
+    @inlinable public static var connected: ConnectionEvents { ConnectionEvents(rawValue: 1 << 2) }
     /// The connection has failed; `connectionError` says how.
-    public static let failed = ConnectionEvents(rawValue: 1 << 3)
+    @inlinable public static var failed: ConnectionEvents { ConnectionEvents(rawValue: 1 << 3) }
     /// A listener has a connection to accept.
-    public static let acceptable = ConnectionEvents(rawValue: 1 << 4)
+    @inlinable public static var acceptable: ConnectionEvents { ConnectionEvents(rawValue: 1 << 4) }
     /// The connection is gone: nothing more will happen to it.
-    public static let closed = ConnectionEvents(rawValue: 1 << 5)
+    @inlinable public static var closed: ConnectionEvents { ConnectionEvents(rawValue: 1 << 5) }
 }

@@ -60,8 +60,8 @@ extension NetworkStack {
             if now >= c.pointee.retransmitDeadline { retransmissionTimerFired(c) }
             if c.pointee.state != .closed && now >= c.pointee.keepAliveDeadline { keepAliveTimerFired(c) }
         }
-        // A connection that ended in between has no deadlines.
-        if c.pointee.timerDeadline == .max { armTimer(c, earliestDeadline(c)) }
+        // What ran may have armed the timer for a later deadline than the earliest. A connection that ended in between has none.
+        schedule(c, earliestDeadline(c))
     }
 
     /// Puts off what the wheel would fire early, so that its next deadline is one at which something happens.

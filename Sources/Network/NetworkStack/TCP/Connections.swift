@@ -145,8 +145,13 @@ extension NetworkStack {
             }
             finishSending(c)
             lingerIfAsked(c)
-        case .finWait1, .closing, .lastAcknowledgement: lingerIfAsked(c)
-        case .finWait2: limitFinWait2(c)
+        case .finWait1, .finWait2, .closing, .lastAcknowledgement:
+            // The program had ended its own direction before.
+            if c.pointee.linger == 0 || hasUnreadBytes && c.pointee.sendByteCount == 0 {
+                sendReset(c)
+                return finish(c)
+            }
+            if c.pointee.state == .finWait2 { limitFinWait2(c) } else { lingerIfAsked(c) }
         case .timeWait: break
         }
     }
@@ -175,12 +180,14 @@ extension NetworkStack {
         c.pointee.linger = 0
         if c.pointee.state.isSynchronized && c.pointee.state != .timeWait {
             sendReset(c)
-            c.pointee.flags.formUnion([.ownerClosed, .receiveShutDown])
-            discardReceiveQueue(c)
-            finish(c)
-        } else {
-            close(connection)
+        } else if c.pointee.state != .timeWait {
+            return close(connection)
         }
+        //= RFC 9293 section 3.10.5
+        //# CLOSING, LAST-ACK, TIME-WAIT STATES: Respond with "ok" and delete the TCB; enter CLOSED state and return.
+        c.pointee.flags.formUnion([.ownerClosed, .receiveShutDown])
+        discardReceiveQueue(c)
+        finish(c)
     }
 
     /// The connection is over without an error that anyone has to know of.

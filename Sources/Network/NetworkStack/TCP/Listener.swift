@@ -108,8 +108,7 @@ extension NetworkStack {
         guard header.flags.contains(.syn), !header.flags.contains(.rst), header.sequence == c.pointee.initialReceiveSequence else { return false }
         if header.flags.contains(.ack) && !c.pointee.flags.contains(.passive) {
             // RFC 9293, figure 8: the peer's SYN is known, its acknowledgement is news.
-            header.flags.remove(.syn)
-            header.sequence = header.sequence.advanced(by: 1)
+            header.becomeUnsynchronized(windowShift: c.pointee.sendWindowShift)
             return false
         }
         state.pointee.statistics.tcp.retransmittedSegments += 1

@@ -85,19 +85,23 @@ extension NetworkStack {
 
     /// Takes the next bytes of the stream, as an array of at most `maximumSegments` segments and `maximumBytes` bytes; nil when there are none.
     /// The caller owns it. O(segments).
-    @inline(__always)
     public func takeReceived(_ connection: UInt32, maximumSegments: Int, maximumBytes: Int) -> Frame? {
+        takeReceivedAndLook(connection, maximumSegments: maximumSegments, maximumBytes: maximumBytes).array
+    }
+
+    /// As `takeReceived`, and tells whether there is more to receive, bytes or the end, without another event.
+    public func takeReceivedAndLook(_ connection: UInt32, maximumSegments: Int, maximumBytes: Int) -> (array: Frame?, hasMore: Bool) {
         let c = state.pointee.connections[connection]
-        guard let head = c.pointee.receiveHead else { return nil }
+        guard let head = c.pointee.receiveHead else { return (nil, c.pointee.state != .established) }
         if head.pointee.nextArray == nil && head.arrayByteCount <= maximumBytes && head.arraySegmentCount <= maximumSegments {
             c.pointee.receiveHead = nil
             c.pointee.receiveTail = nil
             c.pointee.receiveByteCount = 0
             c.pointee.receivePinnedByteCount = 0
             receiveQueueShrank(c)
-            return head
+            return (head, c.pointee.state != .established)
         }
-        return takeSeveral(c, head, maximumSegments, maximumBytes)
+        return (takeSeveral(c, head, maximumSegments, maximumBytes), true)
     }
 
     @inline(never)

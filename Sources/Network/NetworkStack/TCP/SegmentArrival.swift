@@ -46,7 +46,8 @@ extension NetworkStack {
         var byteCount = frame.arrayByteCount
         let window = c.pointee.receiveEdge.since(c.pointee.receiveNext)
         let offset = header.sequence.since(c.pointee.receiveNext)
-        let length = byteCount + (header.flags.contains(.syn) ? 1 : 0) + (header.flags.contains(.fin) ? 1 : 0)
+        // A reset is judged by its sequence number alone, whatever it carries (RFC 5961, section 3.2).
+        let length = header.flags.contains(.rst) ? 0 : byteCount + (header.flags.contains(.syn) ? 1 : 0) + (header.flags.contains(.fin) ? 1 : 0)
         guard isAcceptable(offset: offset, length: length, window: window) else {
             if header.flags.contains(.rst) { return drop(frame, .outsideWindow) }
             if offset == 0 && window == 0 && header.flags.contains(.ack) && !header.flags.contains(.syn) {
@@ -210,14 +211,19 @@ extension NetworkStack {
     func sendChallenge(_ c: ConnectionPointer) {
         guard takesChallenge(c) else { return countUnsent(.challengeRateLimited) }
         state.pointee.statistics.tcp.challengeAcknowledgements += 1
-        sendControl(c, c.pointee.sendMaximum, .ack)
+        sendControl(c, acceptableSequence(c), .ack)
     }
 
     /// The acknowledgement that an unacceptable segment calls for. Limited as challenges are, so that two confused peers end their exchange.
     @inline(never)
     func sendLimitedAcknowledgement(_ c: ConnectionPointer) {
         guard takesChallenge(c) else { return countUnsent(.challengeRateLimited) }
-        sendControl(c, c.pointee.sendMaximum, .ack)
+        sendControl(c, acceptableSequence(c), .ack)
+    }
+
+    /// Behind everything that was sent, but within the peer's window: one that has refused a probe would refuse this acknowledgement, too.
+    private func acceptableSequence(_ c: ConnectionPointer) -> SequenceNumber {
+        c.pointee.flightSize <= c.pointee.sendWindow ? c.pointee.sendMaximum : c.pointee.sendUnacknowledged.advanced(by: c.pointee.sendWindow)
     }
 
     private func takesChallenge(_ c: ConnectionPointer) -> Bool {

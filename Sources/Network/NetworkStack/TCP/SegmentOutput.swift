@@ -201,7 +201,8 @@ extension NetworkStack {
         //= RFC 7323 section 2.2
         //# The window field in a segment where the SYN bit is set MUST NOT be scaled.
         let window = UInt16(min(c.pointee.receiveLimit, 65_535))
-        c.pointee.receiveEdge = c.pointee.receiveNext.advanced(by: Int(window))
+        // When it is sent again, more may have been promised with an acknowledgement meanwhile.
+        if c.pointee.receiveEdge.since(c.pointee.receiveNext) < Int(window) { c.pointee.receiveEdge = c.pointee.receiveNext.advanced(by: Int(window)) }
         (tcp + 4).storeBytes(of: c.pointee.initialSendSequence.rawValue.bigEndian, as: UInt32.self)
         (tcp + 8).storeBytes(of: acknowledges ? c.pointee.receiveNext.rawValue.bigEndian : 0, as: UInt32.self)
         (tcp + 12).storeBytes(of: UInt8(offset / 4) << 4, as: UInt8.self)

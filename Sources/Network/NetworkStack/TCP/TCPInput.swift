@@ -73,6 +73,8 @@ extension NetworkStack {
         }
         guard header.flags.contains(.syn) else { return drop(frame, .unexpectedFlags) }
         takeSynchronize(c, header)
+        // What our SYN has promised.
+        c.pointee.receiveEdge = c.pointee.receiveNext.advanced(by: min(c.pointee.receiveLimit, 65_535))
         if isAcceptable {
             c.pointee.sendUnacknowledged = header.acknowledgement
             //= RFC 6298 section 3
@@ -84,8 +86,7 @@ extension NetworkStack {
             c.pointee.retransmitDeadline = .max
             raise(c, .connected)
             // Data with the SYN and ACK is processed; the acknowledgement that is owed goes either way.
-            header.flags.remove(.syn)
-            header.sequence = header.sequence.advanced(by: 1)
+            header.becomeUnsynchronized(windowShift: c.pointee.sendWindowShift)
             if frame.arrayByteCount > 0 || header.flags.contains(.fin) {
                 segmentArrives(c, frame, &header)
             } else {
@@ -176,7 +177,20 @@ extension NetworkStack {
         c.pointee.recoverySequence = c.pointee.initialSendSequence
         c.pointee.flags.remove(.timing)
         c.pointee.lastSendTime = state.pointee.now
+        // A SYN without an acknowledgement has left none to compare with.
+        c.pointee.windowUpdateAcknowledgement = header.acknowledgement
         if !header.flags.contains(.syn) { updateSendWindow(c, header.sequence, header.acknowledgement, header.window) }
         if c.pointee.flags.contains(.keepAlive) { restartKeepAlive(c) }
+    }
+}
+
+extension TCPSegmentHeader {
+    /// What is left of a segment whose SYN has been processed.
+    //= RFC 7323 section 2.2
+    //# The window field in a segment where the SYN bit is set MUST NOT be scaled.
+    mutating func becomeUnsynchronized(windowShift: UInt8) {
+        flags.remove(.syn)
+        sequence = sequence.advanced(by: 1)
+        window &>>= UInt16(windowShift)
     }
 }

@@ -60,10 +60,13 @@ extension NetworkStack {
         //# If the previous incarnation used timestamps and the SYN's is larger than the last one seen, or if the SYN's sequence number is larger than
         //# the last sequence number seen, the connection request should be accepted.
         let age = Int32(bitPattern: header.timestampValue &- c.pointee.recentTimestamp)
-        let hasTimestamps = header.hasTimestamps
+        let hasTimestamps = header.hasTimestamps && state.pointee.configuration.tcp.offersTimestamps
         let isNewer: Bool
         if c.pointee.flags.contains(.timestamps) && hasTimestamps && age != 0 {
             isNewer = age > 0
+        } else if !c.pointee.flags.contains(.timestamps) && hasTimestamps {
+            // PAWS guards the new connection against what is left of the old one.
+            isNewer = true
         } else {
             isNewer = header.sequence.since(c.pointee.receiveNext) > 0
         }

@@ -184,7 +184,9 @@ extension NetworkStack {
             if c.pointee.flags.contains(.finSent) { sendControl(c, c.pointee.sendUnacknowledged, [.fin, .ack]) }
             return
         }
-        let length = boundedLength(head, 0, min(c.pointee.sendByteCount, c.pointee.sendSegmentSize))
+        // Nothing but what was sent before: for the rest there may be no window.
+        let sent = min(c.pointee.sendByteCount, c.pointee.flightSize)
+        let length = boundedLength(head, 0, min(sent, c.pointee.sendSegmentSize))
         let includesFinish = c.pointee.flags.contains(.finSent) && length == c.pointee.sendByteCount
         var flags: TCPFlags = .ack
         if length == c.pointee.sendByteCount { flags.insert(.psh) }

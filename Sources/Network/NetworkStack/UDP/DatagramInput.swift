@@ -48,7 +48,10 @@ extension NetworkStack {
     }
 
     /// Takes an error that concerns what a socket has sent.
-    /// - Returns: whether there is such a socket, and it is connected: only then is it known that the error is about its peer.
+    ///
+    /// RFC 1122, section 4.1.3.3, wants all errors told. A socket with many peers is not: one of them that is gone, or one who pretends, would stop it
+    /// from talking to the others, and it could not tell which one is meant.
+    /// - Returns: whether there is such a socket, and it is connected.
     //= RFC 1122 section 4.1.3.3
     //# UDP MUST pass to the application layer all ICMP error messages that it receives from the IP layer.
     func datagramControlMessage(_ error: ControlError, local: Endpoint, remote: Endpoint) -> Bool {

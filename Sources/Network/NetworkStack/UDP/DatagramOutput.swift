@@ -94,37 +94,40 @@ extension NetworkStack {
     /// The datagram behind its headers; the array is taken over. Nil, and the array is the caller's, when the heap has no block or no descriptor.
     @inline(__always)
     private func makeDatagramFrame(_ s: DatagramSocketPointer, _ array: Frame, _ byteCount: Int) -> Frame? {
-        guard array.arraySegmentCount == 1, array.headroom >= DatagramTemplate.byteCount, array.isSoleOwner else {
-            return makeSeparateFrame(s, array, byteCount)
+        let frame: Frame
+        let sum: UInt64
+        if array.arraySegmentCount == 1, array.headroom >= DatagramTemplate.byteCount, array.isSoleOwner {
+            sum = s.pointee.template.isOffloaded ? 0 : InternetChecksum.sum(array.segmentAddress, count: byteCount)
+            // The opposite of dropping bytes from the front.
+            array.removeFirst(-DatagramTemplate.byteCount)
+            frame = array
+        } else {
+            guard array.arraySegmentCount == 1, byteCount < NetworkStack.zeroCopyByteCount else { return makeLargeFrame(s, array, byteCount) }
+            guard
+                let copy = Frame.makeSegment(state.pointee.heap, byteCount: DatagramTemplate.byteCount &+ byteCount, priority: .application)
+            else { return nil }
+            sum = InternetChecksum.copyAndSum(to: copy.segmentAddress + DatagramTemplate.byteCount, from: array.segmentAddress, count: byteCount)
+            array.releaseSegment()
+            frame = copy
         }
-        let sum = s.pointee.template.isOffloaded ? 0 : InternetChecksum.sum(array.segmentAddress, count: byteCount)
-        // The opposite of dropping bytes from the front.
-        array.removeFirst(-DatagramTemplate.byteCount)
-        writeDatagramHeaders(s, array, byteCount, sum)
-        return array
+        writeDatagramHeaders(s, frame, byteCount, sum)
+        return frame
     }
 
-    /// As `makeDatagramFrame`, where the headers get a block of their own, with a copy of the payload or without.
+    /// As `makeDatagramFrame`, for several segments and for those that are not copied where that can be helped.
     @inline(never)
-    private func makeSeparateFrame(_ s: DatagramSocketPointer, _ array: Frame, _ byteCount: Int) -> Frame? {
+    private func makeLargeFrame(_ s: DatagramSocketPointer, _ array: Frame, _ byteCount: Int) -> Frame? {
         let isGathered = byteCount >= NetworkStack.zeroCopyByteCount && array.arraySegmentCount < state.pointee.configuration.maximumTransmitSegments
         let frameByteCount = DatagramTemplate.byteCount &+ (isGathered ? 0 : byteCount)
         guard let frame = Frame.makeSegment(state.pointee.heap, byteCount: frameByteCount, priority: .application) else { return nil }
-        let payload = frame.segmentAddress + DatagramTemplate.byteCount
-        var sum: UInt64 = 0
         if isGathered {
-            if !s.pointee.template.isOffloaded { sum = sumOfArray(array) }
-            writeDatagramHeaders(s, frame, byteCount, sum)
+            writeDatagramHeaders(s, frame, byteCount, s.pointee.template.isOffloaded ? 0 : sumOfArray(array))
             frame.join(array, behind: frame)
         } else {
-            if array.arraySegmentCount == 1 {
-                sum = InternetChecksum.copyAndSum(to: payload, from: array.segmentAddress, count: byteCount)
-            } else {
-                array.copyArray(to: payload)
-                sum = InternetChecksum.sum(payload, count: byteCount)
-            }
-            writeDatagramHeaders(s, frame, byteCount, sum)
+            let payload = frame.segmentAddress + DatagramTemplate.byteCount
+            array.copyArray(to: payload)
             array.releaseArray()
+            writeDatagramHeaders(s, frame, byteCount, s.pointee.template.isOffloaded ? 0 : InternetChecksum.sum(payload, count: byteCount))
         }
         return frame
     }

@@ -1,0 +1,210 @@
+import Demikernel
+import EthernetDevice
+import NetworkStack
+import UserNetwork
+import WireFormats
+
+// The user-level network. Set-up is the same for every count (so it vanishes in the difference of two runs): the frames that are received are made
+// and held before the loop. 64 bytes of payload, IPv4, timestamps, checksums in software.
+
+/// The connection of an accept.
+private func accepted(_ completion: consuming Completion) -> QueueDescriptor {
+    switch consume completion.result {
+    case .accepted(let queue, _): return queue
+    default: fatalError("the accept failed")
+    }
+}
+
+/// Frames that are made before a loop begins: what the initial congestion window lets a peer send.
+private let framesMade = 220
+
+private struct Session: ~Copyable {
+    let device: PeerDevice
+    let runtime: Runtime
+
+    init() throws(DemikernelError) {
+        let device = PeerDevice()
+        var configuration = RuntimeConfiguration()
+        configuration.clock = device.clock
+        configuration.idle = .spin
+        runtime = try Runtime(
+            configuration,
+            making: [UserNetwork.maker(device: device.device(), addresses: [IPv4Prefix(address: PeerDevice.stackAddress, length: PeerDevice.link)])])
+        self.device = device
+    }
+
+    func settle() {
+        for _ in 0..<64 { runtime.poll() }
+    }
+
+    /// A connection of the runtime's to a listener of the peer's.
+    func connect() throws(DemikernelError) -> (queue: QueueDescriptor, peer: UInt32) {
+        let listener = device.peer.makeConnection(owner: 1)
+        guard device.peer.bind(listener, to: Endpoint(address: PeerDevice.peerAddress, port: 7)) == 0, device.peer.listen(listener, backlog: 16) == 0 else {
+            fatalError("the peer does not listen")
+        }
+        let queue = try runtime.socket(.ipv4, .stream)
+        let token = try runtime.connect(queue, to: .ipv4(10, 0, 0, 2, port: 7))
+        settle()
+        _ = try runtime.wait(token)
+        return (queue, device.peer.accept(listener, owner: 2))
+    }
+
+    func unit() throws(DemikernelError) -> ScatterGatherArray {
+        try ScatterGatherArray(runtime.allocate(64))
+    }
+
+    /// Has the peer make segments of 64 bytes, and holds them.
+    func holdSegments(of connections: [UInt32], count: Int) throws(DemikernelError) {
+        device.mode = .hold
+        device.peer.setTime(runtime.core.now)
+        for index in 0..<count {
+            let array = try unit().takeOver()
+            guard device.peer.send(connections[index % connections.count], array) == 0 else { fatalError("the peer cannot send") }
+        }
+        device.holdOutput()
+        guard device.heldCount >= count else { fatalError("the peer did not send all segments") }
+        device.mode = .play
+    }
+}
+
+/// A segment in order comes in: pop, the frame, wait; and half of an acknowledgement.
+@inline(never)
+func receiveSegments(_ count: Int) throws(DemikernelError) {
+    let session = try Session()
+    let (queue, peer) = try session.connect()
+    try session.holdSegments(of: [peer], count: framesMade)
+    for _ in 0..<count {
+        let array = popped(try session.runtime.wait(try session.runtime.pop(queue)))
+        precondition(array.byteCount == 64)
+    }
+    session.device.discardHeld()
+}
+
+/// A push goes out: push, the frame at the device, wait.
+@inline(never)
+func pushSegments(_ count: Int) throws(DemikernelError) {
+    let session = try Session()
+    let (queue, _) = try session.connect()
+    session.device.mode = .play
+    let units = UnsafeMutableBufferPointer<UnsafeMutablePointer<SegmentDescriptor>>.allocate(capacity: framesMade)
+    for index in 0..<framesMade { units[index] = try session.unit().takeOver() }
+    for index in 0..<count {
+        pushed(try session.runtime.wait(try session.runtime.push(queue, ScatterGatherArray(unsafelyTakingOver: units[index]))))
+    }
+    for index in count..<framesMade { units[index].releaseArray() }
+    units.deallocate()
+}
+
+/// An acknowledgement of two segments comes in.
+@inline(never)
+func receiveAcknowledgements(_ count: Int) throws(DemikernelError) {
+    let session = try Session()
+    let (queue, _) = try session.connect()
+    session.device.mode = .hold
+    for _ in 0..<framesMade { pushed(try session.runtime.wait(try session.runtime.push(queue, session.unit()))) }
+    session.device.holdOutput()
+    guard session.device.heldCount >= framesMade / 2 - 1 else { fatalError("the peer did not acknowledge") }
+    session.device.mode = .play
+    for _ in 0..<count { session.runtime.poll() }
+    session.device.discardHeld()
+}
+
+/// A turn of the runtime with nothing to do.
+@inline(never)
+func turnWithoutWork(_ count: Int) throws(DemikernelError) {
+    let session = try Session()
+    _ = try session.connect()
+    for _ in 0..<count { session.runtime.poll() }
+}
+
+/// As `receiveSegments`, over many connections in random order, with a pop pending on each.
+@inline(never)
+func receiveSegments(_ count: Int, over connectionCount: Int) throws(DemikernelError) {
+    let session = try Session()
+    let listener = try session.runtime.socket(.ipv4, .stream)
+    try session.runtime.bind(listener, to: .any(port: 9))
+    try session.runtime.listen(listener, backlog: 1_024)
+    var peers: [UInt32] = []
+    while peers.count < connectionCount {
+        let peer = session.device.peer.makeConnection(owner: 5)
+        guard session.device.peer.connect(peer, to: Endpoint(address: PeerDevice.stackAddress, port: 9)) == 0 else { fatalError("the peer cannot connect") }
+        peers.append(peer)
+        let token = try session.runtime.accept(listener)
+        let queue = accepted(try session.runtime.wait(token))
+        _ = try session.runtime.pop(queue)
+    }
+    var random = SeededRandom(seed: 11)
+    peers.shuffle(using: &random)
+    try session.holdSegments(of: peers, count: min(connectionCount, 8_192))
+    var batch = CompletionBatch(capacity: 1)
+    for _ in 0..<count {
+        try session.runtime.waitNext(into: &batch)
+        while let completion = batch.next() {
+            let queue = completion.queue
+            _ = popped(completion)
+            _ = try session.runtime.pop(queue)
+        }
+    }
+    session.device.discardHeld()
+}
+
+/// The two ends of a link, each a library OS of one runtime: a request of 64 bytes and its echo.
+private struct EchoPair: ~Copyable {
+    let runtime: Runtime
+    let clock: PeerDevice
+    let client: LibraryOSIdentifier
+    let server: LibraryOSIdentifier
+
+    init() throws(DemikernelError) {
+        let clock = PeerDevice()
+        var configuration = RuntimeConfiguration()
+        configuration.clock = clock.clock
+        configuration.idle = .spin
+        let runtime = try Runtime(configuration)
+        let (left, right) = MemoryEthernetPair.make(capacity: 256)
+        let client = try runtime.register(
+            try UserNetwork.make(for: runtime.core, device: left, addresses: [IPv4Prefix(address: PeerDevice.stackAddress, length: PeerDevice.link)]))
+        let server = try runtime.register(
+            try UserNetwork.make(for: runtime.core, device: right, addresses: [IPv4Prefix(address: PeerDevice.peerAddress, length: PeerDevice.link)]))
+        self.clock = clock
+        self.client = client
+        self.server = server
+        self.runtime = runtime
+    }
+}
+
+@inline(never)
+func echoOverStream(_ count: Int) throws(DemikernelError) {
+    let pair = try EchoPair()
+    let listener = try pair.runtime.socket(.ipv4, .stream, on: pair.server)
+    try pair.runtime.bind(listener, to: .any(port: 7))
+    try pair.runtime.listen(listener, backlog: 16)
+    let accept = try pair.runtime.accept(listener)
+    let client = try pair.runtime.socket(.ipv4, .stream, on: pair.client)
+    _ = try pair.runtime.wait(try pair.runtime.connect(client, to: .ipv4(10, 0, 0, 2, port: 7)))
+    let server = accepted(try pair.runtime.wait(accept))
+    var unit = try ScatterGatherArray(pair.runtime.allocate(64))
+    for _ in 0..<count {
+        try pair.runtime.push(client, unit, completion: .discarded)
+        let request = popped(try pair.runtime.wait(try pair.runtime.pop(server)))
+        try pair.runtime.push(server, request, completion: .discarded)
+        unit = popped(try pair.runtime.wait(try pair.runtime.pop(client)))
+    }
+}
+
+@inline(never)
+func echoOverDatagrams(_ count: Int) throws(DemikernelError) {
+    let pair = try EchoPair()
+    let server = try pair.runtime.socket(.ipv4, .datagram, on: pair.server)
+    try pair.runtime.bind(server, to: .any(port: 7))
+    let client = try pair.runtime.socket(.ipv4, .datagram, on: pair.client)
+    try pair.runtime.bind(client, to: .any(port: 8))
+    var unit = try ScatterGatherArray(pair.runtime.allocate(64))
+    for _ in 0..<count {
+        try pair.runtime.pushTo(client, unit, .ipv4(10, 0, 0, 2, port: 7), completion: .discarded)
+        let request = popped(try pair.runtime.wait(try pair.runtime.pop(server)))
+        try pair.runtime.pushTo(server, request, .ipv4(10, 0, 0, 1, port: 8), completion: .discarded)
+        unit = popped(try pair.runtime.wait(try pair.runtime.pop(client)))
+    }
+}

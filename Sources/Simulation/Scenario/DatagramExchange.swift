@@ -1,0 +1,123 @@
+import DatapathMemory
+import Glibc
+import QueueRuntime
+import WireFormats
+
+/// Datagrams from one host to another: each comes whole and as it was sent, or not at all, and twice only where the network doubles frames.
+final class DatagramExchange {
+    private let plan: ScenarioPlan.DatagramPlan
+    private let number: Int
+    private unowned let run: ScenarioRun
+    private var sizes: [Int] = []
+    private var received: [Int] = []
+    private var isSenderDone = false
+    private var random: SimulationRandom
+    private let record: StreamRecord
+
+    /// Number of the exchange and of the datagram.
+    private static let headerByteCount = 8
+
+    init(_ plan: ScenarioPlan.DatagramPlan, number: Int, _ run: ScenarioRun) {
+        self.plan = plan
+        self.number = number
+        self.run = run
+        random = SimulationRandom(seed: run.seed).stream("datagrams \(number)")
+        record = StreamRecord(name: "datagrams \(number)", number: 1 << 32 | UInt64(number), seed: run.seed)
+    }
+
+    func begin() throws {
+        let sender = run.hosts[plan.sender]
+        try sender.run("datagram sender \(number)") { [self] runtime in
+            if plan.startsAt > 0 { sender.sleep(nanoseconds: plan.startsAt) }
+            do {
+                try send(sender, runtime)
+            } catch {
+                run.fail("datagram sender \(number): \(error)")
+            }
+            isSenderDone = true
+            run.finishedDatagrams()
+        }
+        guard !plan.isPortClosed, !plan.isNowhere else { return }
+        let receiver = run.hosts[plan.receiver]
+        try receiver.run("datagram receiver \(number)") { [self] runtime in
+            do {
+                try receive(receiver, runtime)
+            } catch {
+                run.fail("datagram receiver \(number): \(error)")
+            }
+            run.finishedDatagrams()
+        }
+    }
+
+    private func send(_ host: SimulatedHost, _ runtime: borrowing Runtime) throws {
+        let queue = try runtime.socket(.ipv4, .datagram)
+        let address = plan.isNowhere ? IPAddress.ipv4(10, 0, 99, 99) : run.hosts[plan.receiver].address
+        let target = Endpoint(address: address, port: plan.port).asSocketAddress
+        for index in 0..<plan.count {
+            let size = DatagramExchange.headerByteCount + random.between(0...plan.largest - DatagramExchange.headerByteCount)
+            sizes.append(size)
+            received.append(0)
+            do throws(DemikernelError) {
+                let buffer = try runtime.allocate(size)
+                buffer.address.storeBytes(of: UInt32(number), as: UInt32.self)
+                buffer.address.storeBytes(of: UInt32(index), toByteOffset: 4, as: UInt32.self)
+                record.fill(buffer.address + 8, from: 2_048 * index, count: size - 8)
+                try runtime.wait(try runtime.pushTo(queue, try ScatterGatherArray(buffer), target), timeout: ScenarioRun.patience).succeeded()
+            } catch {
+                // Without memory, or told by ICMP that nobody is there: a datagram may be lost.
+                let isExpected = error.errno == ENOBUFS || plan.isPortClosed || plan.isNowhere || run.plan.mayLoseConnections
+                if !isExpected { run.fail("datagram sender \(number): \(error.errnoName)") }
+                host.sleep(nanoseconds: 1_000_000)
+            }
+            if (index + 1) % plan.burst == 0 { host.sleep(nanoseconds: plan.pause) }
+        }
+        try runtime.close(queue)
+    }
+
+    private func receive(_ host: SimulatedHost, _ runtime: borrowing Runtime) throws {
+        let queue = try runtime.socket(.ipv4, .datagram)
+        try runtime.bind(queue, to: .any(port: plan.port))
+        if plan.readerDelay > 0 { host.sleep(nanoseconds: plan.readerDelay) }
+        var token = try runtime.pop(queue)
+        while true {
+            do throws(DemikernelError) {
+                let completion = try runtime.wait(token, timeout: .seconds(5))
+                switch consume completion.result {
+                case .popped(let array, let source): check(array, from: source)
+                case .failed(let error, _): if error.errno != ECONNREFUSED { throw error }
+                default: preconditionFailure("a pop completes as one")
+                }
+                token = try runtime.pop(queue)
+            } catch {
+                guard error.errno == ETIMEDOUT else { throw error }
+                if isSenderDone { break }
+            }
+        }
+        try runtime.close(queue)
+        _ = try runtime.wait(token)
+    }
+
+    private func check(_ array: borrowing ScatterGatherArray, from source: SocketAddress?) {
+        let size = array.byteCount
+        let bytes = [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
+            count = array.copyBytes(to: UnsafeMutableRawBufferPointer(buffer))
+        }
+        let isFromSender = source?.bytes.0 == UInt64(run.hosts[plan.sender].address.ipv4Raw)
+        guard size >= DatagramExchange.headerByteCount, isFromSender else {
+            return run.fail("datagram receiver \(number): a datagram of \(size) bytes from \(source.map(\.description) ?? "nobody"), which nobody sent")
+        }
+        let (exchange, index) = bytes.withUnsafeBytes { ($0.loadUnaligned(as: UInt32.self), Int($0.loadUnaligned(fromByteOffset: 4, as: UInt32.self))) }
+        guard exchange == number, sizes.indices.contains(index), sizes[index] == size else {
+            return run.fail("datagram receiver \(number): datagram \(index) of \(size) bytes, which nobody sent")
+        }
+        let expected = [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
+            record.fill(UnsafeMutableRawPointer(buffer.baseAddress!), from: 2_048 * index, count: size - 8)
+            count = size - 8
+        }
+        guard bytes.dropFirst(8).elementsEqual(expected) else {
+            return run.fail("datagram receiver \(number): datagram \(index) is not what was sent")
+        }
+        received[index] += 1
+        if received[index] > 1, !run.plan.duplicatesFrames { run.fail("datagram receiver \(number): datagram \(index) came twice") }
+    }
+}

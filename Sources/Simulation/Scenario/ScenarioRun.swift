@@ -1,0 +1,266 @@
+import DatapathMemory
+import EthernetDevice
+import Glibc
+import NetworkStack
+import QueueRuntime
+import WireFormats
+
+/// One scenario being played.
+final class ScenarioRun {
+    let seed: UInt64
+    let plan: ScenarioPlan
+    let world: Simulation
+    private(set) var hosts: [SimulatedHost] = []
+    private var links: [SimulatedLink] = []
+    private var listeners: [Listener] = []
+    private(set) var connections: [ScenarioConnection] = []
+    private var datagrams: [DatagramExchange] = []
+    private var attacker: MisbehavingStation?
+    private var expected: [FlowKey: ScenarioConnection] = [:]
+    private let narrator: ((String) -> Void)?
+    /// Connections and datagram exchanges that are not over.
+    private var openWork = 0
+    /// The first thing that must not happen.
+    private(set) var violation: String?
+    let start: UInt64
+
+    /// How long a program waits for anything; longer than the stack's patience with a silent peer.
+    static let patience = Duration.seconds(3_600)
+    /// Everything is over by then.
+    private static let longest: UInt64 = 4 * 3_600_000_000_000
+
+    final class Listener {
+        let plan: ScenarioPlan.ListenerPlan
+        var queue: QueueDescriptor?
+
+        init(_ plan: ScenarioPlan.ListenerPlan) { self.plan = plan }
+    }
+
+    init(seed: UInt64, capture: PacketCaptureWriter?, narrate: ((String) -> Void)?) {
+        self.seed = seed
+        plan = ScenarioPlan(seed: seed)
+        narrator = narrate
+        world = Simulation(seed: seed, capture: capture)
+        start = world.now
+    }
+
+    func play() -> Scenario.Report {
+        var failure: SimulationFailure?
+        do {
+            try build()
+            failure = try carryOut()
+        } catch let error as SimulationFailure {
+            failure = error
+        } catch {
+            failure = world.failure("the world could not be made: \(error)")
+        }
+        var mechanisms = Mechanisms()
+        for host in hosts { mechanisms.add(host.networkStatistics) }
+        let report = Scenario.Report(
+            seed: seed, failure: failure, summary: plan.summary, mechanisms: mechanisms, virtualNanoseconds: world.now - start,
+            events: world.eventCount, deliveredBytes: connections.reduce(0) { $0 + $1.deliveredByteCount },
+            completedConnections: connections.count { $0.isComplete }, connections: connections.count)
+        world.end()
+        return report
+    }
+
+    // MARK: Building
+
+    private func build() throws {
+        for (index, settings) in plan.hosts.enumerated() { hosts.append(try world.makeHost("host\(index + 1)", settings)) }
+        if plan.usesSwitch {
+            let node = world.makeSwitch("switch", capacity: 16)
+            for (index, host) in hosts.enumerated() {
+                links.append(world.connect(host, node, plan.links[index].forward, backward: plan.links[index].backward))
+            }
+            if let attack = plan.attack {
+                let station = world.makeRawHost("station")
+                world.connect(station, node, .clean(delay: 20_000))
+                attacker = MisbehavingStation(attack, station, self)
+            }
+        } else {
+            links.append(world.connect(hosts[0], hosts[1], plan.links[0].forward, backward: plan.links[0].backward))
+        }
+        for listener in plan.listeners { try open(Listener(listener)) }
+        for connection in plan.connections { begin(connection, incarnation: 1) }
+        for (index, datagram) in plan.datagrams.enumerated() {
+            openWork += datagram.isPortClosed || datagram.isNowhere ? 1 : 2
+            let exchange = DatagramExchange(datagram, number: index, self)
+            datagrams.append(exchange)
+            try exchange.begin()
+        }
+        for fault in plan.faults { schedule(fault) }
+        attacker?.begin()
+        narrate(plan.summary)
+        for (index, connection) in plan.connections.enumerated() { narrate("plan \(index): \(connection)") }
+    }
+
+    private func schedule(_ fault: ScenarioPlan.Fault) {
+        switch fault {
+        case .partition(let link, let at, let duration):
+            world.schedule(at: start + at) { [self] in
+                narrate("\(links[link].name) is down for \(duration / 1_000_000) ms")
+                links[link].setUp(false)
+            }
+            world.schedule(at: start + at + duration) { [self] in links[link].setUp(true) }
+        case .clockJump(let host, let at, let by):
+            world.schedule(at: start + at) { [self] in
+                narrate("the clock of \(hosts[host].name) jumps by \(by / 1_000_000) ms")
+                hosts[host].jumpClock(nanoseconds: by)
+            }
+        case .memoryGrab(let host, let at, let duration, let leaving, let priority):
+            world.schedule(at: start + at) { [self] in
+                narrate("\(hosts[host].name) loses its memory for \(duration / 1_000_000) ms")
+                hosts[host].grabMemory(leaving: leaving, blockByteCount: 131_072, priority: priority)
+                hosts[host].grabMemory(leaving: leaving, blockByteCount: 2_048, priority: priority)
+                hosts[host].grabMemory(leaving: leaving, blockByteCount: 64, priority: priority)
+            }
+            world.schedule(at: start + at + duration) { [self] in hosts[host].returnMemory() }
+        case .conditions(let link, let at, let conditions):
+            world.schedule(at: start + at) { [self] in
+                var conditions = conditions
+                conditions.isUp = links[link].forward.isUp
+                links[link].forward = conditions
+                links[link].backward = conditions
+            }
+        }
+    }
+
+    // MARK: Connections
+
+    func begin(_ plan: ScenarioPlan.ConnectionPlan, incarnation: Int) {
+        openWork += 1
+        let connection = ScenarioConnection(plan, number: connections.count, incarnation: incarnation, self)
+        connections.append(connection)
+        let at = incarnation == 1 ? start + plan.startsAt : world.now
+        world.schedule(at: at) { connection.begin() }
+    }
+
+    /// A client says which connection will come to a listener.
+    func expect(_ connection: ScenarioConnection, from client: SocketAddress, to server: SocketAddress) {
+        expected[FlowKey(local: server.asEndpoint, remote: client.asEndpoint)] = connection
+    }
+
+    func finished(_ connection: ScenarioConnection) {
+        openWork -= 1
+        if connection.isComplete, connection.incarnation < connection.plan.incarnations {
+            begin(connection.plan, incarnation: connection.incarnation + 1)
+        }
+    }
+
+    func finishedDatagrams() { openWork -= 1 }
+
+    private func open(_ listener: Listener) throws {
+        listeners.append(listener)
+        let host = hosts[listener.plan.host]
+        try host.run("listener \(listener.plan.port)") { [unowned self] runtime in
+            let queue = try runtime.socket(.ipv4, .stream)
+            try runtime.bind(queue, to: .any(port: listener.plan.port))
+            try runtime.listen(queue, backlog: listener.plan.backlog)
+            listener.queue = queue
+            if listener.plan.startsAt > 0 { host.sleep(nanoseconds: listener.plan.startsAt) }
+            while listener.queue != nil {
+                do {
+                    try accept(on: queue, listener, host, runtime)
+                } catch let error as DemikernelError {
+                    if error.errno == ECANCELED || error.errno == EBADF { return }
+                    // Without memory or descriptors for now.
+                    host.sleep(nanoseconds: 10_000_000)
+                }
+                if listener.plan.pause > 0 { host.sleep(nanoseconds: listener.plan.pause) }
+            }
+        }
+    }
+
+    private func accept(on queue: QueueDescriptor, _ listener: Listener, _ host: SimulatedHost, _ runtime: borrowing Runtime) throws {
+        let completion = try runtime.wait(try runtime.accept(queue))
+        switch consume completion.result {
+        case .accepted(let connection, let peer):
+            let local = Endpoint(address: host.address, port: listener.plan.port)
+            if let known = expected.removeValue(forKey: FlowKey(local: local, remote: peer.asEndpoint)) {
+                known.accepted(connection, runtime)
+            } else if let attacker {
+                attacker.accepted(connection, on: host)
+            } else {
+                fail("\(host.name) accepted a connection from \(peer), which nobody has made")
+                try runtime.close(connection)
+            }
+        case .failed(let error, _): throw error
+        default: preconditionFailure("an accept completes with a connection")
+        }
+    }
+
+    // MARK: Carrying out
+
+    private func carryOut() throws(SimulationFailure) -> SimulationFailure? {
+        let limit = start + ScenarioRun.longest
+        guard try world.run(until: limit, isDone: { openWork == 0 || violation != nil }) else { return world.failure(whatIsStuck()) }
+        if let violation { return world.failure(violation) }
+        attacker?.isOver = true
+        for host in hosts { host.returnMemory() }
+        for link in links { link.setUp(true) }
+        for listener in listeners {
+            guard let queue = listener.queue else { continue }
+            listener.queue = nil
+            hosts[listener.plan.host].perform { try? $0.close(queue) }
+        }
+        let isOver = { [self] in violation != nil || hosts.allSatisfy { $0.runningPrograms.isEmpty && $0.isIdle } }
+        guard try world.run(until: world.now + ScenarioRun.longest, isDone: isOver) else { return world.failure(whatIsStuck()) }
+        if let violation { return world.failure(violation) }
+        return whatIsLeft().map { world.failure($0) }
+    }
+
+    private func whatIsStuck() -> String {
+        var words: [String] = []
+        for host in hosts {
+            for program in host.runningPrograms { words.append("\(host.name) \(program.name): \(program.stage)") }
+            let statistics = host.networkStatistics
+            if host.runningPrograms.isEmpty, !host.isIdle {
+                let runtime = host.runtimeStatistics
+                words.append(
+                    "\(host.name) still has \(statistics.connections) connections, \(runtime.liveOperations) operations, "
+                        + "\(runtime.memory.liveBlocks) blocks, \(runtime.memory.liveSegments) segments")
+            }
+        }
+        return "stuck: " + words.joined(separator: "; ")
+    }
+
+    private func whatIsLeft() -> String? {
+        for host in hosts {
+            let runtime = host.runtimeStatistics
+            let network = host.networkStatistics
+            if runtime.liveOperations != 0 { return "\(host.name) has \(runtime.liveOperations) operations left" }
+            if runtime.openQueues != 0 { return "\(host.name) has \(runtime.openQueues) queues left" }
+            if runtime.closingQueues != 0 { return "\(host.name) has \(runtime.closingQueues) closing queues left" }
+            if network.connections != 0 || network.datagramSockets != 0 {
+                return "\(host.name)'s stack has \(network.connections) connections and \(network.datagramSockets) datagram sockets left"
+            }
+            if runtime.memory.liveBlocks != 0 || runtime.memory.liveSegments != 0 {
+                return "\(host.name) has \(runtime.memory.liveBlocks) blocks and \(runtime.memory.liveSegments) segments left"
+            }
+        }
+        return nil
+    }
+
+    // MARK: Words
+
+    /// Something that must not happen has happened.
+    func fail(_ reason: String) {
+        narrate(reason)
+        if violation == nil { violation = reason }
+    }
+
+    func narrate(_ line: @autoclosure () -> String) {
+        guard let narrator else { return }
+        let nanoseconds = String(world.now % 1_000_000_000)
+        narrator("\(world.now / 1_000_000_000).\(String(repeating: "0", count: 9 - nanoseconds.count))\(nanoseconds) \(line())")
+    }
+}
+
+extension SocketAddress {
+    var asEndpoint: Endpoint { Endpoint(address: IPAddress(ipv4Raw: UInt32(truncatingIfNeeded: bytes.0)), port: port) }
+}
+
+extension Endpoint {
+    var asSocketAddress: SocketAddress { SocketAddress(family: .ipv4, bytes: (UInt64(address.ipv4Raw), 0), port: port) }
+}
