@@ -134,7 +134,8 @@ let package = Package(
             dependencies: ["CDatapath", "DatapathMemory", "TaskScheduler", "EthernetDevice", "WireFormats", "NetworkStack"],
             path: "Tests/NetworkStackTests", swiftSettings: settings),
         .testTarget(
-            name: "UserNetworkTests", dependencies: core + ["Demikernel", "EthernetDevice", "NetworkStack", "UserNetwork", "WireFormats"],
+            name: "UserNetworkTests",
+            dependencies: core + ["Demikernel", "Echo", "EthernetDevice", "KeyValue", "NetworkStack", "UserNetwork", "WireFormats"],
             path: "Tests/UserNetworkTests", swiftSettings: settings),
         .testTarget(
             name: "DemiLabTests", dependencies: ["DemiLab"],

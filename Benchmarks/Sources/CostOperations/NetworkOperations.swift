@@ -1,5 +1,6 @@
 import Demikernel
 import EthernetDevice
+import Glibc
 import NetworkStack
 import UserNetwork
 import WireFormats
@@ -61,6 +62,8 @@ private struct Session: ~Copyable {
         for index in 0..<count {
             let array = try unit().takeOver()
             guard device.peer.send(connections[index % connections.count], array) == 0 else { fatalError("the peer cannot send") }
+            // The peer's output is bounded.
+            if index % 256 == 255 { device.holdOutput() }
         }
         device.holdOutput()
         guard device.heldCount >= count else { fatalError("the peer did not send all segments") }
@@ -136,7 +139,7 @@ func receiveSegments(_ count: Int, over connectionCount: Int) throws(DemikernelE
     }
     var random = SeededRandom(seed: 11)
     peers.shuffle(using: &random)
-    try session.holdSegments(of: peers, count: min(connectionCount, 8_192))
+    try session.holdSegments(of: peers, count: max(min(connectionCount, 8_192), framesMade))
     var batch = CompletionBatch(capacity: 1)
     for _ in 0..<count {
         try session.runtime.waitNext(into: &batch)
@@ -147,6 +150,89 @@ func receiveSegments(_ count: Int, over connectionCount: Int) throws(DemikernelE
         }
     }
     session.device.discardHeld()
+}
+
+/// A datagram comes in: pop, the frame, wait.
+@inline(never)
+func receiveDatagrams(_ count: Int) throws(DemikernelError) {
+    let session = try Session()
+    let queue = try session.runtime.socket(.ipv4, .datagram)
+    try session.runtime.bind(queue, to: .any(port: 8))
+    let peer = session.device.peer.makeDatagramSocket(owner: 1)
+    func send() throws(DemikernelError) {
+        let array = try session.unit().takeOver()
+        guard session.device.peer.sendDatagram(peer, array, to: Endpoint(address: PeerDevice.stackAddress, port: 8)) == 0 else {
+            fatalError("the peer cannot send")
+        }
+    }
+    // The first one asks for the address.
+    try send()
+    _ = popped(try session.runtime.wait(try session.runtime.pop(queue)))
+    session.device.mode = .hold
+    for _ in 0..<framesMade { try send() }
+    session.device.holdOutput()
+    session.device.mode = .play
+    for _ in 0..<count {
+        let array = popped(try session.runtime.wait(try session.runtime.pop(queue)))
+        precondition(array.byteCount == 64)
+    }
+    session.device.discardHeld()
+}
+
+/// A datagram goes out on a connected socket: push, the frame at the device, wait.
+@inline(never)
+func pushDatagrams(_ count: Int) throws(DemikernelError) {
+    let session = try Session()
+    let queue = try session.runtime.socket(.ipv4, .datagram)
+    _ = try session.runtime.wait(try session.runtime.connect(queue, to: .ipv4(10, 0, 0, 2, port: 7)))
+    pushed(try session.runtime.wait(try session.runtime.push(queue, session.unit())))
+    session.settle()
+    session.device.mode = .play
+    let units = UnsafeMutableBufferPointer<UnsafeMutablePointer<SegmentDescriptor>>.allocate(capacity: framesMade)
+    for index in 0..<framesMade { units[index] = try session.unit().takeOver() }
+    for index in 0..<count {
+        pushed(try session.runtime.wait(try session.runtime.push(queue, ScatterGatherArray(unsafelyTakingOver: units[index]))))
+    }
+    for index in count..<framesMade { units[index].releaseArray() }
+    units.deallocate()
+}
+
+/// Bytes of resident memory that `count` idle connections take, each with a pop pending; a number on standard output.
+func measureConnectionMemory(_ count: Int) throws(DemikernelError) {
+    let session = try Session()
+    let listener = try session.runtime.socket(.ipv4, .stream)
+    try session.runtime.bind(listener, to: .any(port: 9))
+    try session.runtime.listen(listener, backlog: 64)
+    func add(_ count: Int) throws(DemikernelError) {
+        for _ in 0..<count {
+            let peer = session.device.peer.makeConnection(owner: 5)
+            guard session.device.peer.connect(peer, to: Endpoint(address: PeerDevice.stackAddress, port: 9)) == 0 else {
+                fatalError("the peer cannot connect")
+            }
+            let queue = accepted(try session.runtime.wait(try session.runtime.accept(listener)))
+            _ = try session.runtime.pop(queue)
+        }
+    }
+    // What is made once is made.
+    try add(count / 10)
+    let before = residentByteCount()
+    let peerBefore = session.device.peer.statistics.connections
+    try add(count)
+    precondition(session.device.peer.statistics.connections == peerBefore + count)
+    let after = residentByteCount()
+    // The peer's half of each connection lives in the same process: its stack's part, which has no queue above it, is counted as if it were ours.
+    print((after - before) / count)
+}
+
+private func residentByteCount() -> Int {
+    var pages = 0
+    let file = fopen("/proc/self/statm", "r")
+    defer { fclose(file) }
+    var total = 0
+    withUnsafeMutablePointer(to: &total) { total in
+        withUnsafeMutablePointer(to: &pages) { pages in _ = withVaList([total, pages]) { vfscanf(file, "%ld %ld", $0) } }
+    }
+    return pages * 4_096
 }
 
 /// The two ends of a link, each a library OS of one runtime: a request of 64 bytes and its echo.

@@ -44,6 +44,8 @@ extension UserNetworkHandle {
     @inline(never)
     private func endPops(_ socket: UnsafeMutablePointer<NetworkSocket>) {
         let isEnd = stack.isAtEndOfStream(socket.pointee.index)
+        // No event follows an end that the program has made itself.
+        socket.pointee.mayBeReadable = true
         while case let pop = core.removeFirst(from: &socket.pointee.pops), pop != 0 {
             if isEnd { core.completeEndOfStream(pop) } else { core.fail(pop, socket.pointee.failure, ErrorMessages.send(socket.pointee.failure)) }
         }

@@ -2,7 +2,7 @@ import WireFormats
 
 /// A full-duplex Ethernet link between two nodes, with conditions for each direction that can be changed at any time.
 ///
-/// Corruption flips one to three bits of one 16-bit word behind the Ethernet header of an IPv4 frame, which no Internet checksum misses; every other
+/// Corruption flips one to three bits of one 16-bit word behind the Ethernet header of an IPv4 frame, which no Internet checksum misses, once for a frame; every other
 /// damaged frame is dropped, as one is whose frame check sequence is wrong: nothing above would notice the damage.
 public final class SimulatedLink {
     public let name: String
@@ -124,11 +124,12 @@ public final class SimulatedLink {
         let word = 2 * Int(directions[side].corruption.below(UInt64(max(frame.bytes.count / 2, 1))))
         let flips = Int(directions[side].corruption.below(3)) + 1
         let isIPv4 = frame.bytes.count >= 34 && frame.bytes[12] == 0x08 && frame.bytes[13] == 0x00
-        guard isIPv4, word >= EthernetHeader.byteCount, word + 1 < frame.bytes.count else { return false }
+        guard isIPv4, !frame.isDamaged, word >= EthernetHeader.byteCount, word + 1 < frame.bytes.count else { return false }
         var mask: UInt16 = 0
         while mask.nonzeroBitCount < flips { mask |= 1 << UInt16(directions[side].corruption.below(16)) }
         frame.bytes[word] ^= UInt8(mask >> 8)
         frame.bytes[word + 1] ^= UInt8(mask & 0xff)
+        frame.isDamaged = true
         return true
     }
 

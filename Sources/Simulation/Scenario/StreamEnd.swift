@@ -17,6 +17,8 @@ final class StreamEnd {
     private(set) var isFinished = false
     /// The program itself has reset or left the connection.
     private var hasLeft = false
+    /// When the program closed the queue, in the world's time.
+    private(set) var closedAt: UInt64?
     private var queue = QueueDescriptor(rawValue: 0)
     private var openParts = 0
     private var random: SimulationRandom
@@ -38,6 +40,9 @@ final class StreamEnd {
     private var run: ScenarioRun { connection.run }
 
     var name: String { "connection \(connection.number), \(role)" }
+
+    /// The shortest time in FIN_WAIT_2 that a plan draws.
+    private static let leastPatience: UInt64 = 2_000_000_000
 
     // MARK: Life
 
@@ -98,7 +103,9 @@ final class StreamEnd {
 
     private func failed(_ error: DemikernelError, _ operation: String) {
         if hasLeft { return }
-        fail(error, isAllowed: connection.isViolent || run.plan.mayLoseConnections, operation)
+        // Who has closed has no endless patience with a peer that does not end its own direction: FIN_WAIT_2 and the runtime's close have limits.
+        let peerHasLostPatience = connection.peer(of: self).closedAt.map { run.world.now - $0 >= StreamEnd.leastPatience } ?? false
+        fail(error, isAllowed: connection.isViolent || run.plan.mayLoseConnections || peerHasLostPatience, operation)
     }
 
     /// An operation has not completed in an hour.
@@ -116,6 +123,7 @@ final class StreamEnd {
         if !hasLeft {
             if case .together = plan.ending { awaitClosingTime() }
             hasLeft = true
+            closedAt = run.world.now
             // What follows the last byte is the end.
             if failure == nil { outgoing.isEnded = true }
             do throws(DemikernelError) {

@@ -3,6 +3,8 @@ public struct SimulatedFrame {
     public var bytes: [UInt8]
     /// Sent by something that is no network stack: it may say anything.
     public var isForged: Bool
+    /// A link has flipped bits. A second damage could hide the first from the checksums.
+    var isDamaged = false
 
     public init(_ bytes: [UInt8], isForged: Bool = false) {
         self.bytes = bytes

@@ -95,7 +95,12 @@ extension NetworkStack {
             state.pointee.statistics.tcp.partialAcknowledgements += 1
             c.pointee.congestion.deflate(acknowledgedByteCount: acknowledged, segmentSize: segmentSize)
             retransmitFirst(c)
-            armRetransmission(c)
+            //= RFC 6582 section 3.2
+            //# For the first partial ACK that arrives during fast recovery, also reset the retransmit timer.
+            if !c.pointee.flags.contains(.partiallyAcknowledged) {
+                c.pointee.flags.insert(.partiallyAcknowledged)
+                armRetransmission(c)
+            }
         }
     }
 
@@ -117,6 +122,7 @@ extension NetworkStack {
         c.pointee.congestion.enterRecovery(flightSize: c.pointee.flightSize, segmentSize: segmentSize)
         c.pointee.recoverySequence = c.pointee.sendMaximum
         c.pointee.flags.insert(.fastRecovery)
+        c.pointee.flags.remove(.partiallyAcknowledged)
         retransmitFirst(c)
         armRetransmission(c)
         sendPending(c)

@@ -18,11 +18,11 @@ enum CongestionControl {
         }
     }
 
-    /// The connection is established: the initial window for its segment size.
-    mutating func begin(segmentSize: Int) {
+    /// The connection is established: the initial window for its segment size, a smaller one after several losses in the handshake.
+    mutating func begin(segmentSize: Int, afterLosses: Bool) {
         switch self {
         case .newReno(var state):
-            state.begin(segmentSize: segmentSize)
+            state.begin(segmentSize: segmentSize, afterLosses: afterLosses)
             self = .newReno(state)
         }
     }

@@ -13,6 +13,8 @@ struct Connection: SlabElement {
     // MARK: Demultiplexing
     var remoteAddress = IPAddress(ipv4Raw: 0)
     var localAddress = IPAddress(ipv4Raw: 0)
+    /// Both IPv4 addresses as they lie in an arriving packet; 0 for IPv6.
+    var rawAddresses: UInt64 = 0
     /// The remote port above, the local port below, as in the flow table.
     var ports: UInt32 = 0
     var index: UInt32 = 0
@@ -20,6 +22,8 @@ struct Connection: SlabElement {
     var flags = ConnectionFlags()
     var state = ConnectionState.closed
     var events = ConnectionEvents()
+    /// The data offset and flags of a plain segment with ACK and PSH, as they are loaded from it.
+    var plainControl: UInt16 = 0
     /// The window scale that the peer applies to what it advertises, and that we apply.
     var sendWindowShift: UInt8 = 0
     var receiveWindowShift: UInt8 = 0

@@ -36,6 +36,8 @@ struct ConnectionFlags: OptionSet {
     /// The send window is zero or too small, and is probed instead of waited for.
     static let persisting = ConnectionFlags(rawValue: 1 << 9)
     static let fastRecovery = ConnectionFlags(rawValue: 1 << 10)
+    /// In fast recovery: there was a partial acknowledgement.
+    static let partiallyAcknowledged = ConnectionFlags(rawValue: 1 << 29)
     /// A segment is being timed for the round-trip time.
     static let timing = ConnectionFlags(rawValue: 1 << 11)
     static let congestionWindowLimited = ConnectionFlags(rawValue: 1 << 12)

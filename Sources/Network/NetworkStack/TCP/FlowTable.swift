@@ -26,11 +26,16 @@ struct FlowTable {
         unmapTable(entries, count: mask + 1)
     }
 
-    @inline(__always)
+    /// A number of the addresses that nobody without the secret can foretell.
     func hash(_ remote: IPAddress, _ local: IPAddress, _ ports: UInt32) -> UInt64 {
-        var hash = FlowTable.mix(remote.words.1 ^ key.0, (local.words.1 &+ UInt64(ports)) ^ key.1)
-        if remote.words.0 != 0 { hash = FlowTable.mix(hash ^ remote.words.0, local.words.0 ^ key.1) }
-        return hash
+        if remote.isIPv4 { return hash(rawAddresses: FlowTable.rawAddresses(remote, local), ports) }
+        return FlowTable.mix(FlowTable.mix(remote.words.0 ^ key.0, local.words.0 ^ key.1) ^ remote.words.1, (local.words.1 &+ UInt64(ports)) ^ key.1)
+    }
+
+    @inline(__always)
+    private func hash(rawAddresses: UInt64, _ ports: UInt32) -> UInt64 {
+        // The ports of many connections differ in a few bits: spread over the word, they change all of the product.
+        FlowTable.mix(rawAddresses ^ key.0, (UInt64(ports) &* 0x9e37_79b9_7f4a_7c15) ^ key.1)
     }
 
     @inline(__always)
@@ -39,28 +44,49 @@ struct FlowTable {
         return high ^ low
     }
 
-    /// The connection of these addresses; 0 for none. O(1) expected.
+    /// Both IPv4 addresses as they lie in a packet from `remote`.
     @inline(__always)
+    static func rawAddresses(_ remote: IPAddress, _ local: IPAddress) -> UInt64 {
+        UInt64(local.ipv4Raw) &<< 32 | UInt64(remote.ipv4Raw)
+    }
+
+    /// The connection of these addresses; 0 for none. O(1) expected.
     func find(_ remote: IPAddress, _ local: IPAddress, _ ports: UInt32, in connections: borrowing Slab<Connection>) -> UInt32 {
+        if remote.isIPv4 { return find(rawAddresses: FlowTable.rawAddresses(remote, local), ports, in: connections) }
         let hash = hash(remote, local, ports)
-        let tag = UInt32(truncatingIfNeeded: hash >> 32)
         var position = Int(truncatingIfNeeded: hash) & mask
-        while true {
-            let entry = entries[position]
-            if entry.index == 0 { return 0 }
-            if entry.tag == tag {
-                let connection = connections[entry.index]
-                if connection.pointee.ports == ports && connection.pointee.remoteAddress == remote && connection.pointee.localAddress == local {
-                    return entry.index
-                }
+        while case let entry = entries[position], entry.index != 0 {
+            let connection = connections[entry.index]
+            if entry.tag == UInt32(truncatingIfNeeded: hash >> 32), connection.pointee.ports == ports,
+                connection.pointee.remoteAddress == remote && connection.pointee.localAddress == local
+            {
+                return entry.index
             }
             position = (position &+ 1) & mask
         }
+        return 0
+    }
+
+    /// The connection over IPv4 whose packets carry these addresses, as loaded from the packet; 0 for none. O(1) expected.
+    @inline(__always)
+    func find(rawAddresses: UInt64, _ ports: UInt32, in connections: borrowing Slab<Connection>) -> UInt32 {
+        let hash = hash(rawAddresses: rawAddresses, ports)
+        var position = Int(truncatingIfNeeded: hash) & mask
+        while case let entry = entries[position], entry.index != 0 {
+            if entry.tag == UInt32(truncatingIfNeeded: hash >> 32) {
+                let connection = connections[entry.index]
+                if connection.pointee.ports == ports && connection.pointee.rawAddresses == rawAddresses { return entry.index }
+            }
+            position = (position &+ 1) & mask
+        }
+        return 0
     }
 
     /// Adds a connection that is not in the table.
     func insert(_ connection: ConnectionPointer) {
-        let hash = hash(connection.pointee.remoteAddress, connection.pointee.localAddress, connection.pointee.ports)
+        let (remote, local) = (connection.pointee.remoteAddress, connection.pointee.localAddress)
+        connection.pointee.rawAddresses = remote.isIPv4 ? FlowTable.rawAddresses(remote, local) : 0
+        let hash = hash(remote, local, connection.pointee.ports)
         var position = Int(truncatingIfNeeded: hash) & mask
         while entries[position].index != 0 { position = (position + 1) & mask }
         entries[position] = Entry(tag: UInt32(truncatingIfNeeded: hash >> 32), index: connection.pointee.index)

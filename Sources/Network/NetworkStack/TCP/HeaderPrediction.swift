@@ -24,30 +24,31 @@ extension NetworkStack {
             (header + 23).load(as: UInt8.self) == IPProtocol.tcp
         else { return false }
         let totalByteCount = Int((header + 16).loadUnaligned(as: UInt16.self).bigEndian)
+        guard totalByteCount <= frameByteCount &- HeaderTemplate.ethernetByteCount else { return false }
         let transport = header + HeaderTemplate.transportOffset
-        // The data offset, and the flags ACK or ACK and PSH.
-        let control = (transport + 12).loadUnaligned(as: UInt16.self) | 0x0800
-        let hasTimestamps = control == 0x1880
-        guard hasTimestamps ? (transport + 20).loadUnaligned(as: UInt32.self) == 0x0a08_0101 : control == 0x1850 else { return false }
-        let headerByteCount = hasTimestamps ? 32 : 20
-        let transportByteCount = totalByteCount &- HeaderTemplate.ipv4ByteCount
-        let byteCount = transportByteCount &- headerByteCount
-        guard byteCount >= 0, totalByteCount <= frameByteCount &- HeaderTemplate.ethernetByteCount else { return false }
-
         let addresses = (header + 26).loadUnaligned(as: UInt64.self)
         let ports = transport.loadUnaligned(as: UInt32.self).bigEndian
-        let index = state.pointee.flows.find(
-            IPAddress(ipv4Raw: UInt32(truncatingIfNeeded: addresses)), IPAddress(ipv4Raw: UInt32(truncatingIfNeeded: addresses &>> 32)), ports,
-            in: state.pointee.connections)
+        let index = state.pointee.flows.find(rawAddresses: addresses, ports, in: state.pointee.connections)
         guard index != 0 else { return false }
         let c = state.pointee.connections[index]
+        // The data offset that the connection's options make, and the flags ACK or ACK and PSH.
+        let control = (transport + 12).loadUnaligned(as: UInt16.self) | 0x0800
+        let headerByteCount = Int(control & 0xf0) &>> 2
+        let transportByteCount = totalByteCount &- HeaderTemplate.ipv4ByteCount
+        let byteCount = transportByteCount &- headerByteCount
+        guard c.pointee.state == .established, control == c.pointee.plainControl, byteCount >= 0 else { return false }
+        let hasTimestamps = headerByteCount == 32
+        var timestamp: UInt32 = 0
+        if hasTimestamps {
+            timestamp = (transport + 24).loadUnaligned(as: UInt32.self).bigEndian
+            guard (transport + 20).loadUnaligned(as: UInt32.self) == 0x0a08_0101,
+                Int32(bitPattern: timestamp &- c.pointee.recentTimestamp) >= 0
+            else { return false }
+        }
         let sequence = SequenceNumber(rawValue: (transport + 4).loadUnaligned(as: UInt32.self).bigEndian)
         let acknowledgement = SequenceNumber(rawValue: (transport + 8).loadUnaligned(as: UInt32.self).bigEndian)
-        let timestamp = hasTimestamps ? (transport + 24).loadUnaligned(as: UInt32.self).bigEndian : 0
         let acknowledged = acknowledgement.since(c.pointee.sendUnacknowledged)
-        guard c.pointee.state == .established, sequence == c.pointee.receiveNext, hasTimestamps == c.pointee.flags.contains(.timestamps),
-            !hasTimestamps || Int32(bitPattern: timestamp &- c.pointee.recentTimestamp) >= 0,
-            acknowledged >= 0, acknowledged <= c.pointee.sendMaximum.since(c.pointee.sendUnacknowledged)
+        guard sequence == c.pointee.receiveNext, acknowledged >= 0, acknowledged <= c.pointee.sendMaximum.since(c.pointee.sendUnacknowledged)
         else { return false }
         if byteCount == 0 {
             guard acknowledged > 0 else { return false }

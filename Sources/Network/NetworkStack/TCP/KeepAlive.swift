@@ -11,8 +11,11 @@ extension NetworkStack {
     }
 
     func keepAliveTimerFired(_ c: ConnectionPointer) {
+        let lastProbe = c.pointee.keepAliveDeadline &- c.pointee.keepAliveInterval
         c.pointee.keepAliveDeadline = .max
         guard c.pointee.flags.contains(.keepAlive), c.pointee.state.isSynchronized, c.pointee.state != .timeWait else { return }
+        // Also where the interval is longer than the idle time: one that answers each probe is there.
+        if c.pointee.keepAliveProbeCount > 0 && c.pointee.lastReceiveTime >= lastProbe { c.pointee.keepAliveProbeCount = 0 }
         let silence = state.pointee.now &- c.pointee.lastReceiveTime
         if silence < c.pointee.keepAliveIdle {
             // The peer was heard since: the deadline was not moved at each segment.

@@ -13,8 +13,10 @@ struct NewReno {
         min(10 * segmentSize, max(2 * segmentSize, 14_600))
     }
 
-    mutating func begin(segmentSize: Int) {
-        window = NewReno.initialWindow(segmentSize: segmentSize)
+    mutating func begin(segmentSize: Int, afterLosses: Bool) {
+        //= RFC 6928 section 2
+        //# implementations refrain from resetting the initial window to 1 segment, unless there have been more than one SYN or SYN/ACK retransmissions
+        window = afterLosses ? segmentSize : NewReno.initialWindow(segmentSize: segmentSize)
         //= RFC 5681 section 3.1
         //# The initial value of ssthresh SHOULD be set arbitrarily high
         slowStartThreshold = .max

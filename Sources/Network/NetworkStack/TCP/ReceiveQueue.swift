@@ -227,7 +227,7 @@ extension NetworkStack {
 
     @inline(never)
     func sendAcknowledgement(_ c: ConnectionPointer) {
-        sendControl(c, c.pointee.sendNext, .ack)
+        sendControl(c, acceptableSequence(c), .ack)
     }
 
     /// Eighth, the FIN bit, once everything before it is received.

@@ -6,7 +6,7 @@ extension NetworkStack {
     /// Resets a connection that both sides know: the peer takes it because the sequence number is the one that it expects.
     func sendReset(_ c: ConnectionPointer) {
         state.pointee.statistics.tcp.resetsSent += 1
-        sendControl(c, c.pointee.sendMaximum, [.rst, .ack])
+        sendControl(c, acceptableSequence(c), [.rst, .ack])
     }
 
     /// Answers a segment that belongs to no connection (RFC 9293, section 3.10.7.1), or whose acknowledgement is of something never sent.

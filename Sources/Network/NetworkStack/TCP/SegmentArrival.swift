@@ -222,7 +222,8 @@ extension NetworkStack {
     }
 
     /// Behind everything that was sent, but within the peer's window: one that has refused a probe would refuse this acknowledgement, too.
-    private func acceptableSequence(_ c: ConnectionPointer) -> SequenceNumber {
+    @inline(__always)
+    func acceptableSequence(_ c: ConnectionPointer) -> SequenceNumber {
         c.pointee.flightSize <= c.pointee.sendWindow ? c.pointee.sendMaximum : c.pointee.sendUnacknowledged.advanced(by: c.pointee.sendWindow)
     }
 

@@ -19,6 +19,7 @@ extension NetworkStack {
             return EAGAIN
         }
         let byteCount = array.arrayByteCount
+        if array.arraySegmentCount == 1 && sendAtOnce(c, array, byteCount) { return 0 }
         let array = array.arraySegmentCount == 1 ? array : withoutEmptySegments(array)
         if let tail = c.pointee.sendTail { tail.linkSegment(array) } else { c.pointee.sendHead = array }
         c.pointee.sendTail = array.nextSegment == nil ? array : array.lastSegment

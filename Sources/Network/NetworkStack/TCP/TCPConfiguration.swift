@@ -25,8 +25,8 @@ public struct TCPConfiguration: Sendable {
     public var minimumRetransmissionTimeout: UInt64 = 200_000_000
     /// RFC 6298, section 2.5: at least 60 s.
     public var maximumRetransmissionTimeout: UInt64 = 60_000_000_000
-    /// How often a SYN is sent again before the connection attempt fails with `ETIMEDOUT`.
-    public var maximumSYNRetransmissions = 6
+    /// How often a SYN is sent again before the connection attempt fails with `ETIMEDOUT` (RFC 9293, section 3.8.3: at least 3 minutes; here 183 s).
+    public var maximumSYNRetransmissions = 7
     /// How often a segment is sent again before the connection fails with `ETIMEDOUT` (RFC 9293, section 3.8.3: R2, at least 100 s).
     public var maximumRetransmissions = 15
     /// RFC 9293, section 3.4.2. TIME_WAIT lasts twice as long.

@@ -123,6 +123,7 @@ extension NetworkStack {
         } else {
             c.pointee.flags.remove(.timestamps)
         }
+        c.pointee.plainControl = c.pointee.flags.contains(.timestamps) ? 0x1880 : 0x1850
         if header.windowScale != 0xff && configuration.offersWindowScale {
             c.pointee.flags.insert(.windowScaling)
             //= RFC 7323 section 2.3
@@ -165,7 +166,7 @@ extension NetworkStack {
     func establish(_ c: ConnectionPointer, _ header: TCPSegmentHeader) {
         c.pointee.state = .established
         c.pointee.sendNext = c.pointee.sendMaximum
-        c.pointee.congestion.begin(segmentSize: c.pointee.sendSegmentSize)
+        c.pointee.congestion.begin(segmentSize: c.pointee.sendSegmentSize, afterLosses: c.pointee.retransmissionCount > 1)
         if c.pointee.retransmissionCount > 0 {
             //= RFC 6298 section 5.7
             //# If the timer expires awaiting the ACK of a SYN segment and the TCP implementation is using an RTO less than 3 seconds, the RTO MUST be

@@ -60,6 +60,24 @@ extension NetworkStack {
         }
     }
 
+    /// The plain case of a push: all before it is sent, it makes one segment, and nothing holds that back.
+    /// - Returns: false when it is another case; nothing has changed then.
+    @inline(__always)
+    func sendAtOnce(_ c: ConnectionPointer, _ array: Frame, _ byteCount: Int) -> Bool {
+        let sent = c.pointee.sendNext.since(c.pointee.sendUnacknowledged)
+        guard sent == c.pointee.sendByteCount, byteCount <= c.pointee.sendSegmentSize,
+            sent &+ byteCount <= min(c.pointee.sendWindow, c.pointee.congestion.window),
+            sent == 0 || c.pointee.flags.contains(.noDelay), !c.pointee.flags.contains(.persisting), !state.pointee.output.isFull
+        else { return false }
+        if c.pointee.sendMaximum == c.pointee.sendUnacknowledged { restartIfIdle(c) }
+        guard sendData(c, c.pointee.sendNext, [.ack, .psh], array, offset: 0, byteCount: byteCount) else { return false }
+        if let tail = c.pointee.sendTail { tail.linkSegment(array) } else { c.pointee.sendHead = array }
+        c.pointee.sendTail = array
+        c.pointee.sendByteCount &+= byteCount
+        noteSent(c, byteCount)
+        return true
+    }
+
     /// Whether a segment may go that a window makes shorter than both the largest one and what is queued.
     @inline(never)
     private func maySendPiece(_ c: ConnectionPointer, _ length: Int, _ sent: Int, _ congestionRoom: Int, _ windowRoom: Int) -> Bool {

@@ -18,7 +18,9 @@ struct RootCommand: ParsableCommand {
             Exit codes: 0 success, 1 failure, 64 a mistake in arguments or settings, 130 interrupted.
             """,
         version: "0.1.0",
-        subcommands: [DemoCommand.self, EchoCommand.self, KeyValueCommand.self, BenchCommand.self, BaselineCommand.self])
+        subcommands: [
+            DemoCommand.self, EchoCommand.self, KeyValueCommand.self, BenchCommand.self, BaselineCommand.self, SimulateCommand.self,
+        ])
 
     static func main() {
         main(ReportOptions.expandingJSON(Array(CommandLine.arguments.dropFirst())))

@@ -1,0 +1,68 @@
+import Glibc
+import Simulation
+import Synchronization
+
+/// Plays the scenarios of many seeds on a few threads, each world on one of them.
+final class ScenarioSweep: Sendable {
+    /// What came of the seeds played so far.
+    struct Results {
+        var played: UInt64 = 0
+        var failures: [SimulationFailure] = []
+        var failureCount = 0
+        var mechanisms = Mechanisms()
+        var deliveredBytes = 0
+        var connections = 0
+        var completedConnections = 0
+    }
+
+    private let seeds: SeedRange
+    private let nextOffset = Atomic<UInt64>(0)
+    private let results = Mutex(Results())
+
+    /// Failures that are kept to be told; further ones are counted.
+    static let maximumFailures = 20
+
+    init(_ seeds: SeedRange) { self.seeds = seeds }
+
+    /// Plays all seeds, or until the program is interrupted, and calls `report` a few times a second.
+    /// - Throws: when no thread can be started.
+    func run(jobs: Int, report: (Results) -> Void) throws(CommandFailure) -> Results {
+        var threads: [pthread_t] = []
+        var error: Int32 = 0
+        for _ in 0..<jobs where error == 0 {
+            var thread = pthread_t()
+            error = pthread_create(
+                &thread, nil,
+                { sweep in
+                    Unmanaged<ScenarioSweep>.fromOpaque(sweep!).takeRetainedValue().work()
+                    return nil
+                }, Unmanaged.passRetained(self).toOpaque())
+            if error == 0 { threads.append(thread) }
+        }
+        guard !threads.isEmpty else { throw CommandFailure("start a thread", errno: error) }
+        while nextOffset.load(ordering: .relaxed) < seeds.count, !Interruption.isRequested {
+            usleep(50_000)
+            report(results.withLock { $0 })
+        }
+        for thread in threads { pthread_join(thread, nil) }
+        return results.withLock { $0 }
+    }
+
+    private func work() {
+        while !Interruption.isRequested {
+            let offset = nextOffset.add(1, ordering: .relaxed).oldValue
+            guard offset < seeds.count else { return }
+            let report = Scenario.run(seed: seeds.first + offset)
+            results.withLock { results in
+                results.played += 1
+                results.mechanisms.add(report.mechanisms)
+                results.deliveredBytes += report.deliveredBytes
+                results.connections += report.connections
+                results.completedConnections += report.completedConnections
+                guard let failure = report.failure else { return }
+                results.failureCount += 1
+                if results.failures.count < ScenarioSweep.maximumFailures { results.failures.append(failure) }
+            }
+        }
+    }
+}
