@@ -10,6 +10,8 @@ let settings: [SwiftSetting] = [
     .treatAllWarnings(as: .error),
     .enableExperimentalFeature("Lifetimes"),
 ]
+/// Bugs for `scripts/deliberate-bugs`: compiled in only where this variable is in the environment, and then one is chosen when a program starts.
+let deliberateBugs: [SwiftSetting] = Context.environment["DEMIKERNEL_DELIBERATE_BUGS"] != nil ? [.define("DELIBERATE_BUGS")] : []
 let cSettings: [CSetting] = [
     .treatAllWarnings(as: .error)
 ]
@@ -24,7 +26,10 @@ let package = Package(
         .library(
             name: "Demikernel",
             targets: ["Demikernel", "UserNetwork", "NetworkStack", "WireFormats", "EthernetDevice", "QueueRuntime", "TaskScheduler", "DatapathMemory"]),
+        .library(name: "DemikernelSimulation", targets: ["Simulation"]),
         .library(name: "DemikernelDevices", targets: ["EthernetDevice", "DatapathMemory"]),
+        // For FuzzTesting alone: what its fuzzers run, and `swift test` on their corpus.
+        .library(name: "DemikernelFuzzTargets", targets: ["FuzzTargets"]),
         .executable(name: "demikernel", targets: ["DemikernelCommand"]),
         .executable(name: "demi-lab", targets: ["DemiLab"]),
     ],
@@ -57,7 +62,7 @@ let package = Package(
             path: "Sources/Network/WireFormats", swiftSettings: settings),
         .target(
             name: "NetworkStack", dependencies: ["CDatapath", "DatapathMemory", "TaskScheduler", "EthernetDevice", "WireFormats"],
-            path: "Sources/Network/NetworkStack", swiftSettings: settings),
+            path: "Sources/Network/NetworkStack", swiftSettings: settings + deliberateBugs),
 
         // LibraryOS
         .target(
@@ -67,6 +72,11 @@ let package = Package(
         .target(
             name: "UserNetwork", dependencies: core + ["EthernetDevice", "NetworkStack", "WireFormats"],
             path: "Sources/LibraryOS/UserNetwork", swiftSettings: settings),
+
+        // Simulation
+        .target(
+            name: "Simulation", dependencies: core + ["EthernetDevice", "NetworkStack", "UserNetwork", "WireFormats"],
+            path: "Sources/Simulation", swiftSettings: settings),
 
         // Surfaces
         .target(
@@ -89,12 +99,12 @@ let package = Package(
         .executableTarget(
             name: "DemikernelCommand",
             dependencies: core + [
-                "CLinux", "Demikernel", "Echo", "KeyValue", "KeyValueStore",
+                "CLinux", "Demikernel", "Echo", "KeyValue", "KeyValueStore", "Simulation",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ],
-            path: "Sources/Tools/demikernel", swiftSettings: settings),
+            path: "Sources/Tools/demikernel", swiftSettings: settings + deliberateBugs),
 
         .executableTarget(
             name: "DemiLab", dependencies: core + ["Demikernel", "EthernetDevice", "NetworkStack", "UserNetwork", "WireFormats"],
@@ -140,6 +150,17 @@ let package = Package(
         .testTarget(
             name: "DemiLabTests", dependencies: ["DemiLab"],
             path: "Tests/DemiLabTests", swiftSettings: settings),
+        .testTarget(
+            name: "SimulationTests",
+            dependencies: core + ["Demikernel", "Echo", "EthernetDevice", "KeyValue", "NetworkStack", "Simulation", "UserNetwork", "WireFormats"],
+            path: "Tests/SimulationTests", swiftSettings: settings),
+        .target(
+            name: "FuzzTargets",
+            dependencies: ["CDatapath", "DatapathMemory", "TaskScheduler", "EthernetDevice", "WireFormats", "NetworkStack", "KeyValueStore"],
+            path: "Tests/FuzzTargets", swiftSettings: settings),
+        .testTarget(
+            name: "FuzzCorpusTests", dependencies: ["FuzzTargets"],
+            path: "Tests/FuzzCorpusTests", swiftSettings: settings),
         .testTarget(
             name: "HouseTests",
             path: "Tests/HouseTests", swiftSettings: settings),

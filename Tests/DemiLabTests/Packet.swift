@@ -64,7 +64,9 @@ struct Packet: Equatable {
             payload = Array(transport[8...])
             return
         }
-        guard protocolNumber == 6, transport.count >= 20, case let headerByteCount = Int(transport[12] >> 4) * 4, transport.count >= headerByteCount else { return nil }
+        guard protocolNumber == 6, transport.count >= 20, case let headerByteCount = Int(transport[12] >> 4) * 4, headerByteCount >= 20,
+            transport.count >= headerByteCount
+        else { return nil }
         sequence = UInt32(number(transport, 4)) << 16 | UInt32(number(transport, 6))
         acknowledgement = UInt32(number(transport, 8)) << 16 | UInt32(number(transport, 10))
         flags = Flags(rawValue: transport[13])

@@ -45,7 +45,8 @@ import Testing
     @Test("keys without a meaning are ignored")
     func unknownKeys() throws {
         let script = Script()
-        let reply = try script.send(#"{"op":"init","mac":"12:23:45:67:89:ab","ip":"192.168.1.1","sack":true,"colour":{"of":["the",1]},"handshake_timeout_ms":"soon"}"#)
+        let reply = try script.send(
+            #"{"op":"init","mac":"12:23:45:67:89:ab","ip":"192.168.1.1","sack":true,"colour":{"of":["the",1]},"handshake_timeout_ms":"soon"}"#)
         #expect(reply["ok"] as? Bool == true)
     }
 

@@ -19,6 +19,8 @@ private let allowedDependencies: [String: Set<String>] = [
     // LibraryOS
     "KernelSockets": core,
     "UserNetwork": core.union(["EthernetDevice", "NetworkStack", "WireFormats"]),
+    // Simulation
+    "Simulation": core.union(["EthernetDevice", "NetworkStack", "UserNetwork", "WireFormats"]),
     // Surfaces
     "Demikernel": core.union(["KernelSockets"]),
     // Applications
@@ -28,7 +30,7 @@ private let allowedDependencies: [String: Set<String>] = [
     // Tools
     "CLinux": [],
     "DemiLab": core.union(["Demikernel", "EthernetDevice", "NetworkStack", "UserNetwork", "WireFormats"]),
-    "DemikernelCommand": core.union(["CLinux", "Demikernel", "Echo", "KeyValue", "KeyValueStore"]),
+    "DemikernelCommand": core.union(["CLinux", "Demikernel", "Echo", "KeyValue", "KeyValueStore", "Simulation"]),
 ]
 
 @Suite(.serialized) struct DependencyTests {

@@ -15,7 +15,8 @@ struct PackageDescription: Decodable {
             case productDependencies = "product_dependencies"
         }
 
-        var isTest: Bool { type == "test" }
+        /// A test, or a library for tests: nothing below Sources may depend on it.
+        var isTest: Bool { type == "test" || path.hasPrefix("Tests/") }
 
         /// The folder below Sources: the layer.
         var layer: Layer? {

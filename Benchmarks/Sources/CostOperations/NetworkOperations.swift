@@ -294,3 +294,51 @@ func echoOverDatagrams(_ count: Int) throws(DemikernelError) {
         unit = popped(try pair.runtime.wait(try pair.runtime.pop(client)))
     }
 }
+
+/// Streams `count` bytes from one stack to the other, 64 KiB a push, both on this core, and prints the rate.
+func measureBulkTransfer(_ count: Int) throws(DemikernelError) {
+    let pair = try EchoPair()
+    let listener = try pair.runtime.socket(.ipv4, .stream, on: pair.server)
+    try pair.runtime.bind(listener, to: .any(port: 7))
+    try pair.runtime.listen(listener, backlog: 16)
+    let accept = try pair.runtime.accept(listener)
+    let client = try pair.runtime.socket(.ipv4, .stream, on: pair.client)
+    _ = try pair.runtime.wait(try pair.runtime.connect(client, to: .ipv4(10, 0, 0, 2, port: 7)))
+    let server = accepted(try pair.runtime.wait(accept))
+    let start = monotonicNanoseconds()
+    var received = 0
+    var batch = CompletionBatch(capacity: 64)
+    _ = try pair.runtime.push(client, pair.runtime.allocate(65_536))
+    _ = try pair.runtime.pop(server)
+    while received < count {
+        try pair.runtime.waitNext(into: &batch)
+        while let completion = batch.next() {
+            switch consume completion.result {
+            case .pushed: _ = try pair.runtime.push(client, pair.runtime.allocate(65_536))
+            case .popped(let array, _):
+                received += array.byteCount
+                _ = try pair.runtime.pop(server)
+            default: fatalError("the transfer failed")
+            }
+        }
+    }
+    print("bulk transfer: \(received * 8 / Int(monotonicNanoseconds() - start)) Gbit/s")
+}
+
+func monotonicNanoseconds() -> UInt64 {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+}
+
+/// Prints the time of a round trip, the median of eleven runs of `count`.
+func measureTime(_ name: String, _ count: Int, _ operation: (Int) throws(DemikernelError) -> Void) throws(DemikernelError) {
+    var times: [UInt64] = []
+    for _ in 0..<11 {
+        let start = monotonicNanoseconds()
+        try operation(count)
+        times.append((monotonicNanoseconds() - start) / UInt64(count))
+    }
+    times.sort()
+    print("\(name): \(times[5]) ns, from \(times[0]) to \(times[10])")
+}

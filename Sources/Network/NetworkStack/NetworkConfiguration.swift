@@ -8,8 +8,15 @@ public struct NetworkConfiguration: Sendable {
     /// The interface's hardware address.
     public var macAddress: MACAddress
     /// The interface's addresses with their on-link prefixes; the first one is the default source.
+    //= RFC 1122 section 3.2.2.9
+    //# A host MUST support the first of the following methods for determining the address mask(s): (1) static configuration information.
     public var addresses: [IPv4Prefix]
     /// Routes beyond the link, looked up by longest prefix.
+    //= RFC 1122 section 3.3.1.2
+    //# The IP layer MAY also have a table of static routes.
+    //= RFC 1122 section 3.3.1.6
+    //# The following MUST be configurable: (1) IP address(es). (2) Address mask(s). (3) A list of default gateways. A manual method of entering this
+    //# configuration data MUST be provided.
     public var routes: [Route] = []
     /// Neighbours that are known for good and never asked for.
     public var staticNeighbors: [StaticNeighbor] = []
@@ -59,6 +66,8 @@ public struct NetworkConfiguration: Sendable {
         guard addresses.allSatisfy({ $0.address.isIPv4 && !$0.address.isUnspecified && !$0.address.isMulticast && !$0.address.isLimitedBroadcast }) else {
             throw DemikernelError(EINVAL, .initialize, "an interface address must be a unicast IPv4 address")
         }
+        //= RFC 791 section 3.1
+        //# All hosts must be prepared to accept datagrams of up to 576 octets.
         guard (576...65_535).contains(maximumTransmissionUnit) else {
             throw DemikernelError(EINVAL, .initialize, "the MTU must be between 576 and 65535")
         }

@@ -133,6 +133,8 @@ public struct NetworkStack {
     }
 
     /// Counts one frame, segment or datagram that goes no further.
+    //= RFC 1122 section 3.1
+    //# for diagnosis of problems a host SHOULD provide the capability of logging the error, and SHOULD record the event in a statistics counter
     @inline(never)
     func drop(_ frame: Frame, _ reason: DropReason) {
         state.pointee.statistics.drops[reason] += 1

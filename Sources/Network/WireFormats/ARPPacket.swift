@@ -27,6 +27,9 @@ public struct ARPPacket: Hashable, Sendable {
     /// frame is padded.
     @inlinable
     public init?(parsing bytes: UnsafeRawPointer, count: Int) {
+        //= RFC 826 section Packet Reception
+        //# ?Do I have the hardware type in ar$hrd? Yes: [optionally check the hardware length ar$hln] ?Do I speak the protocol in ar$pro? Yes: [optionally
+        //# check the protocol length ar$pln]
         // Hardware type 1, protocol 0x0800, six bytes of hardware address, four of protocol address: what RFC 826, "Packet Reception", asks first.
         guard count >= 28, bytes.bigEndian64(0) &>> 16 == 0x0001_0800_0604 else { return nil }
         operation = bytes.bigEndian16(6)

@@ -15,13 +15,16 @@ public enum ICMPv4Message {
     }
 
     /// Turns the echo request at `message` into its reply, in place.
+    //= RFC 792 section Echo or Echo Reply Message
+    //# To form an echo reply message, the source and destination addresses are simply reversed, the type code changed to 0, and the checksum recomputed.
     @inlinable
     public static func turnIntoEchoReply(_ message: UnsafeMutableRawPointer) {
         let old = UnsafeRawPointer(message).raw32(0)
         // Type 0; the code stays, and the checksum in the upper half is updated for the change of the lower.
         let new = UInt16(truncatingIfNeeded: old & 0xff00)
         let checksum = InternetChecksum.update(UInt16(truncatingIfNeeded: old &>> 16), replacing: UInt16(truncatingIfNeeded: old), with: new)
-        message.storeRaw(UInt32(checksum) &<< 16 | UInt32(new), at: 0)
+        // Of the two zeros of one's complement, the one that is right in a message of nothing but zeros as well.
+        message.storeRaw(UInt32(checksum == 0 ? 0xffff : checksum) &<< 16 | UInt32(new), at: 0)
     }
 
     /// Writes an echo request with a copy of `payloadByteCount` bytes behind it; returns its length.

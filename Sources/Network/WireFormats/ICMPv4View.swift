@@ -57,6 +57,8 @@ public struct ICMPv4View {
     public var checksum: UInt16 { base.raw16(2) }
 
     /// Whether the whole message arrived as sent.
+    //= RFC 792 section Message Formats
+    //# The checksum is the 16-bit ones's complement of the one's complement sum of the ICMP message starting with the ICMP Type.
     @inlinable @inline(__always)
     public var isChecksumValid: Bool { InternetChecksum.isValid(InternetChecksum.sum(base, count: count)) }
 

@@ -32,6 +32,8 @@ public struct IPv4Options {
     func sum() -> UInt64 { InternetChecksum.sum(base, count: count) }
 
     /// Walks over the options up to the end of the list, the end of the header or the first fault.
+    //= RFC 791 section 3.1
+    //# The options may appear or not in datagrams. They must be implemented by all IP modules.
     public func summary() -> Summary {
         var summary = Summary()
         var offset = 0
@@ -51,6 +53,8 @@ public struct IPv4Options {
             }
             //= RFC 1122 section 3.2.1.8
             //# The IP and transport layers MUST each interpret those IP options that they understand and silently ignore the others.
+            //= RFC 1122 section 3.2.1.8
+            //# The Stream Identifier option is obsolete; it SHOULD NOT be sent, and it MUST be silently ignored if received.
             if type == OptionType.looseSourceRoute || type == OptionType.strictSourceRoute { summary.hasSourceRoute = true }
             offset += length
         }

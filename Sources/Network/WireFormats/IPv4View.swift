@@ -19,6 +19,8 @@ public struct IPv4View {
         //= RFC 1122 section 3.2.1.1
         //# A datagram whose version number is not 4 MUST be silently discarded.
         guard first &>> 4 == 4 else { return .badVersion }
+        //= RFC 791 section 3.1
+        //# Note that the minimum value for a correct header is 5.
         guard header >= 20 else { return .badHeaderLength }
         guard total >= header else { return .badTotalLength }
         return total <= count ? .none : .truncated

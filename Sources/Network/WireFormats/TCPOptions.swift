@@ -16,6 +16,10 @@ extension TCPSegmentHeader {
         var offset = 0
         while offset < count {
             let kind = options.byte(offset)
+            //= RFC 9293 section 3.1
+            //# A TCP implementation MUST support the mandatory options: End of Option List, No-Operation, Maximum Segment Size (MUST-4).
+            //= RFC 9293 section 3.2
+            //# receivers MUST be prepared to process options even if they do not begin on a word boundary (MUST-64)
             if kind == TCPOptionKind.endOfList { return }
             if kind == TCPOptionKind.noOperation {
                 offset += 1
@@ -53,7 +57,7 @@ extension TCPSegmentHeader {
             hasMalformedOptions = true
         default:
             //= RFC 9293 section 3.1
-            //# A TCP implementation MUST ignore without error any TCP Option it does not implement, assuming that the option has a length field.
+            //# A TCP implementation MUST (MUST-6) ignore without error any TCP Option it does not implement, assuming that the option has a length field.
             break
         }
     }

@@ -107,6 +107,8 @@ public struct TCPSegmentHeader: Sendable {
             header.timestampEchoReply = bytes.bigEndian32(28)
             return .none
         }
+        //= RFC 9293 section 3.1
+        //# A TCP implementation MUST be able to receive a TCP Option in any segment (MUST-5).
         header.parseOptions(bytes + 20, count: headerByteCount &- 20)
         return .none
     }

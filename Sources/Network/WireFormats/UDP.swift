@@ -10,7 +10,8 @@ public struct UDPView {
     public static func check(_ bytes: UnsafeRawPointer, count: Int) -> ParseError {
         guard count >= 8 else { return .truncated }
         let length = Int(bytes.bigEndian16(4))
-        // RFC 768, "Length": the minimum value is eight.
+        //= RFC 768 section Length
+        //# This means the minimum value of the length is eight.
         guard length >= 8 else { return .badLength }
         return length <= count ? .none : .truncated
     }
@@ -35,6 +36,8 @@ public struct UDPView {
     public var checksum: UInt16 { base.raw16(6) }
 
     /// Whether the sender computed a checksum. Over IPv6 it must (RFC 8200 section 8.1).
+    //= RFC 768 section Checksum
+    //# An all zero transmitted checksum value means that the transmitter generated no checksum.
     @inlinable @inline(__always)
     public var hasChecksum: Bool { checksum != 0 }
 
@@ -74,7 +77,8 @@ public enum UDPHeader {
     ) {
         let header = word(sourcePort: sourcePort, destinationPort: destinationPort, payloadByteCount: payloadByteCount)
         let checksum = InternetChecksum.finish(InternetChecksum.halves(header) &+ pseudoHeaderSum &+ payloadSum)
-        // RFC 768, "Checksum": a computed zero is transmitted as all ones, the equivalent in one's complement arithmetic.
+        //= RFC 768 section Checksum
+        //# If the computed checksum is zero, it is transmitted as all ones (the equivalent in one's complement arithmetic).
         target.storeRaw(header | UInt64(checksum == 0 ? 0xffff : checksum) &<< 48, at: 0)
     }
 

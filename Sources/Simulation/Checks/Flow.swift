@@ -120,12 +120,15 @@ struct Flow {
         if let acknowledged, acknowledgement < acknowledged { return "an acknowledgement of \(acknowledgement) after one of \(acknowledged)" }
         acknowledged = acknowledgement
         let isScaled = !header.flags.contains(.syn) && (own?.windowScale ?? 0xff) != 0xff && (peer?.windowScale ?? 0xff) != 0xff
-        let edge = acknowledgement + Int(header.window) << (isScaled ? Int(min(own!.windowScale, 14)) : 0)
+        let shift = isScaled ? Int(min(own!.windowScale, 14)) : 0
+        let edge = acknowledgement + Int(header.window) << shift
         //= RFC 9293 section 3.8.6
         //# A TCP receiver SHOULD NOT shrink the window, i.e., move the right window edge to the left (SHLD-14).
         if let advertisedEdge, edge < advertisedEdge {
-            // The window of a SYN that is sent again cannot be scaled.
-            return header.flags.contains(.syn) ? nil : "a window whose edge moves left by \(advertisedEdge - edge) bytes"
+            //= RFC 7323 section 2.4
+            //# a receiver may round down: what the scale cannot express may be missing. And the window of a SYN that is sent again is not scaled.
+            let isExplained = header.flags.contains(.syn) || advertisedEdge - edge < 1 << shift
+            return isExplained ? nil : "a window whose edge moves left by \(advertisedEdge - edge) bytes"
         }
         advertisedEdge = edge
         return nil

@@ -12,7 +12,8 @@ public final class SimulatedLink {
     private struct Direction {
         var conditions: LinkConditions
         var statistics = LinkStatistics()
-        let receiver: any SimulatedNode
+        /// Nil when the world has ended.
+        var receiver: (any SimulatedNode)?
         var port = 0
         /// When the last bit of what is queued is sent.
         var busyUntil: UInt64 = 0
@@ -63,6 +64,11 @@ public final class SimulatedLink {
     /// Whether frames pass, in either direction: false is a partition.
     public func setUp(_ isUp: Bool) {
         for side in 0..<2 { directions[side].conditions.isUp = isUp }
+    }
+
+    /// Lets go of the nodes.
+    func end() {
+        for side in 0..<2 { directions[side].receiver = nil }
     }
 
     func send(_ frame: SimulatedFrame, from side: Int) {
@@ -145,6 +151,7 @@ public final class SimulatedLink {
             directions[side].lastArrival = arrival
         }
         directions[side].statistics.delivered += 1
-        simulation.deliver(frame, to: directions[side].receiver, port: directions[side].port, at: arrival)
+        guard let receiver = directions[side].receiver else { return }
+        simulation.deliver(frame, to: receiver, port: directions[side].port, at: arrival)
     }
 }

@@ -1,3 +1,4 @@
+import DatapathMemory
 import EthernetDevice
 
 /// A whole world drawn from one seed: hosts, a network from clean to terrible, programs that connect, push, pop, pause, close and reset, and what goes wrong
@@ -28,5 +29,17 @@ public enum Scenario {
     public static func run(seed: UInt64, capture: PacketCaptureWriter? = nil, narrate: ((String) -> Void)? = nil) -> Report {
         let run = ScenarioRun(seed: seed, capture: capture, narrate: narrate)
         return run.play()
+    }
+
+    /// As `run(seed:capture:narrate:)`, with a capture in a new pcapng file.
+    /// - Throws: what making or writing the file fails with.
+    public static func run(seed: UInt64, captureFile path: String, narrate: ((String) -> Void)? = nil) throws(DemikernelError) -> Report {
+        let writer = try PacketCaptureWriter(path: path, clock: Simulation.captureClock)
+        let report = run(seed: seed, capture: writer, narrate: narrate)
+        let statistics = writer.close()
+        guard statistics.failedWrites == 0, statistics.droppedPackets == 0 else {
+            throw DemikernelError(statistics.lastError, .initialize, "the capture file could not be written")
+        }
+        return report
     }
 }

@@ -29,6 +29,7 @@ public final class Simulation {
     private let root: SimulationRandom
     private var addressCount: UInt32 = 0
     private var nodes: [any SimulatedNode] = []
+    private var links: [SimulatedLink] = []
     private var capture: PacketCaptureWriter?
     private var captureHeap: DatapathHeap?
 
@@ -79,7 +80,9 @@ public final class Simulation {
     public func connect(
         _ first: any SimulatedNode, _ second: any SimulatedNode, _ conditions: LinkConditions = .clean(), backward: LinkConditions? = nil
     ) -> SimulatedLink {
-        SimulatedLink(first, second, forward: conditions, backward: backward ?? conditions, simulation: self)
+        let link = SimulatedLink(first, second, forward: conditions, backward: backward ?? conditions, simulation: self)
+        links.append(link)
+        return link
     }
 
     /// The addresses of the host or raw host that was made as the `number`th one, from 1 on: they are known before it is made.
@@ -186,8 +189,10 @@ public final class Simulation {
     public func end() {
         events.removeAll()
         for host in hosts { host.end() }
+        for link in links { link.end() }
         hosts = []
         nodes = []
+        links = []
         captureHeap?.close()
         captureHeap = nil
     }

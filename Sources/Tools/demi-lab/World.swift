@@ -17,8 +17,8 @@ final class World {
     private var records: [UInt64: OperationRecord] = [:]
     private var redeemed: [UInt64] = []
 
-    /// Results that are kept; the oldest ones are forgotten beyond.
-    static let maximumRecords = 16_384
+    /// The latest results, which are kept at least; older ones are forgotten.
+    static let maximumRecords = 4_096
     /// Turns of one poll; more is a stack that never comes to rest.
     static let maximumTurns = 100_000
 

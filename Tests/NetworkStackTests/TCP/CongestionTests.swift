@@ -1,3 +1,5 @@
+import DatapathMemory
+import EthernetDevice
 import NetworkStack
 import Testing
 import WireFormats
@@ -232,6 +234,59 @@ import WireFormats
         for _ in 0..<3 { acknowledge(script, 11) }
         #expect(segments(script).contains(11))
         #expect(script.tcp.fastRetransmits == 2)
+    }
+
+    @Test("a loss is found by duplicates also when the last one lies more than 2^31 bytes back")
+    func fastRetransmissionAfterManyBytes() throws {
+        let script = try SegmentScript(arenaByteCount: 64 << 20) {
+            $0.maximumTransmissionUnit = 65_535
+            $0.offloads = .transmitChecksumTCP
+            $0.maximumTransmitSegments = 8
+        }
+        let connection = script.established(mss: 65_495, scale: 14)
+        script.stack.setSendBuffer(connection, byteCount: 8 << 20)
+        script.peer(.ack, seq: 1, ack: 1)
+        script.deviceTakesFrames = false
+        // What the stack has sent at most, as an offset from its first byte; only headers are looked at.
+        var sent: UInt32 = 0
+        func drain() {
+            withUnsafeTemporaryAllocation(of: Frame.self, capacity: 64) { frames in
+                while case let count = script.stack.takeOutput(into: frames.baseAddress!, capacity: 64), count > 0 {
+                    for frame in frames.prefix(count) {
+                        let sequence = UInt32(bigEndian: (frame.segmentAddress + 38).loadUnaligned(as: UInt32.self))
+                        let headerByteCount = 34 + Int((frame.segmentAddress + 46).load(as: UInt8.self) >> 4) * 4
+                        let end = sequence &+ UInt32(frame.arrayByteCount - headerByteCount) &- script.stackISN &- 1
+                        if Int32(bitPattern: end &- sent) > 0 { sent = end }
+                        frame.releaseArray()
+                    }
+                }
+            }
+        }
+        func fill() {
+            while true {
+                let array = Frame.makeSegment(script.heap, byteCount: 131_072, priority: .application)!
+                guard script.stack.send(connection, array) == 0 else { return array.releaseArray() }
+                drain()
+            }
+        }
+        func acknowledge(_ end: UInt32) { script.peer(.ack, seq: 1, ack: 1 + Int(end)) }
+        fill()
+        for _ in 0..<3 { acknowledge(0) }
+        #expect(script.tcp.fastRetransmits == 1)
+        drain()
+        var total = 0
+        var acknowledged: UInt32 = 0
+        while total < 1 << 31 + 1 << 24 {
+            total += Int(sent &- acknowledged)
+            acknowledged = sent
+            acknowledge(sent)
+            drain()
+            fill()
+        }
+        for _ in 0..<3 { acknowledge(acknowledged) }
+        #expect(script.tcp.fastRetransmits == 2)
+        #expect(script.tcp.retransmissionTimeouts == 0)
+        drain()
     }
 
     // RFC 5681, section 3.1: equation 4, and the loss window

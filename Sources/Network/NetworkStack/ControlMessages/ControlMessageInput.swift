@@ -15,7 +15,15 @@ extension NetworkStack {
         //# If an ICMP message of unknown type is received, it MUST be silently discarded.
         switch message.type {
         case ICMPv4Type.echoRequest: answerEchoRequest(frame, packet)
+        //= RFC 1122 section 3.2.2.4
+        //# An incoming Time Exceeded message MUST be passed to the transport layer.
+        //= RFC 1122 section 3.2.2.5
+        //# An incoming Parameter Problem message MUST be passed to the transport layer, and it MAY be reported to the user.
         case ICMPv4Type.destinationUnreachable, ICMPv4Type.timeExceeded, ICMPv4Type.parameterProblem: controlErrorInput(frame, message)
+        //= RFC 9293 section 3.9.2.2
+        //# TCP implementations MUST silently discard any received ICMP Source Quench messages (MUST-55).
+        //= RFC 5927 section 6.2
+        //# hosts should completely ignore ICMP Source Quench: silently drop any received ICMP Source Quench messages
         default: drop(frame, .unmatchedControlMessage)
         }
     }
@@ -70,6 +78,10 @@ extension NetworkStack {
     func deliver(_ error: ControlError, about quotation: ICMPv4Quotation) -> Bool {
         let local = Endpoint(address: quotation.source, port: quotation.sourcePort)
         let remote = Endpoint(address: quotation.destination, port: quotation.destinationPort)
+        //= RFC 1122 section 3.2.2
+        //# the IP protocol number MUST be extracted from the original header and used to select the appropriate transport protocol entity to handle the error
+        //= RFC 1122 section 3.4
+        //# certain ICMP messages MUST be passed up from the IP layer to the appropriate transport-layer routine
         switch quotation.protocolNumber {
         case IPProtocol.tcp:
             tcpControlMessage(error, local: local, remote: remote, sequence: quotation.sequence)

@@ -12,6 +12,9 @@ enum OutgoingControlError {
 extension NetworkStack {
     /// Tells the sender of `packet`, which lies in `frame` behind its whole Ethernet header, what was wrong with it; unless there are reasons not to.
     /// The frame stays the caller's.
+    //= RFC 1122 section 3.3.8
+    //# Wherever practical, hosts MUST return ICMP error datagrams on detection of an error, except in those cases where returning an ICMP error message is
+    //# specifically prohibited.
     func sendControlError(_ error: OutgoingControlError, about packet: IPv4View, in frame: Frame) {
         guard mayBeAnswered(packet, in: frame), let decision = route(to: packet.source) else { return }
         //= RFC 1812 section 4.3.2.8
@@ -24,15 +27,22 @@ extension NetworkStack {
         else { return count(.outOfMemory) }
         let target = message.segmentAddress + headerByteCount
         switch error {
+        //= RFC 792 section Destination Unreachable Message
+        //# If, in the destination host, the IP module cannot deliver the datagram because the indicated protocol module or process port is not active, the
+        //# destination host may send a destination unreachable message to the source host.
         case .protocolUnreachable:
             _ = ICMPv4Message.writeError(
                 to: target, type: ICMPv4Type.destinationUnreachable, code: ICMPv4Code.protocolUnreachable, quoting: packet)
         case .portUnreachable:
             _ = ICMPv4Message.writeError(to: target, type: ICMPv4Type.destinationUnreachable, code: ICMPv4Code.portUnreachable, quoting: packet)
+        //= RFC 792 section Parameter Problem Message
+        //# The pointer identifies the octet of the original datagram's header where the error was detected.
         case .parameterProblem(let pointer):
             _ = ICMPv4Message.writeError(
                 to: target, type: ICMPv4Type.parameterProblem, code: 0, restOfHeader: UInt32(pointer) &<< 24, quoting: packet)
         }
+        //= RFC 1122 section 3.2.2
+        //# An ICMP error message SHOULD be sent with normal (i.e., zero) TOS bits.
         writeControlHeaders(at: message.segmentAddress, messageByteCount: byteCount, typeOfService: 0, from: packet.destination, to: packet.source)
         state.pointee.statistics.controlMessagesSent += 1
         sendPacket(message, by: decision)

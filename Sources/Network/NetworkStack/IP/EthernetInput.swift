@@ -6,6 +6,9 @@ import WireFormats
 enum PacketOrigin: UInt8 {
     /// In a frame to this station.
     case unicastFrame
+    //= RFC 1122 section 2.4
+    //# The packet receive interface between the IP layer and the link layer MUST include a flag to indicate whether the incoming packet was addressed to a
+    //# link-layer broadcast address.
     /// In a frame to all stations.
     case broadcastFrame
     /// From the stack itself.
@@ -69,6 +72,8 @@ extension NetworkStack {
         let destination = view.destination
         guard destination == state.pointee.macAddress || destination.isBroadcast else { return drop(frame, .notForThisHost) }
         switch view.etherType {
+        //= RFC 1122 section 2.3.3
+        //# Every Internet host connected to a 10Mbps Ethernet cable MUST be able to send and receive packets using RFC-894 encapsulation.
         case EtherType.ipv4: ipv4Input(frame, at: view.payloadOffset, origin: destination.isBroadcast ? .broadcastFrame : .unicastFrame)
         case EtherType.arp: arpInput(frame, at: view.payloadOffset)
         default: drop(frame, .unknownEtherType)

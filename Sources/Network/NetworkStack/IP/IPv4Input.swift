@@ -8,24 +8,35 @@ extension NetworkStack {
     func ipv4Input(_ frame: Frame, at offset: Int, origin: PacketOrigin) {
         let byteCount = frame.segmentByteCount &- offset
         let header = frame.segmentAddress + offset
+        //= RFC 1122 section 3.2.1.7
+        //# A host MUST NOT discard a datagram just because it was received with TTL less than 2.
         guard IPv4View.check(header, count: byteCount) == .none else { return drop(frame, .badIPv4Header) }
         let packet = IPv4View(unchecked: header)
         if !frame.frameFlags.contains(.checksumVerified) && !packet.isChecksumValid { return drop(frame, .badIPv4Checksum) }
         // What is behind the packet has filled the frame up to Ethernet's 60 bytes.
-        if byteCount > packet.totalByteCount { frame.truncate(to: offset &+ packet.totalByteCount) }
+        if byteCount > packet.totalByteCount && !DeliberateBug.isPresent(.paddingTakenAsData) { frame.truncate(to: offset &+ packet.totalByteCount) }
 
         let addresses = packet.rawAddresses
         let destination = UInt32(truncatingIfNeeded: addresses &>> 32)
         var isBroadcast = false
         if destination != state.pointee.primaryAddressRaw || origin != .unicastFrame {
+            //= RFC 1122 section 3.2.1.3
+            //# A host MUST silently discard an incoming datagram that is not destined for the host.
             guard accepts(destination, origin) else { return drop(frame, .notOurAddress) }
             isBroadcast = state.pointee.routing.isBroadcast(destination)
         }
+        //= RFC 9293 section 3.9.2.3
+        //# An incoming SYN with an invalid source address MUST be ignored either by TCP or by the IP layer (MUST-63).
+        //= RFC 1122 section 4.1.3.6
+        //# A UDP datagram received with an invalid IP source address (e.g., a broadcast or multicast address) MUST be discarded by UDP or by the IP layer.
         guard origin == .loopback || isPossibleSource(UInt32(truncatingIfNeeded: addresses)) else {
             return drop(frame, .badSourceAddress)
         }
         // Where reassembly will begin: a fragment has no transport header that could be looked at.
         if packet.isFragment { return drop(frame, .fragment) }
+        //= RFC 9293 section 3.9.2
+        //# When received options are passed up to TCP from the IP layer, a TCP implementation MUST ignore options that it does not understand (MUST-50): here
+        //# none are passed up.
         if packet.headerByteCount > IPv4Header.byteCount, let reason = reasonToRefuseOptions(frame, packet) { return drop(frame, reason) }
 
         switch packet.protocolNumber {
@@ -82,7 +93,10 @@ extension NetworkStack {
             sendControlError(.parameterProblem(pointer: pointer), about: packet, in: frame)
             return .badIPv4Header
         }
-        // RFC 7126, section 4.3: whoever chooses the way back can answer in another's name.
+        //= RFC 7126 section 4.3
+        //# By default, packets that contain the LSRR option should be dropped: whoever chooses the way back can answer in another's name.
+        //= RFC 7126 section 4.4
+        //# By default, packets that contain the SSRR option should be dropped.
         return summary.hasSourceRoute ? .sourceRouted : nil
     }
 }

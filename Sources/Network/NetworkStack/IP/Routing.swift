@@ -22,6 +22,8 @@ extension NetworkStack {
         if destination.isLoopback || state.pointee.routing.isOwn(address) {
             return RouteDecision(source: destination, nextHop: destination, isLocal: true)
         }
+        //= RFC 1122 section 3.3.1.1
+        //# The host IP layer MUST operate correctly in a minimal network environment, and in particular, when there are no gateways.
         guard RoutingTable.isHost(address), !state.pointee.routing.isBroadcast(address), let entry = state.pointee.routing.entry(for: address)
         else { return nil }
         //= RFC 1122 section 3.3.4.3

@@ -17,6 +17,8 @@ struct RoutingTable {
     /// A way to the addresses of one prefix.
     struct Entry {
         let network: UInt32
+        //= RFC 1122 section 3.2.1.3
+        //# A host MUST support the subnet extensions to IP: there will be an address mask associated with each of the host's local IP addresses.
         let mask: UInt32
         /// 0: the prefix is on the link.
         let gateway: UInt32
@@ -73,6 +75,8 @@ struct RoutingTable {
     }
 
     /// Whether `address` is that of all hosts of the link, or of one of its networks. O(number of addresses).
+    //= RFC 1122 section 3.3.6
+    //# A host MUST recognize any of these forms in the destination address of an incoming datagram.
     @inline(__always)
     func isBroadcast(_ address: UInt32) -> Bool {
         if address == .max { return true }
@@ -88,6 +92,8 @@ struct RoutingTable {
     }
 
     /// The entry of the longest prefix that `address` lies in. O(number of routes).
+    //= RFC 1122 section 3.3.1.2
+    //# if the cache contains no information for a particular destination, the IP layer MUST pick a gateway from its list of default gateways
     func entry(for address: UInt32) -> Entry? {
         for index in 0..<entryCount where (address ^ entries[index].network) & entries[index].mask == 0 { return entries[index] }
         return nil

@@ -32,7 +32,9 @@ extension NetworkStack {
         }
         guard state.pointee.routing.isOnLinkHost(sender.ipv4Raw) else { return drop(frame, .badSourceAddress) }
 
-        // RFC 826, "Packet Reception": if the sender is already in the table, its hardware address is updated, whatever the packet is and for whom.
+        //= RFC 826 section Packet Reception
+        //# If the pair <protocol type, sender protocol address> is already in my translation table, update the sender hardware address field of the entry with
+        //# the new information in the packet and set Merge_flag to true.
         let slot = findNeighbor(sender)
         let isTaken = slot != 0 && merge(slot, packet.senderHardware, isRequest: isRequest)
         guard isForUs && isRequest else {
@@ -64,6 +66,8 @@ extension NetworkStack {
     }
 
     /// Enters a host that asks for us (RFC 826, "Packet Reception": if Merge_flag is false): what it wants to send will have to be answered.
+    //= RFC 826 section Packet Reception
+    //# If Merge_flag is false, add the triplet <protocol type, sender protocol address, sender hardware address> to the translation table.
     private func learn(_ address: IPAddress, _ macAddress: MACAddress) {
         let slot = addNeighbor(address, isLearning: true)
         guard slot != 0 else { return }
@@ -73,6 +77,9 @@ extension NetworkStack {
 
     // MARK: Output
 
+    //= RFC 826 section Packet Reception
+    //# Yes: swap hardware and protocol fields, putting the local hardware and protocol addresses in the sender fields. Set the ar$op field to ares_op$REPLY.
+    //# Send the packet to the (new) target hardware address on the same hardware on which the request was received.
     private func sendARPReply(to request: ARPPacket) {
         let reply = ARPPacket(
             operation: ARPPacket.reply, senderHardware: state.pointee.macAddress, senderProtocol: request.targetProtocol,

@@ -80,6 +80,8 @@ extension NetworkStack {
         {
             drop(oldest, .neighborQueueFull)
         }
+        //= RFC 1122 section 2.4
+        //# The link layer MUST NOT report a Destination Unreachable error to IP solely because there is no ARP cache entry for a destination.
         neighbor.pointee.waiting.append(frame)
         if neighbor.pointee.attempts == 0 { request(slot) }
     }
@@ -97,6 +99,10 @@ extension NetworkStack {
         if neighbor.pointee.chain == .unresolved { chain(slot, in: .used) }
         armNeighborTimer(slot, after: delay)
         while let frame = neighbor.pointee.waiting.removeFirst() {
+            if DeliberateBug.isPresent(.waitingFramesDropped) {
+                frame.releaseArray()
+                continue
+            }
             macAddress.store(to: frame.segmentAddress)
             emit(frame)
         }
@@ -108,6 +114,10 @@ extension NetworkStack {
     //= RFC 1122 section 2.3.2.1
     //# (2) Unicast Poll -- Actively poll the remote host by periodically sending a point-to-point ARP Request to it, and delete the entry if no
     //# ARP Reply is received from N successive polls.
+    //= RFC 826 section Packet Generation
+    //# It then causes this packet to be broadcast to all stations on the Ethernet cable originally determined by the routing mechanism.
+    //= RFC 1122 section 3.3.1.4
+    //# The IP layer MUST be able to detect the failure of a next-hop gateway that is listed in its route cache.
     private func request(_ slot: UInt32) {
         let neighbor = state.pointee.neighbors[slot]
         neighbor.pointee.attempts &+= 1
@@ -137,6 +147,9 @@ extension NetworkStack {
         case .probing:
             if neighbor.pointee.attempts < NeighborTimes.maximumRequests { request(slot) } else { forgetNeighbor(slot) }
         case .reachable:
+            if DeliberateBug.isPresent(.neighborNotRefreshed) { return }
+            //= RFC 1122 section 3.3.1.4
+            //# Pinging MUST be used only when traffic is being sent to the gateway and when there is no other positive indication that it functions.
             if neighbor.pointee.lastUsed >= neighbor.pointee.confirmed {
                 neighbor.pointee.state = .probing
                 request(slot)

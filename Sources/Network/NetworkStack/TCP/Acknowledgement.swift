@@ -41,8 +41,8 @@ extension NetworkStack {
         if c.pointee.sendMaximum == c.pointee.sendUnacknowledged {
             //= RFC 6298 section 5.2
             //# When all outstanding data has been acknowledged, turn off the retransmission timer.
-            c.pointee.retransmitDeadline = .max
-        } else {
+            if !DeliberateBug.isPresent(.retransmissionTimerNotStopped) { c.pointee.retransmitDeadline = .max }
+        } else if !DeliberateBug.isPresent(.retransmissionTimerNotRestarted) {
             //= RFC 6298 section 5.3
             //# When an ACK is received that acknowledges new data, restart the retransmission timer so that it will expire after RTO seconds
             armRetransmission(c)
@@ -52,6 +52,10 @@ extension NetworkStack {
     /// A probe was taken. Its timer goes on while there is more to send, because the window may be closed again; what has opened it says so itself.
     @inline(never)
     private func keepProbing(_ c: ConnectionPointer) {
+        //= RFC 9293 section 3.8.6.1
+        //# As long as the receiving TCP peer continues to send acknowledgments in response to the probe segments, the sending TCP endpoint MUST allow the
+        //# connection to stay open (MUST-37): a user timeout counts from here, too.
+        c.pointee.unacknowledgedSince = state.pointee.now
         guard c.pointee.sendByteCount == 0 else { return }
         c.pointee.flags.remove(.persisting)
         c.pointee.roundTrip.restoreTimeout(state.pointee.configuration.tcp)
@@ -59,6 +63,9 @@ extension NetworkStack {
         if c.pointee.sendMaximum != c.pointee.sendUnacknowledged { armRetransmission(c) }
     }
 
+    //= RFC 7323 section 4.2
+    //# Taking multiple RTT samples per window would shorten the history calculated by the RTO mechanism: a sample by timestamps is only taken while no segment
+    //# is timed.
     @inline(__always)
     private func measureRoundTrip(_ c: ConnectionPointer, _ acknowledgement: SequenceNumber, _ timestampEcho: UInt32?) {
         if c.pointee.flags.contains(.timing) {
@@ -94,7 +101,7 @@ extension NetworkStack {
             //# retransmit the first unacknowledged segment.
             state.pointee.statistics.tcp.partialAcknowledgements += 1
             c.pointee.congestion.deflate(acknowledgedByteCount: acknowledged, segmentSize: segmentSize)
-            retransmitFirst(c)
+            if !DeliberateBug.isPresent(.partialAcknowledgementIgnored) { retransmitFirst(c) }
             //= RFC 6582 section 3.2
             //# For the first partial ACK that arrives during fast recovery, also reset the retransmit timer.
             if !c.pointee.flags.contains(.partiallyAcknowledged) {
@@ -105,6 +112,10 @@ extension NetworkStack {
     }
 
     /// A duplicate acknowledgement by RFC 5681's definition: data in flight, no data, no SYN or FIN, the same number and window.
+    //= RFC 5681 section 2
+    //# An acknowledgment is considered a "duplicate" when (a) the receiver of the ACK has outstanding data, (b) the incoming acknowledgment carries no data,
+    //# (c) the SYN and FIN bits are both off, (d) the acknowledgment number is equal to the greatest acknowledgment received and (e) the advertised window
+    //# equals that of the last incoming acknowledgment.
     func countDuplicateAcknowledgement(_ c: ConnectionPointer) {
         state.pointee.statistics.tcp.duplicateAcknowledgements += 1
         let segmentSize = c.pointee.sendSegmentSize
@@ -114,10 +125,14 @@ extension NetworkStack {
             return
         }
         c.pointee.duplicateAcknowledgements = c.pointee.duplicateAcknowledgements == .max ? .max : c.pointee.duplicateAcknowledgements + 1
-        guard c.pointee.duplicateAcknowledgements == 3 else { return }
+        var threshold = 3
+        if DeliberateBug.isPresent(.fastRetransmitTooEarly) { threshold = 2 }
+        if DeliberateBug.isPresent(.fastRetransmitTooLate) { threshold = 4 }
+        if DeliberateBug.isPresent(.fastRetransmitNever) { return }
+        guard c.pointee.duplicateAcknowledgements == threshold else { return }
         //= RFC 6582 section 3.2
         //# If the cumulative acknowledgment field covers more than "recover", then enter fast retransmit; if not, do not.
-        guard c.pointee.sendUnacknowledged.since(c.pointee.recoverySequence) > 0 || c.pointee.recoverySequence == c.pointee.initialSendSequence else { return }
+        guard c.pointee.sendUnacknowledged.since(c.pointee.recoverySequence) > 0 || DeliberateBug.isPresent(.recoverIgnored) else { return }
         state.pointee.statistics.tcp.fastRetransmits += 1
         c.pointee.congestion.enterRecovery(flightSize: c.pointee.flightSize, segmentSize: segmentSize)
         c.pointee.recoverySequence = c.pointee.sendMaximum
@@ -131,6 +146,9 @@ extension NetworkStack {
     /// Takes the window of an acceptable segment (RFC 9293, section 3.10.7.4): the newest one counts, whatever order they come in.
     @inline(__always)
     func updateSendWindow(_ c: ConnectionPointer, _ sequence: SequenceNumber, _ acknowledgement: SequenceNumber, _ field: UInt16) {
+        //= RFC 9293 section 3.1
+        //# The window size MUST be treated as an unsigned number (MUST-1). It is RECOMMENDED that implementations will reserve 32-bit fields for the send and
+        //# receive window sizes in the connection record (REC-1).
         let window = Int(field) &<< Int(c.pointee.sendWindowShift)
         //= RFC 9293 section 3.10.7.4
         //# If (SND.WL1 < SEG.SEQ or (SND.WL1 = SEG.SEQ and SND.WL2 =< SEG.ACK)), set SND.WND <- SEG.WND

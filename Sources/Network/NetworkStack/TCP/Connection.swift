@@ -31,6 +31,8 @@ struct Connection: SlabElement {
     // MARK: Receiving
     var receiveNext = SequenceNumber(rawValue: 0)
     /// The right edge of the window that the peer was told of: it never moves left (RFC 9293, section 3.8.6).
+    //= RFC 7323 section 2.4
+    //# The receiver honors, as in window, any segment that would have been in window for any ACK sent by the receiver.
     var receiveEdge = SequenceNumber(rawValue: 0)
     var lastAcknowledged = SequenceNumber(rawValue: 0)
     /// TS.Recent (RFC 7323, section 4.3).
@@ -117,6 +119,8 @@ struct Connection: SlabElement {
     var challengeWindowStart: UInt64 = 0
     var challengeCount: UInt16 = 0
     var keepAliveProbeCount: UInt16 = 0
+    //= RFC 9293 section 3.8.4
+    //# This interval MUST default to no less than two hours (MUST-28).
     var keepAliveIdle: UInt64 = 7_200_000_000_000
     var keepAliveInterval: UInt64 = 75_000_000_000
     var lastReceiveTime: UInt64 = 0

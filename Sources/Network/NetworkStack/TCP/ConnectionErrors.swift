@@ -19,9 +19,20 @@ extension NetworkStack {
             // Where path MTU discovery will act.
             return
         }
+        //= RFC 9293 section 3.9.2.2
+        //# TCP implementations MUST act on an ICMP error message passed up from the IP layer, directing it to the connection that created the error (MUST-54).
+        //= RFC 1122 section 3.2.2.1
+        //# The transport layer that receives a Destination Unreachable message SHOULD use the information appropriately. With code 0, 1 or 5 it MUST be
+        //# interpreted as only a hint, not proof, that the specified destination is unreachable.
         c.pointee.softError = error.errorNumber
         //= RFC 5927 section 5.2
         //# in any of the synchronized states hard errors are treated as soft ones; a connection that is being opened may fail at once
-        if c.pointee.state == .synSent { fail(c, errno: error.errorNumber) }
+        guard c.pointee.state == .synSent else { return }
+        //= RFC 9293 section 3.9.2.2
+        //# Since these Unreachable messages indicate soft error conditions, a TCP implementation MUST NOT abort the connection (MUST-56)
+        let isHard = error == .protocolUnreachable || error == .portUnreachable
+        // What our own link says of the next hop is no rumour.
+        let hasNoNeighbor = c.pointee.neighbor != 0 && state.pointee.neighbors[c.pointee.neighbor].pointee.state == .failed
+        if isHard || hasNoNeighbor { fail(c, errno: error.errorNumber) }
     }
 }

@@ -11,6 +11,8 @@ extension NetworkStack {
     @inline(__always)
     func raise(_ c: ConnectionPointer, _ event: ConnectionEvents) {
         c.pointee.events.insert(event)
+        if DeliberateBug.isPresent(.writableLost) && event == .writable { return }
+        if DeliberateBug.isPresent(.readableLost) && event == .readable && !state.pointee.connectionEvents.isEmpty { return }
         guard !c.pointee.flags.contains(.hasEvent), c.pointee.owner != 0 else { return }
         c.pointee.flags.insert(.hasEvent)
         state.pointee.connectionEvents.append(c.pointee.index)

@@ -3,6 +3,8 @@ import WireFormats
 /// What can be set on a TCP socket.
 extension NetworkStack {
     /// Sends small segments at once (RFC 9293, section 3.7.4: MUST-17).
+    //= RFC 9293 section 3.7.4
+    //# there MUST be a way for an application to disable the Nagle algorithm on an individual connection (MUST-17)
     public func setNoDelay(_ connection: UInt32, _ isOn: Bool) {
         let c = state.pointee.connections[connection]
         if isOn { c.pointee.flags.insert(.noDelay) } else { c.pointee.flags.remove(.noDelay) }
@@ -13,6 +15,9 @@ extension NetworkStack {
     public func isNoDelay(_ connection: UInt32) -> Bool { state.pointee.connections[connection].pointee.flags.contains(.noDelay) }
 
     /// Probes a silent peer, in nanoseconds; nil switches it off.
+    //= RFC 9293 section 3.8.4
+    //# Implementers MAY include "keep-alives" in their TCP implementations (MAY-5). If they do, the application MUST be able to turn them on or off for each
+    //# TCP connection (MUST-24), and they MUST default to off (MUST-25). This interval MUST be configurable (MUST-27).
     public func setKeepAlive(_ connection: UInt32, _ times: (idle: UInt64, interval: UInt64)?) {
         let c = state.pointee.connections[connection]
         guard let times else {
@@ -45,6 +50,8 @@ extension NetworkStack {
     }
 
     /// How long bytes may stay unacknowledged, in nanoseconds; 0 for the protocol's own patience (RFC 5482).
+    //= RFC 9293 section 3.8.3
+    //# An application MUST (MUST-21) be able to set the value for R2 for a particular connection.
     public func setUserTimeout(_ connection: UInt32, _ timeout: UInt64) {
         state.pointee.connections[connection].pointee.userTimeout = timeout
     }

@@ -8,6 +8,12 @@ extension NetworkStack {
     public func bind(_ connection: UInt32, to local: Endpoint) -> Int32 {
         let c = state.pointee.connections[connection]
         guard c.pointee.state == .closed, c.pointee.error == 0, !c.pointee.flags.contains(.isBound) else { return EINVAL }
+        //= RFC 1122 section 3.2.1.3
+        //# When a host sends any datagram, the IP source address MUST be one of its own IP addresses (but not a broadcast or multicast address).
+        //= RFC 9293 section 3.9.1.1
+        //# an optional "local IP address" parameter MUST be supported to allow the specification of the local IP address (MUST-43)
+        //= RFC 1122 section 3.3.4.2
+        //# (3) allow the application program to specify the source address for initiating connection or a request
         guard local.address.isUnspecified || isLocalAddress(local.address) else { return EADDRNOTAVAIL }
         var port = local.port
         if port == 0 {
@@ -24,6 +30,9 @@ extension NetworkStack {
         return 0
     }
 
+    //= RFC 9293 section 3.9.1.1
+    //# an OPEN call that will functionally allow an application to LISTEN on a port while a connection block with the same local port is in SYN-SENT or
+    //# SYN-RECEIVED state (MUST-42): connections that chose their port or were accepted do not count, bound ones share it
     private func isBound(_ address: IPAddress, _ port: UInt16, allowsSharing: Bool) -> Bool {
         var index = state.pointee.connectionPorts[Int(port)]
         while index != 0 {
@@ -58,7 +67,7 @@ extension NetworkStack {
     }
 
     func releasePort(_ c: ConnectionPointer) {
-        guard c.pointee.flags.contains(.portReserved) else { return }
+        guard c.pointee.flags.contains(.portReserved), !DeliberateBug.isPresent(.portNotReleased) else { return }
         c.pointee.flags.remove(.portReserved)
         let port = Int(c.pointee.localPort)
         var previous: UInt32 = 0
@@ -80,6 +89,7 @@ extension NetworkStack {
 
     /// A port that nobody is bound to; 0 for none.
     private func chooseUnboundPort(_ address: IPAddress) -> UInt16 {
+        skipEphemeralPorts()
         for _ in 0..<16_384 {
             let port = nextEphemeralPort()
             if !isBound(address, port, allowsSharing: false) { return port }
@@ -89,6 +99,7 @@ extension NetworkStack {
 
     /// A port for a connection to `remote` that neither a connection nor a bound socket has; 0 when all are taken.
     func chooseEphemeralPort(_ local: IPAddress, _ remote: Endpoint) -> UInt16 {
+        skipEphemeralPorts()
         for _ in 0..<16_384 {
             let port = nextEphemeralPort()
             let ports = UInt32(remote.port) << 16 | UInt32(port)
@@ -99,6 +110,15 @@ extension NetworkStack {
             }
         }
         return 0
+    }
+
+    /// A search begins up to 512 ports behind the last one that was taken, and comes round to all of them.
+    //= RFC 6056 section 3.3.5
+    //# next_ephemeral = next_ephemeral + (random() % N) + 1
+    //= RFC 5927 section 4.2
+    //# obfuscating the client's ephemeral port: whoever has not seen the connection has to guess it
+    private func skipEphemeralPorts() {
+        state.pointee.nextEphemeralPort &+= UInt16(truncatingIfNeeded: state.pointee.random.next()) & 511
     }
 
     private func nextEphemeralPort() -> UInt16 {

@@ -90,13 +90,16 @@ extension NetworkStack {
         default: break
         }
         if c.pointee.flags.contains(.persisting) { return probeWindow(c) }
-        if c.pointee.sendMaximum == c.pointee.sendUnacknowledged {
+        if c.pointee.sendMaximum == c.pointee.sendUnacknowledged && !DeliberateBug.isPresent(.retransmissionTimerNotStopped) {
             // There was no memory for the first attempt.
             return sendPending(c)
         }
         let configuration = state.pointee.configuration.tcp
         if hasTimedOut(c, limit: configuration.maximumRetransmissions) { return fail(c, errno: timeoutError(c)) }
         state.pointee.statistics.tcp.retransmissionTimeouts += 1
+        //= RFC 9293 section 3.8.2
+        //# A TCP implementation MUST implement the basic congestion control algorithms slow start, congestion avoidance, and exponential backoff of RTO
+        //# (MUST-19).
         c.pointee.congestion.timeOut(
             flightSize: c.pointee.flightSize, segmentSize: c.pointee.sendSegmentSize, isFirst: c.pointee.retransmissionCount == 0)
         c.pointee.retransmissionCount += 1
@@ -120,6 +123,9 @@ extension NetworkStack {
     func hasTimedOut(_ c: ConnectionPointer, limit: Int) -> Bool {
         //= RFC 5482 section 3
         //# the user timeout: how long transmitted data may remain unacknowledged before a connection is closed
+        //= RFC 9293 section 3.10.8
+        //# USER TIMEOUT: For any state if the user timeout expires, flush all queues, signal the user "error: connection aborted due to user timeout" in
+        //# general, delete the TCB, enter the CLOSED state.
         if c.pointee.userTimeout != 0 { return state.pointee.now &- c.pointee.unacknowledgedSince >= c.pointee.userTimeout }
         //= RFC 9293 section 3.8.3
         //# When the number of transmissions of the same segment reaches a threshold R2 greater than R1, close the connection. (MUST-20)

@@ -31,8 +31,8 @@ extension NetworkStack {
     }
 
     /// Begins a connection (OPEN, active). `.connected` or `.failed` tells how it ended.
-    /// - Returns: `EISCONN`, `EALREADY`, `EINVAL` for a listener or an address that nobody can have, `ENETUNREACH`, `EADDRNOTAVAIL` when no port is left,
-    ///   `EADDRINUSE` when the bound address has this connection already.
+    /// - Returns: `EISCONN`, `EALREADY`, `EINVAL` for a listener, an address that nobody can have, or a loopback source on its way out, `ENETUNREACH`,
+    ///   `EADDRNOTAVAIL` when no port is left, `EADDRINUSE` when the bound address has this connection already.
     public func connect(_ connection: UInt32, to remote: Endpoint) -> Int32 {
         let c = state.pointee.connections[connection]
         switch c.pointee.state {
@@ -41,12 +41,23 @@ extension NetworkStack {
         case .synSent, .synReceived: return EALREADY
         default: return EISCONN
         }
+        //= RFC 9293 section 3.9.1.1
+        //# A TCP implementation MUST reject as an error a local OPEN call for an invalid remote IP address (e.g., a broadcast or multicast address) (MUST-46).
         guard remote.port != 0, !remote.address.isUnspecified, !remote.address.isMulticast, !remote.address.isLimitedBroadcast, !isBroadcastAddress(remote.address) else {
             return EINVAL
         }
         guard let decision = route(to: remote.address) else { return ENETUNREACH }
+        //= RFC 9293 section 3.9.1.1
+        //# If the parameter is omitted and the host is multihomed, the IP layer is asked to choose the local IP address before the SYN is sent (MUST-44). At
+        //# all other times TCP implementations MUST use the same local address that was used in the previous segments (MUST-45).
         let isWildcard = !c.pointee.flags.contains(.isBound) || c.pointee.localAddress.isUnspecified
         let local = isWildcard ? decision.source : c.pointee.localAddress
+        //= RFC 1122 section 3.2.1.3
+        //# Addresses of the form { 127, <any> } MUST NOT appear outside a host.
+        guard decision.isLocal || !local.isLoopback else { return EINVAL }
+        //= RFC 1122 section 3.2.1.3
+        //# Addresses of the form { 127, <any> } MUST NOT appear outside a host.
+        guard decision.isLocal || !local.isLoopback else { return EINVAL }
         var port = c.pointee.localPort
         if port == 0 {
             port = chooseEphemeralPort(local, remote)
@@ -59,6 +70,9 @@ extension NetworkStack {
         c.pointee.ports = UInt32(remote.port) << 16 | UInt32(port)
         state.pointee.flows.insert(c)
         c.pointee.flags.insert(.inFlowTable)
+        //= RFC 9293 section 3.10.1
+        //# An initial send sequence number (ISS) is selected. A SYN segment of the form <SEQ=ISS><CTL=SYN> is sent. Set SND.UNA to ISS, SND.NXT to ISS+1, enter
+        //# SYN-SENT state, and return.
         beginSending(c, chooseInitialSequence(c))
         c.pointee.state = .synSent
         c.pointee.receiveNext = SequenceNumber(rawValue: 0)
@@ -84,6 +98,9 @@ extension NetworkStack {
     func handshakeTimedOut(_ c: ConnectionPointer) {
         let configuration = state.pointee.configuration.tcp
         let isTooLong = c.pointee.userTimeout != 0 && state.pointee.now &- c.pointee.timedAt >= c.pointee.userTimeout
+        //= RFC 9293 section 3.8.3
+        //# An attempt to open a TCP connection could fail with excessive retransmissions of the SYN segment. SYN retransmissions MUST be handled in the general
+        //# way just described for data retransmissions (MUST-22).
         if Int(c.pointee.retransmissionCount) >= configuration.maximumSYNRetransmissions || isTooLong {
             if c.pointee.flags.contains(.passive) { return finish(c) }
             return fail(c, errno: timeoutError(c))
@@ -107,6 +124,7 @@ extension NetworkStack {
             c.pointee.flags.insert(.receiveShutDown)
             raise(c, .readable)
         }
+        if send && DeliberateBug.isPresent(.halfCloseClosesBoth) { c.pointee.flags.insert(.receiveShutDown) }
         if send { finishSending(c) }
         return 0
     }
@@ -127,6 +145,9 @@ extension NetworkStack {
     public func close(_ connection: UInt32) {
         let c = state.pointee.connections[connection]
         c.pointee.flags.formUnion([.ownerClosed, .receiveShutDown])
+        //= RFC 9293 section 3.6.1
+        //# A host MAY implement a "half-duplex" TCP close sequence, so that an application that has called CLOSE cannot continue to read data from the
+        //# connection (MAY-1). If received data is still pending, its TCP implementation SHOULD send a RST to show that data was lost (SHLD-3).
         let hasUnreadBytes = c.pointee.receiveByteCount > 0
         discardReceiveQueue(c)
         switch c.pointee.state {
@@ -134,6 +155,8 @@ extension NetworkStack {
         case .listen:
             resetChildren(c)
             finish(c)
+        //= RFC 9293 section 3.10.4
+        //# LISTEN, SYN-SENT STATE: delete the TCB, enter CLOSED state, and return
         case .synSent: finish(c)
         case .synReceived:
             sendReset(c)
@@ -169,6 +192,8 @@ extension NetworkStack {
 
     /// TIME_WAIT, FIN_WAIT_2 or a linger is over.
     func endLifetime(_ c: ConnectionPointer) {
+        //= RFC 9293 section 3.10.8
+        //# TIME-WAIT TIMEOUT: If the time-wait timeout expires on a connection, delete the TCB, enter the CLOSED state, and return.
         c.pointee.lifetimeDeadline = .max
         if c.pointee.state != .timeWait && c.pointee.state != .finWait2 { sendReset(c) }
         finish(c)
@@ -178,6 +203,9 @@ extension NetworkStack {
     public func abort(_ connection: UInt32) {
         let c = state.pointee.connections[connection]
         c.pointee.linger = 0
+        //= RFC 9293 section 3.10.5
+        //# SYN-RECEIVED, ESTABLISHED, FIN-WAIT-1, FIN-WAIT-2, CLOSE-WAIT STATE: Send a reset segment: <SEQ=SND.NXT><CTL=RST>. All queued SENDs and RECEIVEs
+        //# should be given "connection reset" notification.
         if c.pointee.state.isSynchronized && c.pointee.state != .timeWait {
             sendReset(c)
         } else if c.pointee.state != .timeWait {
@@ -193,7 +221,7 @@ extension NetworkStack {
     /// The connection is over without an error that anyone has to know of.
     func finish(_ c: ConnectionPointer) {
         terminate(c)
-        raise(c, .closed)
+        if !DeliberateBug.isPresent(.closedLost) { raise(c, .closed) }
         releaseIfUnused(c)
     }
 
@@ -221,7 +249,7 @@ extension NetworkStack {
         }
         releasePort(c)
         cancelTimers(c)
-        discardSendQueue(c)
+        if !(DeliberateBug.isPresent(.sendQueueLeaked) && c.pointee.error != 0) { discardSendQueue(c) }
         c.pointee.reassembly.discard()
         c.pointee.state = .closed
         if c.pointee.owner == 0 || c.pointee.flags.contains(.ownerClosed) { discardReceiveQueue(c) }
@@ -239,6 +267,7 @@ extension NetworkStack {
     func releaseIfUnused(_ c: ConnectionPointer) {
         guard c.pointee.state == .closed, c.pointee.owner == 0, !c.pointee.flags.contains(.hasEvent), !c.pointee.flags.contains(.awaitingOutput) else { return }
         discardReceiveQueue(c)
+        if DeliberateBug.isPresent(.portNotReleased) && c.pointee.flags.contains(.portReserved) { return }
         state.pointee.connections.free(c.pointee.index)
     }
 
@@ -252,6 +281,8 @@ extension NetworkStack {
 
     // MARK: Questions
 
+    //= RFC 9293 section 3.10.6
+    //# Return state = LISTEN, SYN-SENT, ... and the TCB pointer.
     public func connectionState(_ connection: UInt32) -> ConnectionState { state.pointee.connections[connection].pointee.state }
 
     /// Why the connection failed; 0 if it did not.

@@ -101,7 +101,7 @@ struct FlowTable {
             position = (position + 1) & mask
         }
         var next = (position + 1) & mask
-        while entries[next].index != 0 {
+        while entries[next].index != 0, !DeliberateBug.isPresent(.flowChainBroken) {
             let other = connections[entries[next].index]
             let home = Int(truncatingIfNeeded: self.hash(other.pointee.remoteAddress, other.pointee.localAddress, other.pointee.ports)) & mask
             // An entry may move to the gap if its home does not lie behind it, going around.

@@ -37,6 +37,7 @@ extension NetworkStack {
         let transportByteCount = totalByteCount &- HeaderTemplate.ipv4ByteCount
         let byteCount = transportByteCount &- headerByteCount
         guard c.pointee.state == .established, control == c.pointee.plainControl, byteCount >= 0 else { return false }
+        if DeliberateBug.isPresent(.zeroChecksumRefused) && (transport + 16).loadUnaligned(as: UInt16.self) == 0 { return false }
         let hasTimestamps = headerByteCount == 32
         var timestamp: UInt32 = 0
         if hasTimestamps {
@@ -69,6 +70,8 @@ extension NetworkStack {
         state.pointee.statistics.framesReceived &+= 1
         state.pointee.statistics.tcp.segmentsReceived &+= 1
         state.pointee.statistics.tcp.headerPredictions &+= 1
+        //= RFC 7323 section 5.6
+        //# Header Prediction: the timestamps are compared among the other conditions, and TS.Recent is updated as ever.
         c.pointee.lastReceiveTime = state.pointee.now
         //= RFC 7323 section 4.3
         //# If SEG.TSval >= TS.Recent and SEG.SEQ <= Last.ACK.sent, then SEG.TSval is copied to TS.Recent; otherwise, it is ignored.

@@ -55,6 +55,8 @@ extension NetworkStack {
             writeEthernetHeader(at: base, destination: destination)
             //= RFC 6864 section 4.1
             //# the identification field of an atomic datagram (not fragmented, DF set) may be set to any value
+            //= RFC 9293 section 3.8.1
+            //# If a retransmitted packet is identical to the original packet, then the same IPv4 Identification field MAY be used (MAY-4).
             IPv4Header.write(
                 to: base + HeaderTemplate.ethernetByteCount, totalByteCount: 0, identification: 0, dontFragment: true, timeToLive: 64, typeOfService: 0,
                 protocolNumber: IPProtocol.tcp, source: c.pointee.localAddress, destination: c.pointee.remoteAddress)

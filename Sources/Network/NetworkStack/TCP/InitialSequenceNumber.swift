@@ -3,6 +3,9 @@ import WireFormats
 extension NetworkStack {
     //= RFC 6528 section 3
     //# ISN = M + F(localip, localport, remoteip, remoteport, secretkey), where M is the 4 microsecond timer
+    //= RFC 9293 section 3.4.1
+    //# A TCP implementation MUST use the above type of "clock" for clock-driven selection of initial sequence numbers (MUST-8), and SHOULD generate its initial
+    //# sequence numbers with the expression ISN = M + F (SHLD-1). F() MUST NOT be computable from the outside (MUST-9).
     func chooseInitialSequence(_ c: ConnectionPointer) -> SequenceNumber {
         let hash = flowHash(c)
         c.pointee.timestampOffset = UInt32(truncatingIfNeeded: hash >> 32)

@@ -6,6 +6,7 @@ extension NetworkStack {
     /// Something came from the peer, or the option was switched on.
     func restartKeepAlive(_ c: ConnectionPointer) {
         c.pointee.keepAliveProbeCount = 0
+        if DeliberateBug.isPresent(.keepAliveNotStarted) { return }
         c.pointee.keepAliveDeadline = state.pointee.now &+ c.pointee.keepAliveIdle
         schedule(c, c.pointee.keepAliveDeadline)
     }
@@ -24,10 +25,19 @@ extension NetworkStack {
             return
         }
         //= RFC 9293 section 3.8.4
+        //# Keep-alive packets MUST only be sent when no sent data is outstanding (MUST-26): else the retransmission timer watches over the peer.
+        if c.pointee.sendMaximum != c.pointee.sendUnacknowledged {
+            c.pointee.keepAliveProbeCount = 0
+            c.pointee.keepAliveDeadline = state.pointee.now &+ c.pointee.keepAliveInterval
+            return
+        }
+        //= RFC 9293 section 3.8.4
         //# an implementation MUST NOT interpret failure to respond to any specific probe as a dead connection (MUST-29)
         guard c.pointee.keepAliveProbeCount < NetworkStack.keepAliveProbeLimit else { return fail(c, errno: ETIMEDOUT) }
         c.pointee.keepAliveProbeCount += 1
         state.pointee.statistics.tcp.keepAliveProbes += 1
+        //= RFC 9293 section 3.8.4
+        //# An implementation SHOULD send a keep-alive segment with no data (SHLD-12).
         // An old sequence number without data: the peer has to answer (same section).
         sendControl(c, c.pointee.sendUnacknowledged.advanced(by: -1), .ack)
         c.pointee.keepAliveDeadline = state.pointee.now &+ c.pointee.keepAliveInterval

@@ -8,6 +8,9 @@ extension NetworkStack {
     /// Has a bound socket take connections (OPEN, passive).
     /// - Parameter backlog: connections that may wait to be accepted; those that were accepted do not count.
     /// - Returns: `EINVAL` for a socket that is connected, `EDESTADDRREQ` for one without a port, `EADDRINUSE` when another one listens there.
+    //= RFC 9293 section 3.9.1.1
+    //# A passive OPEN call either creates a new connection record in the LISTEN state, or it returns an error; it MUST NOT affect any previously created
+    //# connection record (MUST-41).
     public func listen(_ connection: UInt32, backlog: Int) -> Int32 {
         let c = state.pointee.connections[connection]
         guard c.pointee.state == .closed || c.pointee.state == .listen, c.pointee.error == 0 else { return EINVAL }
@@ -62,6 +65,9 @@ extension NetworkStack {
         c.pointee.userTimeout = listener.pointee.userTimeout
         c.pointee.linger = listener.pointee.linger
         c.pointee.flags.insert(.passive)
+        //= RFC 9293 section 3.10.7.2
+        //# Third, check for a SYN: Set RCV.NXT to SEG.SEQ+1, IRS is set to SEG.SEQ. ISS should be selected and a SYN segment sent of the form:
+        //# <SEQ=ISS><ACK=RCV.NXT><CTL=SYN,ACK>. The connection state should be changed to SYN-RECEIVED.
         var sequence = chooseInitialSequence(c)
         if let earliest, sequence.since(earliest) < 0 { sequence = earliest }
         takeSynchronize(c, header)
@@ -140,10 +146,10 @@ extension NetworkStack {
         if c.pointee.flags.contains(.inAcceptQueue) {
             c.pointee.flags.remove(.inAcceptQueue)
             remove(c, from: &listener.pointee.acceptQueue)
-            listener.pointee.acceptCount -= 1
+            if !DeliberateBug.isPresent(.acceptedFillBacklog) { listener.pointee.acceptCount -= 1 }
         } else {
             remove(c, from: &listener.pointee.halfOpen)
-            listener.pointee.halfOpenCount -= 1
+            if !DeliberateBug.isPresent(.halfOpenNotForgotten) { listener.pointee.halfOpenCount -= 1 }
         }
     }
 

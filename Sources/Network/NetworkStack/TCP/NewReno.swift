@@ -17,6 +17,7 @@ struct NewReno {
         //= RFC 6928 section 2
         //# implementations refrain from resetting the initial window to 1 segment, unless there have been more than one SYN or SYN/ACK retransmissions
         window = afterLosses ? segmentSize : NewReno.initialWindow(segmentSize: segmentSize)
+        if DeliberateBug.isPresent(.initialWindowUnlimited) { window = 1 << 30 }
         //= RFC 5681 section 3.1
         //# The initial value of ssthresh SHOULD be set arbitrarily high
         slowStartThreshold = .max
@@ -42,6 +43,7 @@ struct NewReno {
     mutating func enterRecovery(flightSize: Int, segmentSize: Int) {
         //= RFC 5681 section 3.2
         //# ssthresh = max (FlightSize / 2, 2*SMSS); the lost segment is retransmitted and cwnd set to ssthresh plus 3*SMSS
+        if DeliberateBug.isPresent(.windowKeptInRecovery) { return }
         slowStartThreshold = max(flightSize / 2, 2 * segmentSize)
         window = slowStartThreshold + 3 * segmentSize
         acknowledgedByteCount = 0
@@ -63,6 +65,7 @@ struct NewReno {
     mutating func leaveRecovery(flightSize: Int, segmentSize: Int) {
         //= RFC 6582 section 3.2
         //# Set cwnd to either (1) min (ssthresh, max(FlightSize, SMSS) + SMSS) or (2) ssthresh
+        if DeliberateBug.isPresent(.windowKeptInRecovery) { return }
         window = min(slowStartThreshold, max(flightSize, segmentSize) + segmentSize)
         acknowledgedByteCount = 0
     }
@@ -74,7 +77,7 @@ struct NewReno {
         if isFirst { slowStartThreshold = max(flightSize / 2, 2 * segmentSize) }
         //= RFC 5681 section 3.1
         //# upon a timeout cwnd MUST be set to no more than the loss window, LW, which equals 1 full-sized segment
-        window = segmentSize
+        if !DeliberateBug.isPresent(.windowKeptAfterTimeout) { window = segmentSize }
         acknowledgedByteCount = 0
     }
 

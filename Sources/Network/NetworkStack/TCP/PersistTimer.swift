@@ -8,7 +8,10 @@ extension NetworkStack {
         c.pointee.retransmissionCount = 0
         c.pointee.unacknowledgedSince = state.pointee.now
         //= RFC 9293 section 3.8.6.1
-        //# the transmitting host SHOULD send the first zero-window probe when a zero window has existed for the retransmission timeout period
+        //# The transmitting host SHOULD send the first zero-window probe when a zero window has existed for the retransmission timeout period (SHLD-29).
+        //= RFC 9293 section 3.8.6
+        //# the sender SHOULD NOT time out the connection if data beyond the right window edge is not acknowledged (SHLD-17): what was sent again counts anew
+        if DeliberateBug.isPresent(.zeroWindowNotProbed) { return }
         setRetransmission(c, after: c.pointee.roundTrip.timeout)
     }
 
@@ -23,6 +26,8 @@ extension NetworkStack {
         if c.pointee.sendMaximum != c.pointee.sendUnacknowledged { armRetransmission(c) }
     }
 
+    //= RFC 9293 section 3.8.6.1
+    //# Probing of zero (offered) windows MUST be supported (MUST-36).
     func probeWindow(_ c: ConnectionPointer) {
         let configuration = state.pointee.configuration.tcp
         //= RFC 9293 section 3.8.6.1
@@ -39,7 +44,7 @@ extension NetworkStack {
             // A window that is only too small gets all that it takes: the override of the silly-window rule.
             let byteCount = max(1, min(min(c.pointee.sendWindow, c.pointee.sendSegmentSize), c.pointee.sendByteCount))
             if sendData(c, c.pointee.sendUnacknowledged, .ack, head, offset: 0, byteCount: byteCount) {
-                let next = c.pointee.sendUnacknowledged.advanced(by: byteCount)
+                let next = c.pointee.sendUnacknowledged.advanced(by: DeliberateBug.isPresent(.probeCountedTwice) ? 2 * byteCount : byteCount)
                 if next.since(c.pointee.sendMaximum) > 0 { c.pointee.sendMaximum = next }
             }
         } else if c.pointee.flags.contains(.finQueued) {

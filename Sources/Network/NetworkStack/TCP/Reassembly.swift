@@ -45,8 +45,10 @@ extension NetworkStack {
         guard Int(c.pointee.reassembly.pieceCount) < state.pointee.configuration.limits.reassemblyPieces, state.pointee.heap.pressure < .dropDatagrams else {
             return drop(frame, .reassemblyOverflow)
         }
+        //= RFC 9293 section 3.10.7.4
+        //# Segments with higher beginning sequence numbers SHOULD be held for later processing (SHLD-31).
         let skipped = start.since(sequence)
-        if skipped > 0 { frame.removeFirst(skipped) }
+        if skipped > 0 && !DeliberateBug.isPresent(.reassemblyOverlapMisplaced) { frame.removeFirst(skipped) }
         if kept < frame.arrayByteCount { frame.truncate(to: kept) }
         frame.pointee.operation = start.rawValue
         frame.pointee.nextArray = next
@@ -69,12 +71,13 @@ extension NetworkStack {
             if offset < 0 { piece.removeFirst(-offset) }
             piece.pointee.operation = 0
             state.pointee.statistics.tcp.reassembledSegments += 1
-            if c.pointee.flags.contains(.receiveShutDown) {
+            if c.pointee.flags.contains(.receiveShutDown) || DeliberateBug.isPresent(.reassemblyPieceLost) && c.pointee.reassembly.pieceCount > 0 {
                 c.pointee.receiveNext = c.pointee.receiveNext.advanced(by: fresh)
                 drop(piece, .dataAfterClose)
             } else {
                 appendReceived(c, piece, fresh)
             }
+            if DeliberateBug.isPresent(.reassemblyDrainStops) { return }
         }
     }
 }

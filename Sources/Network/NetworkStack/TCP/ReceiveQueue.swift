@@ -77,6 +77,8 @@ extension NetworkStack {
     }
 
     /// Whether the peer's end is the next thing to receive.
+    //= RFC 9293 section 3.10.3
+    //# CLOSE-WAIT STATE: Since the remote side has already sent FIN, RECEIVEs must be satisfied by data already on hand, but not yet delivered to the user.
     @inline(__always)
     public func isAtEndOfStream(_ connection: UInt32) -> Bool {
         let c = state.pointee.connections[connection]
@@ -147,7 +149,7 @@ extension NetworkStack {
         var offset = sequence.since(c.pointee.receiveNext)
         var byteCount = byteCount
         var hasFinish = hasFinish
-        let window = c.pointee.receiveEdge.since(c.pointee.receiveNext)
+        let window = DeliberateBug.isPresent(.beyondWindowAccepted) ? 1 << 20 : c.pointee.receiveEdge.since(c.pointee.receiveNext)
         // Cut to the window: first what was received before, then what was not asked for.
         if offset < 0 {
             let known = min(-offset, byteCount)
@@ -177,8 +179,12 @@ extension NetworkStack {
             }
         }
         if offset > 0 {
+            //= RFC 9293 section 3.10.7.4
+            //# A TCP implementation MAY send an ACK segment acknowledging RCV.NXT when a valid segment arrives that is in the window but not at the left window
+            //# edge (MAY-13).
             state.pointee.statistics.tcp.outOfOrderSegments += 1
             if byteCount > 0 { keepForReassembly(c, frame, offset, byteCount) } else { frame.releaseArray() }
+            if DeliberateBug.isPresent(.finishTakenEarly) && hasFinish { return finishArrives(c) }
             //= RFC 5681 section 4.2
             //# A TCP receiver SHOULD send an immediate duplicate ACK when an out-of-order segment arrives.
             return sendAcknowledgement(c)
@@ -186,6 +192,9 @@ extension NetworkStack {
         let filledGap = !c.pointee.reassembly.isEmpty
         if byteCount > 0 {
             takeInOrder(c, frame, byteCount)
+            //= RFC 9293 section 3.10.7.4
+            //# the processing of received segments MUST be implemented to aggregate ACK segments whenever possible (MUST-58). If the TCP endpoint is processing
+            //# a series of queued segments, it MUST process them all before sending any ACK segments (MUST-59).
             drainReassembly(c)
         } else {
             frame.releaseArray()
@@ -193,6 +202,8 @@ extension NetworkStack {
         if c.pointee.flags.contains(.finKnown) && !c.pointee.flags.contains(.finReceived) && c.pointee.finSequence == c.pointee.receiveNext {
             return finishArrives(c)
         }
+        //= RFC 5681 section 4.2
+        //# A TCP receiver MUST NOT generate more than one ACK for every incoming segment, other than to update the offered window.
         if byteCount == 0 || filledGap {
             //= RFC 5681 section 4.2
             //# a TCP receiver SHOULD send an immediate ACK when the incoming segment fills in all or part of a gap in the sequence space.
@@ -215,9 +226,15 @@ extension NetworkStack {
     @inline(__always)
     func acknowledgeReceived(_ c: ConnectionPointer) {
         c.pointee.unacknowledgedSegments &+= 1
+        if DeliberateBug.isPresent(.everyThirdAcknowledged) && c.pointee.unacknowledgedSegments == 2 { return }
         if c.pointee.unacknowledgedSegments == 1 && c.pointee.acknowledgeDeadline == .max {
+            if DeliberateBug.isPresent(.delayedAcknowledgementLost) { return }
             //= RFC 9293 section 3.8.6.3
-            //# An ACK SHOULD be generated for at least every second full-sized segment (SHLD-19); the delay MUST be less than 0.5 seconds (MUST-40).
+            //# A TCP endpoint SHOULD implement a delayed ACK (SHLD-18). An ACK SHOULD be generated for at least every second full-sized segment (SHLD-19); the
+            //# delay MUST be less than 0.5 seconds (MUST-40).
+            //= RFC 5681 section 4.2
+            //# an ACK SHOULD be generated for at least every second full-sized segment, and MUST be generated within 500 ms of the arrival of the first
+            //# unacknowledged packet
             c.pointee.acknowledgeDeadline = state.pointee.now &+ state.pointee.configuration.tcp.delayedAcknowledgement
             schedule(c, c.pointee.acknowledgeDeadline)
         } else {
@@ -232,7 +249,7 @@ extension NetworkStack {
 
     /// Eighth, the FIN bit, once everything before it is received.
     private func finishArrives(_ c: ConnectionPointer) {
-        c.pointee.receiveNext = c.pointee.receiveNext.advanced(by: 1)
+        c.pointee.receiveNext = c.pointee.receiveNext.advanced(by: DeliberateBug.isPresent(.finishNotCounted) ? 0 : 1)
         c.pointee.receiveEdge = c.pointee.receiveEdge.since(c.pointee.receiveNext) < 0 ? c.pointee.receiveNext : c.pointee.receiveEdge
         c.pointee.flags.insert(.finReceived)
         c.pointee.reassembly.discard()

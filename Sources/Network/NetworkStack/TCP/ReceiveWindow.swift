@@ -8,17 +8,26 @@ extension NetworkStack {
     func advertiseWindow(_ c: ConnectionPointer, _ flags: TCPFlags) -> Int {
         let promised = c.pointee.receiveEdge.since(c.pointee.receiveNext)
         let available = c.pointee.receiveLimit &- c.pointee.receiveByteCount
+        //= RFC 9293 section 3.8.6
+        //# A TCP receiver SHOULD NOT shrink the window, i.e., move the right window edge to the left (SHLD-14).
         var window = promised
         //= RFC 9293 section 3.8.6.2.2
-        //# a receiver's SWS avoidance algorithm: keep RCV.NXT+RCV.WND fixed until the reduction is at least min( Fr * RCV.BUFF, Eff.snd.MSS )
+        //# A TCP implementation MUST include a SWS avoidance algorithm in the receiver (MUST-39): keep RCV.NXT+RCV.WND fixed until the reduction is at least
+        //# min( Fr * RCV.BUFF, Eff.snd.MSS )
         if available &- promised >= min(c.pointee.receiveLimit &>> 1, Int(c.pointee.receiveSegmentSize)) {
             window = state.pointee.heap.pressure == .none ? available : max(promised, min(available, NetworkStack.windowUnderPressure))
         }
-        let shift = Int(c.pointee.receiveWindowShift)
+        if DeliberateBug.isPresent(.windowShrinks) { window = available / 2 }
+        let shift = DeliberateBug.isPresent(.ownWindowScaleIgnored) ? 0 : Int(c.pointee.receiveWindowShift)
         // Rounded up, so that the edge does not move left by what the scale cannot express (RFC 7323, section 2.4).
-        let field = min((window &+ (1 &<< shift) &- 1) &>> shift, 65_535)
-        c.pointee.receiveEdge = c.pointee.receiveNext.advanced(by: field &<< shift)
+        var field = min((window &+ (1 &<< shift) &- 1) &>> shift, 65_535)
+        // Each rounding may move the edge right: with tiny segments as far as they reach, so that the window would never close. But a buffer that is
+        // smaller than one step of the scale must not look closed while it is empty.
+        if field &<< shift >= available &+ 1 &<< shift && available < c.pointee.receiveLimit &>> 1 { field = window &>> shift }
+        c.pointee.receiveEdge = c.pointee.receiveNext.advanced(by: max(promised, field &<< shift))
         noteAcknowledgementSent(c)
+        //= RFC 9293 section 3.8.6.1
+        //# A TCP implementation MAY keep its offered receive window closed indefinitely (MAY-8).
         if field == 0 && !flags.contains(.rst) { state.pointee.statistics.tcp.zeroWindowsAdvertised &+= 1 }
         return field
     }
@@ -46,6 +55,7 @@ extension NetworkStack {
     @inline(never)
     private func updateWindow(_ c: ConnectionPointer) {
         guard state.pointee.heap.pressure == .none || c.pointee.receiveEdge == c.pointee.receiveNext else { return }
+        if DeliberateBug.isPresent(.windowUpdateMissing) && c.pointee.receiveEdge == c.pointee.receiveNext { return }
         state.pointee.statistics.tcp.windowUpdates += 1
         sendAcknowledgement(c)
     }

@@ -13,7 +13,9 @@ extension NetworkStack {
     func sendReset(about header: TCPSegmentHeader, source: IPAddress, destination: IPAddress) {
         //= RFC 9293 section 3.10.7.1
         //# An incoming segment containing a RST is discarded.
-        if header.flags.contains(.rst) { return }
+        //= RFC 9293 section 3.5.2
+        //# If the connection does not exist (CLOSED), then a reset is sent in response to any incoming segment except another reset.
+        if header.flags.contains(.rst) && !DeliberateBug.isPresent(.resetAnswered) { return }
         guard state.pointee.resetBucket.take(now: state.pointee.now) else { return countUnsent(.resetRateLimited) }
         let reply: (sequence: SequenceNumber, acknowledgement: SequenceNumber, flags: TCPFlags)
         if header.flags.contains(.ack) {

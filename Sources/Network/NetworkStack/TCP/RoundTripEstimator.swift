@@ -45,9 +45,12 @@ struct RoundTripEstimator {
     //= RFC 6298 section 5.5
     //# The host MUST set RTO <- RTO * 2 ("back off the timer"). The maximum value discussed in (2.5) above may be used to provide an upper bound.
     mutating func backOff(_ configuration: borrowing TCPConfiguration) {
+        if DeliberateBug.isPresent(.timeoutNotBackedOff) { return }
         timeout = min(timeout * 2, configuration.maximumRetransmissionTimeout)
     }
 
     /// The clock's granularity G: what a turn of the run loop may add.
+    //= RFC 6298 section 4
+    //# finer clock granularities (<= 100 msec) perform somewhat better than coarser granularities
     private static let clockGranularity: UInt64 = 1_000_000
 }

@@ -8,6 +8,8 @@ extension NetworkStack {
     static var zeroCopyByteCount: Int { 1_024 }
 
     /// TSval: milliseconds, more or less, of a clock with an offset of its own for each connection.
+    //= RFC 7323 section 5.4
+    //# a recommended timestamp clock frequency in the range 1 ms to 1 sec per tick
     @inline(__always)
     func timestampValue(_ c: ConnectionPointer) -> UInt32 {
         UInt32(truncatingIfNeeded: state.pointee.now &>> 20) &+ c.pointee.timestampOffset
@@ -39,7 +41,10 @@ extension NetworkStack {
         var sum = c.pointee.template.transportSum &+ UInt64(rawSequence) &+ UInt64(rawAcknowledgement) &+ UInt64(rawControl) &+ payloadSum
         if hasTimestamps {
             let value = timestampValue(c).bigEndian
-            let echo = c.pointee.recentTimestamp.bigEndian
+            let echo = (DeliberateBug.isPresent(.ownTimestampEchoed) ? timestampValue(c) : c.pointee.recentTimestamp).bigEndian
+            //= RFC 7323 section 3.2
+            //# Once TSopt has been successfully negotiated, the TSopt MUST be sent in every non-<RST> segment for the duration of the connection. The TSecr
+            //# field is valid if the ACK bit is set in the TCP header.
             // NOP, NOP, kind 8, length 10, as RFC 7323 (appendix A) recommends.
             (tcp + 20).storeBytes(of: 0x0a08_0101, as: UInt32.self)
             (tcp + 24).storeBytes(of: value, as: UInt32.self)
@@ -150,7 +155,8 @@ extension NetworkStack {
             if !state.pointee.offloads.contains(.transmitChecksumTCP) {
                 let piece = InternetChecksum.sum(slice.segmentAddress, count: count)
                 // A piece that starts at an odd offset has its bytes in the other halves of the words (RFC 1071, section 2B).
-                sum = sum &+ ((byteCount - left) & 1 == 0 ? piece : UInt64(InternetChecksum.fold(piece).byteSwapped))
+                let isEven = (byteCount - left) & 1 == 0 || DeliberateBug.isPresent(.oddPieceSummedAsEven)
+                sum = sum &+ (isEven ? piece : UInt64(InternetChecksum.fold(piece).byteSwapped))
             }
             frame.append(slice, behind: last)
             last = slice
@@ -178,7 +184,12 @@ extension NetworkStack {
         let tcp = header + HeaderTemplate.transportOffset
         var offset = 20
         //= RFC 9293 section 3.7.1
-        //# TCP endpoints MUST implement both sending and receiving the MSS Option (MUST-14).
+        //# TCP endpoints MUST implement both sending and receiving the MSS Option (MUST-14). TCP implementations SHOULD send an MSS Option in every SYN segment
+        //# when its receive MSS differs from the default (SHLD-5), and MAY send it always (MAY-3).
+        //= RFC 9293 section 3.2
+        //# If this option is present, it may be sent in segments with the SYN control bit; it MUST NOT be sent in other segments (MUST-65).
+        //= RFC 9293 section 3.1
+        //# All TCP Options except End of Option List Option (EOL) and No-Operation (NOP) MUST have length fields (MUST-68).
         (tcp + offset).storeBytes(of: UInt16(0x0204).bigEndian, as: UInt16.self)
         (tcp + offset + 2).storeBytes(of: c.pointee.receiveSegmentSize.bigEndian, as: UInt16.self)
         offset += 4

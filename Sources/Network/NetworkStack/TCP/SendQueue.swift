@@ -18,6 +18,7 @@ extension NetworkStack {
             c.pointee.flags.insert(.ownerWantsRoom)
             return EAGAIN
         }
+        if DeliberateBug.isPresent(.pushTailLost) && array.arrayByteCount > c.pointee.sendSegmentSize { array.truncate(to: c.pointee.sendSegmentSize) }
         let byteCount = array.arrayByteCount
         if array.arraySegmentCount == 1 && sendAtOnce(c, array, byteCount) { return 0 }
         let array = array.arraySegmentCount == 1 ? array : withoutEmptySegments(array)
@@ -50,6 +51,8 @@ extension NetworkStack {
         return first.unsafelyUnwrapped
     }
 
+    //= RFC 9293 section 3.10.2
+    //# FIN-WAIT-1, FIN-WAIT-2, CLOSING, LAST-ACK, TIME-WAIT STATES: Return "error: connection closing" and do not service request.
     private func sendRefusal(_ c: ConnectionPointer) -> Int32 {
         if c.pointee.error != 0 { return c.pointee.error }
         switch c.pointee.state {
@@ -89,7 +92,8 @@ extension NetworkStack {
             } else {
                 if left > 0 {
                     if c.pointee.sendCursor == head { c.pointee.sendCursorOffset = max(0, c.pointee.sendCursorOffset - left) }
-                    head.dropFirstOfSegment(left)
+                    let isOneTooMany = DeliberateBug.isPresent(.partlyAcknowledgedByteLost) && left + 1 < length
+                    head.dropFirstOfSegment(isOneTooMany ? left + 1 : left)
                 }
                 return
             }

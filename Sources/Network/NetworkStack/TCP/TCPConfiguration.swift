@@ -20,14 +20,22 @@ public struct TCPConfiguration: Sendable {
     /// How long an acknowledgement may wait for a companion (RFC 9293, section 3.8.6.3: less than 0.5 s).
     public var delayedAcknowledgement: UInt64 = 40_000_000
     /// RFC 6298, section 2.1.
+    //= RFC 6298 section 2.1
+    //# Until a round-trip time (RTT) measurement has been made for a segment sent between the sender and receiver, the sender SHOULD set RTO <- 1 second.
     public var initialRetransmissionTimeout: UInt64 = 1_000_000_000
     /// RFC 6298, section 2.4 asks for one second; Specifications/exceptions says why less.
     public var minimumRetransmissionTimeout: UInt64 = 200_000_000
     /// RFC 6298, section 2.5: at least 60 s.
+    //= RFC 6298 section 2.5
+    //# A maximum value MAY be placed on RTO provided it is at least 60 seconds.
     public var maximumRetransmissionTimeout: UInt64 = 60_000_000_000
     /// How often a SYN is sent again before the connection attempt fails with `ETIMEDOUT` (RFC 9293, section 3.8.3: at least 3 minutes; here 183 s).
+    //= RFC 9293 section 3.8.3
+    //# R2 for a SYN segment MUST be set large enough to provide retransmission of the segment for at least 3 minutes (MUST-23).
     public var maximumSYNRetransmissions = 7
     /// How often a segment is sent again before the connection fails with `ETIMEDOUT` (RFC 9293, section 3.8.3: R2, at least 100 s).
+    //= RFC 9293 section 3.8.3
+    //# The value of R2 SHOULD correspond to at least 100 seconds (SHLD-11): with the smallest timeout the 9 first ones take 102 s.
     public var maximumRetransmissions = 15
     /// RFC 9293, section 3.4.2. TIME_WAIT lasts twice as long.
     public var maximumSegmentLifetime: UInt64 = 30_000_000_000

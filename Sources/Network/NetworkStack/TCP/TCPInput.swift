@@ -20,6 +20,7 @@ extension NetworkStack {
         if !frame.frameFlags.contains(.checksumVerified), !InternetChecksum.isValid(pseudoHeaderSum &+ InternetChecksum.sum(transport, count: byteCount)) {
             return drop(frame, .badSegmentChecksum)
         }
+        if DeliberateBug.isPresent(.zeroChecksumRefused) && (transport + 16).loadUnaligned(as: UInt16.self) == 0 { return drop(frame, .badSegmentChecksum) }
         let ports = UInt32(header.sourcePort) &<< 16 | UInt32(header.destinationPort)
         let index = state.pointee.flows.find(source, destination, ports, in: state.pointee.connections)
         guard index != 0 else { return unmatchedSegment(frame, header, source, destination) }
@@ -82,6 +83,9 @@ extension NetworkStack {
             if c.pointee.retransmissionCount == 0 {
                 c.pointee.roundTrip.measure(state.pointee.now &- c.pointee.timedAt, state.pointee.configuration.tcp)
             }
+            //= RFC 9293 section 3.10.7.3
+            //# If SND.UNA > ISS (our SYN has been ACKed), change the connection state to ESTABLISHED, form an ACK segment <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>
+            //# and send it: enter ESTABLISHED state
             establish(c, header)
             c.pointee.retransmitDeadline = .max
             raise(c, .connected)
@@ -96,6 +100,8 @@ extension NetworkStack {
         } else {
             //= RFC 9293 section 3.10.7.3
             //# Otherwise, enter SYN-RECEIVED, form a SYN,ACK segment <SEQ=ISS><ACK=RCV.NXT><CTL=SYN,ACK> and send it.
+            //= RFC 9293 section 3.5
+            //# A TCP implementation MUST support simultaneous open attempts (MUST-10).
             state.pointee.statistics.tcp.simultaneousOpens += 1
             c.pointee.state = .synReceived
             c.pointee.retransmissionCount = 0
@@ -129,7 +135,7 @@ extension NetworkStack {
             //= RFC 7323 section 2.3
             //# If a Window Scale option is received with a shift.cnt value larger than 14, the TCP SHOULD log the error but MUST use 14 instead of the
             //# specified value.
-            c.pointee.sendWindowShift = min(header.windowScale, 14)
+            c.pointee.sendWindowShift = DeliberateBug.isPresent(.windowScalesExchanged) ? c.pointee.receiveWindowShift : min(header.windowScale, 14)
         } else {
             c.pointee.flags.remove(.windowScaling)
             c.pointee.sendWindowShift = 0
@@ -148,7 +154,7 @@ extension NetworkStack {
         c.pointee.sendSegmentSize = largest - optionByteCount
         //= RFC 7323 section 2.2
         //# The window field in a segment where the SYN bit is set MUST NOT be scaled.
-        c.pointee.sendWindow = Int(header.window)
+        c.pointee.sendWindow = Int(header.window) << (DeliberateBug.isPresent(.synchronizeWindowScaled) ? Int(c.pointee.sendWindowShift) : 0)
         c.pointee.maximumSendWindow = Int(header.window)
         c.pointee.windowUpdateSequence = header.sequence
         c.pointee.windowUpdateAcknowledgement = header.acknowledgement
@@ -158,6 +164,12 @@ extension NetworkStack {
     static var smallestSegmentSize: Int { 64 }
 
     /// What the link's MTU leaves for a segment without options.
+    //= RFC 1122 section 3.3.2
+    //# There MUST be a mechanism by which the transport layer can learn MMS_R, the maximum message size that can be received and reassembled.
+    //= RFC 1122 section 3.3.3
+    //# There MUST be a mechanism to allow the transport layer to learn MMS_S, the maximum transport-layer message size that may be sent.
+    //= RFC 9293 section 3.7.1
+    //# The MSS value to be sent in an MSS Option must be less than or equal to MMS_R - 20 (MUST-67).
     var segmentSizeOfLink: Int {
         min(state.pointee.maximumTransmissionUnit - 40, state.pointee.configuration.tcp.maximumSegmentSize ?? .max)
     }

@@ -4,6 +4,7 @@ import WireFormats
 /// TIME_WAIT: the wait for what may still be on its way (RFC 9293, section 3.6; RFC 6191).
 extension NetworkStack {
     func enterTimeWait(_ c: ConnectionPointer) {
+        if DeliberateBug.isPresent(.timeWaitSkipped) { return finish(c) }
         if state.pointee.timeWaitCount >= state.pointee.configuration.limits.maximumTimeWait { _ = evictTimeWait() }
         c.pointee.retransmitDeadline = .max
         c.pointee.acknowledgeDeadline = .max
@@ -16,8 +17,8 @@ extension NetworkStack {
     }
 
     private func restartTimeWait(_ c: ConnectionPointer) {
-        //= RFC 9293 section 3.6
-        //# the TIME-WAIT state lasts for two times the maximum segment lifetime (2MSL) (MUST-13)
+        //= RFC 9293 section 3.6.1
+        //# When a connection is closed actively, it MUST linger in the TIME-WAIT state for a time 2xMSL (Maximum Segment Lifetime) (MUST-13).
         c.pointee.lifetimeDeadline = state.pointee.now &+ 2 * state.pointee.configuration.tcp.maximumSegmentLifetime
         schedule(c, c.pointee.lifetimeDeadline)
     }
@@ -59,6 +60,9 @@ extension NetworkStack {
         //= RFC 6191 section 2
         //# If the previous incarnation used timestamps and the SYN's is larger than the last one seen, or if the SYN's sequence number is larger than
         //# the last sequence number seen, the connection request should be accepted.
+        //= RFC 9293 section 3.6.1
+        //# it MAY accept a new SYN from the remote TCP endpoint to reopen the connection directly from TIME-WAIT state (MAY-2). The algorithm of RFC 6191 for
+        //# reducing TIME-WAIT SHOULD be implemented (SHLD-4).
         let age = Int32(bitPattern: header.timestampValue &- c.pointee.recentTimestamp)
         let hasTimestamps = header.hasTimestamps && state.pointee.configuration.tcp.offersTimestamps
         let isNewer: Bool
@@ -71,7 +75,7 @@ extension NetworkStack {
             isNewer = header.sequence.since(c.pointee.receiveNext) > 0
         }
         let listener = findListener(c.pointee.localAddress, c.pointee.localPort, c.pointee.remoteAddress, c.pointee.remotePort)
-        guard isNewer, listener != 0 else { return false }
+        guard isNewer || DeliberateBug.isPresent(.oldSynchronizeReopens), listener != 0 else { return false }
         let (source, destination) = (c.pointee.remoteAddress, c.pointee.localAddress)
         //= RFC 9293 section 3.6.1
         //# assigns its initial sequence number for the new connection to be larger than the largest sequence number it used on the previous connection

@@ -14,18 +14,24 @@ extension NetworkStack {
                 c.pointee.flags.remove(.congestionWindowLimited)
                 // A FIN that was acknowledged is not sent again: in FIN_WAIT_2, CLOSING and TIME_WAIT segments still arrive.
                 let isFinishAcknowledged = c.pointee.flags.contains(.finSent) && c.pointee.sendMaximum == c.pointee.sendUnacknowledged
+                if DeliberateBug.isPresent(.finishNotRetransmitted) && c.pointee.flags.contains(.finSent) { return }
                 if unsent == 0 && c.pointee.flags.contains(.finQueued) && !isFinishAcknowledged { sendFinish(c) }
                 return
             }
             let congestionRoom = c.pointee.congestion.window &- sent
             let windowRoom = c.pointee.sendWindow &- sent
+            //= RFC 9293 section 3.9.1.2
+            //# the TCP implementation MAY aggregate the data internally without sending it (MAY-16). A TCP implementation SHOULD send a maximum-sized segment
+            //# whenever possible (SHLD-28).
             var length = min(min(unsent, segmentSize), min(congestionRoom, windowRoom))
             if length < segmentSize {
                 if length < unsent {
                     guard maySendPiece(c, length, sent, congestionRoom, windowRoom) else { return }
-                } else if sent > 0 && !c.pointee.flags.contains(.noDelay) && !c.pointee.flags.contains(.finQueued) {
+                } else if (sent > 0 || DeliberateBug.isPresent(.nagleWaitsForever)) && !c.pointee.flags.contains(.noDelay)
+                    && !c.pointee.flags.contains(.finQueued) {
                     //= RFC 9293 section 3.7.4
-                    //# If there is unacknowledged data (i.e., SND.NXT > SND.UNA), then the sending TCP endpoint buffers all user data until the
+                    //# A TCP implementation SHOULD implement the Nagle algorithm to coalesce short segments (SHLD-7): if there is unacknowledged data (i.e.,
+                    //# SND.NXT > SND.UNA), then the sending TCP endpoint buffers all user data until the
                     //# outstanding data has been acknowledged or until the endpoint can send a full-sized segment.
                     state.pointee.statistics.tcp.nagleDelays &+= 1
                     return
@@ -38,8 +44,10 @@ extension NetworkStack {
             var flags: TCPFlags = .ack
             var finishes = false
             if length == unsent {
-                //= RFC 9293 section 3.8.6.2.1
-                //# a PSH flag MUST be set in the last buffered segment (i.e., when there is no more queued data to be sent)
+                //= RFC 9293 section 3.9.1.2
+                //# If PUSH flags are not implemented, then the sending TCP peer: (1) MUST NOT buffer data indefinitely (MUST-60), and (2) MUST set the PSH bit
+                //# in the last buffered segment (i.e., when there is no more queued data to be sent) (MUST-61). The transmitter SHOULD collapse successive bits
+                //# when it packetizes data (SHLD-27).
                 flags.insert(.psh)
                 // One that went by itself does so again: segments keep their bounds.
                 if c.pointee.flags.contains(.finQueued) && !c.pointee.flags.contains(.finSent) {
@@ -65,7 +73,7 @@ extension NetworkStack {
     @inline(__always)
     func sendAtOnce(_ c: ConnectionPointer, _ array: Frame, _ byteCount: Int) -> Bool {
         let sent = c.pointee.sendNext.since(c.pointee.sendUnacknowledged)
-        guard sent == c.pointee.sendByteCount, byteCount <= c.pointee.sendSegmentSize,
+        guard sent == c.pointee.sendByteCount || DeliberateBug.isPresent(.laterPushOvertakes), byteCount <= c.pointee.sendSegmentSize,
             sent &+ byteCount <= min(c.pointee.sendWindow, c.pointee.congestion.window),
             sent == 0 || c.pointee.flags.contains(.noDelay), !c.pointee.flags.contains(.persisting), !state.pointee.output.isFull
         else { return false }
@@ -79,6 +87,11 @@ extension NetworkStack {
     }
 
     /// Whether a segment may go that a window makes shorter than both the largest one and what is queued.
+    //= RFC 9293 section 3.8.6
+    //# a sending TCP peer MUST be robust against window shrinking, which may cause the "usable window" to become negative (MUST-34). If this happens, the
+    //# sender SHOULD NOT send new data (SHLD-15).
+    //= RFC 7323 section 2.4
+    //# Implementations MUST ensure that they handle a shrinking window.
     @inline(never)
     private func maySendPiece(_ c: ConnectionPointer, _ length: Int, _ sent: Int, _ congestionRoom: Int, _ windowRoom: Int) -> Bool {
         if congestionRoom < windowRoom {
@@ -87,10 +100,12 @@ extension NetworkStack {
         }
         c.pointee.flags.remove(.congestionWindowLimited)
         //= RFC 9293 section 3.8.6.2.1
-        //# Send data if min(D,U) >= Fs * Max(SND.WND), with Fs = 1/2
-        if length > 0 && 2 * length >= c.pointee.maximumSendWindow { return true }
+        //# A TCP implementation MUST include a SWS avoidance algorithm in the sender (MUST-38): send data if min(D,U) >= Fs * Max(SND.WND), with Fs = 1/2
+        if length > 0 && (2 * length >= c.pointee.maximumSendWindow || DeliberateBug.isPresent(.sillyWindowFilled)) { return true }
         if length > 0 { state.pointee.statistics.tcp.sillyWindowDelays &+= 1 }
         // With nothing in flight no acknowledgement would open the window: the persist timer overrides (same section), and probes a zero window.
+        //= RFC 9293 section 3.8.6
+        //# If the window shrinks to zero, the TCP implementation MUST probe it in the standard way (MUST-35).
         if sent == 0 { beginPersisting(c) }
         return false
     }
@@ -117,6 +132,10 @@ extension NetworkStack {
                 c.pointee.flags.insert(.timing)
                 c.pointee.timedSequence = next
                 c.pointee.timedAt = state.pointee.now
+                // Once in a round trip: a `recover` that fell too far behind to be compared with would be taken for one ahead.
+                if c.pointee.sendUnacknowledged.since(c.pointee.recoverySequence) > 1 << 30 {
+                    c.pointee.recoverySequence = c.pointee.sendUnacknowledged.advanced(by: -1)
+                }
             }
         } else {
             state.pointee.statistics.tcp.retransmittedSegments &+= 1
@@ -124,7 +143,7 @@ extension NetworkStack {
         c.pointee.lastSendTime = state.pointee.now
         //= RFC 6298 section 5.1
         //# Every time a packet containing data is sent (including a retransmission), if the timer is not running, start it running
-        if c.pointee.retransmitDeadline == .max { armRetransmission(c) }
+        if c.pointee.retransmitDeadline == .max && !DeliberateBug.isPresent(.retransmissionTimerNotStarted) { armRetransmission(c) }
     }
 
     @inline(__always)
@@ -193,19 +212,26 @@ extension NetworkStack {
     // MARK: Retransmission
 
     /// Sends the first unacknowledged segment again, and leaves `sendNext` where it is (RFC 5681, section 3.2).
+    //= RFC 9293 section 3.8.6
+    //# the sender SHOULD retransmit normally the old unacknowledged data between SND.UNA and SND.UNA+SND.WND (SHLD-16). The sender MAY also retransmit old data
+    //# beyond SND.UNA+SND.WND (MAY-7).
     func retransmitFirst(_ c: ConnectionPointer) {
         //= RFC 6298 section 3
         //# Karn's algorithm: RTT samples MUST NOT be made using segments that were retransmitted
-        c.pointee.flags.remove(.timing)
+        //= RFC 9293 section 3.8.1
+        //# The RTO MUST be computed according to RFC 6298, including Karn's algorithm for taking RTT samples (MUST-18).
+        if !DeliberateBug.isPresent(.retransmissionTimed) { c.pointee.flags.remove(.timing) }
         state.pointee.statistics.tcp.retransmittedSegments += 1
         guard let head = c.pointee.sendHead else {
+            if DeliberateBug.isPresent(.finishNotRetransmitted) { return }
             if c.pointee.flags.contains(.finSent) { sendControl(c, c.pointee.sendUnacknowledged, [.fin, .ack]) }
             return
         }
         // Nothing but what was sent before: for the rest there may be no window.
         let sent = min(c.pointee.sendByteCount, c.pointee.flightSize)
         let length = boundedLength(head, 0, min(sent, c.pointee.sendSegmentSize))
-        let includesFinish = c.pointee.flags.contains(.finSent) && length == c.pointee.sendByteCount
+        let includesFinish =
+            c.pointee.flags.contains(.finSent) && length == c.pointee.sendByteCount && !DeliberateBug.isPresent(.finishNotRetransmitted)
         var flags: TCPFlags = .ack
         if length == c.pointee.sendByteCount { flags.insert(.psh) }
         if includesFinish { flags.insert(.fin) }
@@ -230,8 +256,9 @@ extension NetworkStack {
     /// Everything from the first unacknowledged byte on is sent again as the windows allow.
     func goBack(_ c: ConnectionPointer) {
         c.pointee.sendNext = c.pointee.sendUnacknowledged
+        if DeliberateBug.isPresent(.cursorStaysBehind) { return }
         c.pointee.sendCursor = c.pointee.sendHead
         c.pointee.sendCursorOffset = 0
-        c.pointee.flags.remove(.timing)
+        if !DeliberateBug.isPresent(.retransmissionTimed) { c.pointee.flags.remove(.timing) }
     }
 }

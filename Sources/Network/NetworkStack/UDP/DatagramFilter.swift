@@ -33,7 +33,8 @@ struct DatagramFilter {
 
     @inline(__always)
     func matches(_ addresses: UInt64, _ ports: UInt32) -> Bool {
-        (addresses ^ self.addresses) & addressMask | UInt64((ports ^ self.ports) & portMask) == 0
+        if DeliberateBug.isPresent(.datagramAddressIgnored) { return true }
+        return (addresses ^ self.addresses) & addressMask | UInt64((ports ^ self.ports) & portMask) == 0
     }
 
     /// 3 for a peer, 2 for a local address, 1 for any.

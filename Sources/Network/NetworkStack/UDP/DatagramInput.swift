@@ -11,6 +11,8 @@ extension NetworkStack {
     func datagramInput(_ frame: Frame, _ packet: UnsafeRawPointer, transport: UnsafeRawPointer, byteCount: Int, isBroadcast: Bool) {
         guard UDPView.check(transport, count: byteCount) == .none else { return drop(frame, .badDatagram) }
         let datagram = UDPView(unchecked: transport)
+        //= RFC 768 section IP Interface
+        //# The UDP module must be able to determine the source and destination internet addresses and the protocol field from the internet header.
         let addresses = (packet + 12).loadUnaligned(as: UInt64.self)
         if !frame.frameFlags.contains(.checksumVerified) {
             let pseudoHeader = InternetChecksum.pseudoHeader(
@@ -70,6 +72,8 @@ extension NetworkStack {
 
     /// The oldest datagram that has come, and who sent it; nil for none. The payload, which may be empty, is the received frame's own memory; it is
     /// the caller's. O(1).
+    //= RFC 768 section User Interface
+    //# receive operations on the receive ports that return the data octets and an indication of source port and source address
     public func receiveDatagram(_ socket: UInt32) -> (payload: Frame, source: Endpoint)? {
         let s = datagramSocket(socket)
         guard let frame = s.pointee.queue.removeFirst() else { return nil }
@@ -82,6 +86,7 @@ extension NetworkStack {
             port: UInt16(bigEndian: payload.loadUnaligned(fromByteOffset: -UDPHeader.byteCount, as: UInt16.self)))
         frame.pointee.operation = 0
         frame.pointee.nextArray = nil
+        if DeliberateBug.isPresent(.datagramsMerged), let next = s.pointee.queue.removeFirst() { frame.join(next, behind: frame.lastSegment) }
         return (frame, source)
     }
 }

@@ -20,9 +20,14 @@ extension NetworkStack {
     ///   for port 0 or a loopback source on its way out, `EACCES` for a broadcast address, `EMSGSIZE` above `maximumDatagramByteCount`, `ENETUNREACH`
     ///   without a route, `EHOSTUNREACH` for a neighbour that has just not answered, `EADDRINUSE` when no port is left, `ENOBUFS` when the output or
     ///   the heap is full.
+    //= RFC 768 section User Interface
+    //# an operation that allows a datagram to be sent, specifying the data, source and destination ports and addresses to be sent
     public func sendDatagram(_ socket: UInt32, _ array: Frame, to destination: Endpoint?) -> Int32 {
         let s = datagramSocket(socket)
         let byteCount = array.arrayByteCount
+        //= RFC 1122 section 3.3.3
+        //# A host that does not implement local fragmentation MUST ensure that the application layer (for UDP) obtains MMS_S from the IP layer and does not
+        //# send a datagram exceeding MMS_S in size.
         guard byteCount <= maximumDatagramByteCount else { return EMSGSIZE }
         let remote: Endpoint
         if let destination {
@@ -80,6 +85,8 @@ extension NetworkStack {
                 hardware = state.pointee.neighbors[neighbor].pointee.macAddress
             }
         }
+        //= RFC 1122 section 4.1.3.6
+        //# When a host sends a UDP datagram, the source address MUST be (one of) the IP address(es) of the host.
         let local = Endpoint(address: isBoundToAddress ? s.pointee.local.address : decision.source, port: s.pointee.local.port)
         s.pointee.template = DatagramTemplate(
             destination: hardware, source: state.pointee.macAddress, local: local, remote: remote,

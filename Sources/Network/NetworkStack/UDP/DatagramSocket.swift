@@ -90,6 +90,8 @@ extension NetworkStack {
     }
 
     /// The local endpoint; the port is 0 while the socket is not bound.
+    //= RFC 1122 section 4.1.3.5
+    //# There SHOULD be a way to communicate the chosen address up to the application layer: a connected socket has it.
     public func datagramLocal(_ socket: UInt32) -> Endpoint { datagramSocket(socket).pointee.local }
 
     /// The endpoint that the socket is connected to.

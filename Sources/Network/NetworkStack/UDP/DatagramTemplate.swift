@@ -50,8 +50,14 @@ struct DatagramTemplate {
         if isOffloaded {
             checksum = InternetChecksum.fold(pseudoHeader)
         } else {
+            //= RFC 768 section Checksum
+            //# Checksum is the 16-bit one's complement of the one's complement sum of a pseudo header of information from the IP header, the UDP header, and
+            //# the data.
+            //= RFC 1122 section 4.1.3.4
+            //# An application MAY optionally be able to control whether a UDP checksum will be generated, but it MUST default to checksumming on.
             checksum = InternetChecksum.finish(pseudoHeader &+ portSum &+ length &+ payloadSum)
-            // RFC 768, "Checksum": a computed zero is transmitted as all ones, the equivalent in one's complement arithmetic.
+            //= RFC 768 section Checksum
+            //# If the computed checksum is zero, it is transmitted as all ones (the equivalent in one's complement arithmetic).
             if checksum == 0 { checksum = 0xffff }
         }
         // Bytes 16 to 19, 24 and 25, 38 and 39 of the headers; the rest of each word is the template's.

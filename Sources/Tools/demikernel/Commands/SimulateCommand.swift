@@ -34,17 +34,24 @@ struct SimulateCommand: ParsableCommand {
     @Flag(help: "With --seed: say what the programs do.")
     var verbose = false
 
+    @Option(help: ArgumentHelp("Give the network stack this bug, in a build that has them: what scripts/deliberate-bugs does.", valueName: "name"))
+    var bug: String?
+
+    @Flag(help: "With --seeds: stop at the first seed that fails.")
+    var untilFailure = false
+
     /// A sweep of so many seeds must have met every mechanism.
     private static let seedsForAllMechanisms: UInt64 = 1_000
 
     func validate() throws {
         guard (seed == nil) != (seeds == nil) else { throw ValidationError("name either one --seed or a range of --seeds, such as 1..1000") }
         if seeds != nil, pcapng != nil || verbose { throw ValidationError("--pcapng and --verbose belong to one --seed") }
-        if seed != nil, jobs != nil { throw ValidationError("--jobs belongs to --seeds") }
+        if seed != nil, jobs != nil || untilFailure { throw ValidationError("--jobs and --until-failure belong to --seeds") }
         if let jobs, !(1...256).contains(jobs) { throw ValidationError("--jobs must be 1 to 256") }
     }
 
     func run() throws {
+        if let bug { try DeliberateBugs.choose(bug) }
         if let seed { try replay(seed) }
         if let seeds { try sweep(seeds) }
     }
@@ -80,7 +87,7 @@ struct SimulateCommand: ParsableCommand {
         var progress = Progress()
         let jobs = jobs ?? max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))))
         let start = MonotonicClock.now()
-        let results = try ScenarioSweep(seeds).run(jobs: min(jobs, Int(clamping: seeds.count))) { results in
+        let results = try ScenarioSweep(seeds, stopsAtFailure: untilFailure).run(jobs: min(jobs, Int(clamping: seeds.count))) { results in
             let elapsed = Double(MonotonicClock.now() - start) / 1e9
             guard elapsed > 1 else { return }
             progress.show(

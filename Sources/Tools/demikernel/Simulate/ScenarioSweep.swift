@@ -16,13 +16,17 @@ final class ScenarioSweep: Sendable {
     }
 
     private let seeds: SeedRange
+    private let stopsAtFailure: Bool
     private let nextOffset = Atomic<UInt64>(0)
     private let results = Mutex(Results())
 
     /// Failures that are kept to be told; further ones are counted.
     static let maximumFailures = 20
 
-    init(_ seeds: SeedRange) { self.seeds = seeds }
+    init(_ seeds: SeedRange, stopsAtFailure: Bool = false) {
+        self.seeds = seeds
+        self.stopsAtFailure = stopsAtFailure
+    }
 
     /// Plays all seeds, or until the program is interrupted, and calls `report` a few times a second.
     /// - Throws: when no thread can be started.
@@ -61,6 +65,7 @@ final class ScenarioSweep: Sendable {
                 results.completedConnections += report.completedConnections
                 guard let failure = report.failure else { return }
                 results.failureCount += 1
+                if stopsAtFailure { nextOffset.store(seeds.count, ordering: .relaxed) }
                 if results.failures.count < ScenarioSweep.maximumFailures { results.failures.append(failure) }
             }
         }

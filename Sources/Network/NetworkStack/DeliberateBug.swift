@@ -1,0 +1,166 @@
+/// Bugs that network stacks have had, and that this one has when it is told to: they show that the simulator finds such bugs.
+///
+/// The package built with DEMIKERNEL_DELIBERATE_BUGS in the environment contains all of them, and has the one of `present`. In every other build there is
+/// none, and nothing is left of the places that ask. `scripts/deliberate-bugs` runs them.
+public enum DeliberateBug: String, CaseIterable, Sendable {
+    // MARK: Sending
+    /// Of a push that is longer than a segment only the first segment's worth is sent.
+    case pushTailLost
+    /// A push that fits into a segment is sent before those that still wait.
+    case laterPushOvertakes
+    /// One byte more than was acknowledged is released of a segment that was acknowledged in part.
+    case partlyAcknowledgedByteLost
+    /// Going back to the first unacknowledged byte leaves the cursor in the send queue where it was.
+    case cursorStaysBehind
+    /// A piece of a gathered segment that begins at an odd offset is summed as if it began at an even one.
+    case oddPieceSummedAsEven
+    /// With Nagle's algorithm a small segment waits even when nothing is unacknowledged.
+    case nagleWaitsForever
+    /// What a small window has room for is sent, however little that is.
+    case sillyWindowFilled
+    /// An acknowledgement is compared as a number, not as a sequence number.
+    case sequenceWrapForgotten
+    /// The program is not told that the send buffer has room again.
+    case writableLost
+
+    // MARK: Retransmission
+    /// Sending does not start the retransmission timer.
+    case retransmissionTimerNotStarted
+    /// An acknowledgement of new data does not restart the retransmission timer.
+    case retransmissionTimerNotRestarted
+    /// The retransmission timer runs on when all is acknowledged, and takes that for a loss.
+    case retransmissionTimerNotStopped
+    /// The retransmission timeout is not doubled when it expires.
+    case timeoutNotBackedOff
+    /// A segment that is sent again is timed as if it had been sent once.
+    case retransmissionTimed
+    /// The second duplicate acknowledgement starts a fast retransmit.
+    case fastRetransmitTooEarly
+    /// Only the fourth duplicate acknowledgement starts a fast retransmit.
+    case fastRetransmitTooLate
+    /// No number of duplicate acknowledgements starts a fast retransmit.
+    case fastRetransmitNever
+    /// A partial acknowledgement in fast recovery does not send the next hole again.
+    case partialAcknowledgementIgnored
+    /// What was sent before the last loss counts for another one.
+    case recoverIgnored
+    /// A lost FIN is not sent again.
+    case finishNotRetransmitted
+
+    // MARK: Congestion
+    /// The congestion window begins without a limit.
+    case initialWindowUnlimited
+    /// The congestion window stays as it is when the retransmission timer expires.
+    case windowKeptAfterTimeout
+    /// The congestion window stays as it is in fast recovery.
+    case windowKeptInRecovery
+
+    // MARK: Windows
+    /// A closed window is never probed.
+    case zeroWindowNotProbed
+    /// A byte that probes a window counts twice as sent.
+    case probeCountedTwice
+    /// A window that was closed is not announced when it opens.
+    case windowUpdateMissing
+    /// The window is advertised unscaled where a scale was agreed on.
+    case ownWindowScaleIgnored
+    /// The peer's window is scaled by the stack's own factor.
+    case windowScalesExchanged
+    /// The window of a SYN is scaled.
+    case synchronizeWindowScaled
+    /// The right edge of the advertised window moves left.
+    case windowShrinks
+    /// Bytes beyond the advertised window are taken.
+    case beyondWindowAccepted
+
+    // MARK: Receiving
+    /// What an out-of-order segment has in common with the piece before it is cut off at its end.
+    case reassemblyOverlapMisplaced
+    /// A piece that waited for its turn is acknowledged and dropped where another one follows.
+    case reassemblyPieceLost
+    /// Filling a gap delivers the first piece that waited, and no other.
+    case reassemblyDrainStops
+    /// A FIN is taken before the data in front of it has arrived.
+    case finishTakenEarly
+    /// A FIN is not counted in the acknowledgement.
+    case finishNotCounted
+    /// A segment without data is acknowledged.
+    case acknowledgementAcknowledged
+    /// An acknowledgement that is delayed is never sent.
+    case delayedAcknowledgementLost
+    /// Every third segment is acknowledged at once, not every second one.
+    case everyThirdAcknowledged
+    /// A segment whose checksum is zero is refused.
+    case zeroChecksumRefused
+    /// What fills a frame behind its packet counts as data.
+    case paddingTakenAsData
+    /// The program is not told of data that arrives while it is told of another connection.
+    case readableLost
+
+    // MARK: Timestamps
+    /// Segments with old timestamps are taken.
+    case oldTimestampAccepted
+    /// A segment outside of the window sets the timestamp to echo.
+    case timestampTakenFromOutside
+    /// The stack echoes its own time instead of the peer's.
+    case ownTimestampEchoed
+
+    // MARK: Connections
+    /// Connections that were accepted still count for the backlog.
+    case acceptedFillBacklog
+    /// A half-open connection that is complete still counts as half-open.
+    case halfOpenNotForgotten
+    /// Ending one direction ends the other one, too.
+    case halfCloseClosesBoth
+    /// TIME_WAIT lasts no time.
+    case timeWaitSkipped
+    /// An old SYN ends a connection in TIME_WAIT.
+    case oldSynchronizeReopens
+    /// A reset is taken wherever its sequence number lies.
+    case resetOutsideWindowAccepted
+    /// A reset is taken anywhere in the window.
+    case resetAnywhereInWindowAccepted
+    /// A SYN in the window resets the connection.
+    case synchronizeResets
+    /// A reset to nobody is answered with a reset.
+    case resetAnswered
+    /// Challenge acknowledgements are sent without a limit.
+    case challengesUnlimited
+    /// Keep-alive is never started.
+    case keepAliveNotStarted
+    /// A bound port is not given back.
+    case portNotReleased
+    /// Taking a connection out of the flow table makes those behind it unreachable.
+    case flowChainBroken
+    /// What waits to be sent is not released when the connection fails.
+    case sendQueueLeaked
+    /// The frame of a reset is released twice.
+    case resetReleasedTwice
+    /// The program is not told that its connection is gone.
+    case closedLost
+
+    // MARK: Below
+    /// Frames that wait for a neighbour are dropped when it answers.
+    case waitingFramesDropped
+    /// A neighbour that was resolved once is never asked again.
+    case neighborNotRefreshed
+    /// A datagram is given to any socket of its port, whatever its addresses are.
+    case datagramAddressIgnored
+    /// Datagrams that wait together are received as one.
+    case datagramsMerged
+
+    #if DELIBERATE_BUGS
+        /// The bug that the stacks of this process have. To be set before the first one is made.
+        nonisolated(unsafe) public static var present: DeliberateBug?
+    #endif
+
+    /// Whether the stack has this bug: never, unless it was built with them.
+    @inline(__always)
+    static func isPresent(_ bug: DeliberateBug) -> Bool {
+        #if DELIBERATE_BUGS
+            return present == bug
+        #else
+            return false
+        #endif
+    }
+}

@@ -1,0 +1,208 @@
+import Testing
+import WireFormats
+
+@testable import Simulation
+
+/// The checker is shown conversations that are made by hand, right ones and wrong ones.
+@Suite struct WireCheckerTests {
+    private struct Conversation {
+        let world = Simulation(seed: 1)
+        let client: SimulatedHost
+        let server: SimulatedHost
+
+        init() throws {
+            client = try world.makeHost("client")
+            server = try world.makeHost("server")
+        }
+
+        var violations: [String] { world.checker.violations }
+
+        /// A segment of the client (`isBack`: of the server), which the other one receives unless it is lost.
+        func send(
+            isBack: Bool = false, _ flags: TCPFlags, sequence: UInt32, acknowledgement: UInt32 = 0, window: UInt16 = 1_000, options: [UInt8] = [],
+            byteCount: Int = 0, isLost: Bool = false, damage: ((inout [UInt8]) -> Void)? = nil
+        ) {
+            let (from, to) = isBack ? (server, client) : (client, server)
+            let (fromPort, toPort): (UInt16, UInt16) = isBack ? (80, 5_000) : (5_000, 80)
+            var segment = ForgedFrame.Segment(
+                from: Endpoint(address: from.address, port: fromPort), to: Endpoint(address: to.address, port: toPort))
+            segment.flags = flags
+            segment.sequence = sequence
+            segment.acknowledgement = acknowledgement
+            segment.window = window
+            segment.options = options
+            segment.payload = [UInt8](repeating: 7, count: byteCount)
+            var frame = ForgedFrame.tcp(segment, from: from.macAddress, to: to.macAddress)
+            damage?(&frame)
+            world.checker.transmitted(frame, by: from, at: 0)
+            if !isLost { world.checker.received(SimulatedFrame(frame), by: to) }
+        }
+
+        /// The client's numbers begin at 100, the server's at 900; both take segments of 500 bytes and have a window of 1,000.
+        func shakeHands(options: [UInt8] = []) {
+            let size: [UInt8] = [2, 4, 1, 0xf4]
+            send(.syn, sequence: 100, options: size + options)
+            send(isBack: true, [.syn, .ack], sequence: 900, acknowledgement: 101, options: size + options)
+            send(.ack, sequence: 101, acknowledgement: 901, options: options.isEmpty ? [] : options)
+        }
+    }
+
+    private static let timestamps: [UInt8] = [1, 1, 8, 10, 0, 0, 0, 5, 0, 0, 0, 5]
+
+    @Test func aConversationThatKeepsTheRulesIsFine() throws {
+        let talk = try Conversation()
+        talk.shakeHands()
+        talk.send(.ack, sequence: 101, acknowledgement: 901, byteCount: 500)
+        talk.send([.ack, .psh], sequence: 601, acknowledgement: 901, byteCount: 500)
+        talk.send(isBack: true, .ack, sequence: 901, acknowledgement: 1_101, window: 0)
+        // A probe of the closed window.
+        talk.send(.ack, sequence: 1_101, acknowledgement: 901, byteCount: 1)
+        talk.send(isBack: true, .ack, sequence: 901, acknowledgement: 1_101, window: 500)
+        talk.send([.fin, .ack], sequence: 1_101, acknowledgement: 901, byteCount: 500)
+        talk.send([.fin, .ack], sequence: 1_101, acknowledgement: 901, byteCount: 500)
+        talk.send(isBack: true, .ack, sequence: 901, acknowledgement: 1_602, window: 1_000)
+        #expect(talk.violations == [])
+        talk.world.end()
+    }
+
+    @Test func aWrongChecksumIsFound() throws {
+        let talk = try Conversation()
+        talk.send(.syn, sequence: 100) { $0[50] ^= 1 }
+        #expect(talk.violations.contains { $0.contains("wrong TCP checksum") })
+        talk.send(.syn, sequence: 100) { $0[24] ^= 1 }
+        #expect(talk.violations.contains { $0.contains("wrong IPv4 header checksum") })
+        talk.world.end()
+    }
+
+    @Test func dataBeyondTheWindowIsFound() throws {
+        let talk = try Conversation()
+        talk.shakeHands()
+        talk.send(.ack, sequence: 101, acknowledgement: 901, byteCount: 500)
+        talk.send(.ack, sequence: 602, acknowledgement: 901, byteCount: 500)
+        #expect(talk.violations == ["client 10.0.0.1:5000 to 10.0.0.2:80: a segment from 602 to 1102, 1 bytes beyond the window"])
+        talk.world.end()
+    }
+
+    @Test func aWindowCountsWhenItHasArrived() throws {
+        let talk = try Conversation()
+        talk.shakeHands()
+        talk.send(isBack: true, .ack, sequence: 901, acknowledgement: 101, window: 5_000, isLost: true)
+        talk.send(.ack, sequence: 1_001, acknowledgement: 901, byteCount: 500)
+        #expect(talk.violations.count == 1)
+        talk.world.end()
+    }
+
+    @Test func aSegmentLargerThanThePeerTakesIsFound() throws {
+        let talk = try Conversation()
+        talk.shakeHands()
+        talk.send(.ack, sequence: 101, acknowledgement: 901, byteCount: 501)
+        #expect(talk.violations.contains { $0.contains("where the peer takes 500") })
+        talk.world.end()
+    }
+
+    @Test func dataBehindTheFINIsFound() throws {
+        let talk = try Conversation()
+        talk.shakeHands()
+        talk.send([.fin, .ack], sequence: 101, acknowledgement: 901)
+        talk.send(.ack, sequence: 102, acknowledgement: 901, byteCount: 1)
+        #expect(talk.violations.contains { $0.contains("behind the FIN") })
+        talk.world.end()
+    }
+
+    @Test func anAcknowledgementOfWhatWasNotSentIsFound() throws {
+        let talk = try Conversation()
+        talk.shakeHands()
+        talk.send(isBack: true, .ack, sequence: 901, acknowledgement: 102)
+        #expect(talk.violations.contains { $0.contains("an acknowledgement of 102, where 101 was sent") })
+        talk.world.end()
+    }
+
+    @Test func anAcknowledgementThatGoesBackIsFound() throws {
+        let talk = try Conversation()
+        talk.shakeHands()
+        talk.send(.ack, sequence: 101, acknowledgement: 901, byteCount: 100)
+        talk.send(isBack: true, .ack, sequence: 901, acknowledgement: 201)
+        talk.send(isBack: true, .ack, sequence: 901, acknowledgement: 200, window: 2_000)
+        #expect(talk.violations.contains { $0.contains("an acknowledgement of 200 after one of 201") })
+        talk.world.end()
+    }
+
+    @Test func aWindowThatShrinksIsFound() throws {
+        let talk = try Conversation()
+        talk.shakeHands()
+        talk.send(isBack: true, .ack, sequence: 901, acknowledgement: 101, window: 999)
+        #expect(talk.violations.contains { $0.contains("edge moves left by 1 bytes") })
+        talk.world.end()
+    }
+
+    @Test func timestampsThatAreMissingOrGoBackAreFound() throws {
+        let talk = try Conversation()
+        talk.shakeHands(options: Self.timestamps)
+        talk.send(.ack, sequence: 101, acknowledgement: 901, byteCount: 1)
+        #expect(talk.violations.contains { $0.contains("without the timestamps") })
+        var earlier = Self.timestamps
+        earlier[7] = 4
+        talk.send(.ack, sequence: 101, acknowledgement: 901, options: earlier, byteCount: 1)
+        #expect(talk.violations.contains { $0.contains("a timestamp that goes back") })
+        talk.world.end()
+    }
+
+    @Test func aFrameInSomebodyElsesNameIsFound() throws {
+        let talk = try Conversation()
+        let segment = ForgedFrame.Segment(
+            from: Endpoint(address: talk.server.address, port: 1), to: Endpoint(address: talk.server.address, port: 2))
+        talk.world.checker.transmitted(ForgedFrame.tcp(segment, from: talk.server.macAddress, to: talk.server.macAddress), by: talk.client, at: 0)
+        #expect(talk.violations.contains { $0.contains("from another hardware address") } && talk.violations.contains { $0.contains("from another address") })
+        talk.world.end()
+    }
+
+    @Test func aViolationEndsTheSimulation() throws {
+        let talk = try Conversation()
+        talk.world.schedule(after: 1_000) { talk.send(.syn, sequence: 100) { $0[50] ^= 1 } }
+        #expect(throws: SimulationFailure.self) { try talk.world.run(for: .seconds(1)) }
+        talk.world.end()
+    }
+}
+
+/// The model of a stream finds what comes out differently.
+@Suite struct StreamRecordTests {
+    private func deliver(_ bytes: [UInt8], to record: StreamRecord) throws -> String? {
+        let world = Simulation(seed: 1)
+        let host = try world.makeHost("host")
+        defer { world.end() }
+        return try host.perform { runtime in
+            let buffer = try runtime.allocate(copying: bytes.span)
+            return record.deliver(try .init(buffer))
+        }
+    }
+
+    private func bytes(of record: StreamRecord, from offset: Int, count: Int) -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: count)
+        bytes.withUnsafeMutableBytes { record.fill($0.baseAddress!, from: offset, count: count) }
+        return bytes
+    }
+
+    @Test func theBytesAreTheSameHoweverTheyAreCut() {
+        let record = StreamRecord(name: "stream", number: 1, seed: 2)
+        let whole = bytes(of: record, from: 0, count: 100)
+        for cut in 0...100 { #expect(bytes(of: record, from: 0, count: cut) + bytes(of: record, from: cut, count: 100 - cut) == whole) }
+        #expect(whole != bytes(of: StreamRecord(name: "other", number: 2, seed: 2), from: 0, count: 100))
+    }
+
+    @Test func whatComesOutDifferentlyIsFound() throws {
+        let record = StreamRecord(name: "stream", number: 1, seed: 2)
+        record.pushed = 40
+        #expect(try deliver(bytes(of: record, from: 0, count: 20), to: record) == nil)
+        // The same bytes again.
+        #expect(try deliver(bytes(of: record, from: 0, count: 20), to: record)?.contains("the byte at 20") == true)
+        #expect(record.end()?.contains("its sender has not ended it") == true)
+        record.isEnded = true
+        #expect(record.end()?.contains("after 20 of 40 bytes") == true)
+    }
+
+    @Test func bytesThatNobodyPushedAreFound() throws {
+        let record = StreamRecord(name: "stream", number: 1, seed: 2)
+        record.pushed = 10
+        #expect(try deliver(bytes(of: record, from: 0, count: 11), to: record)?.contains("11 bytes came out, 10 were pushed") == true)
+    }
+}
