@@ -70,8 +70,7 @@ extension StackWorld {
             try require(
                 stack.receivableByteCount(socket.index) <= StackWorld.maximumReceiveBuffer, "more is received than the largest window has room for")
         }
-        let memory = heap.usedByteCount
-        try require(memory <= heap.statistics.limitByteCount, "the heap is over its limit")
+        try require(heap.usedByteCount <= heapByteCount, "the heap is over its limit")
     }
 
     /// Ends all sockets and lets all timers run: then no connection and no block of memory may be left.

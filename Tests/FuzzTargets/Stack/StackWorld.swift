@@ -52,6 +52,8 @@ final class StackWorld {
     /// Whether all data that peers have sent counts up with its sequence number.
     var sendsCountingData = true
     let maximumTransmissionUnit: Int
+    /// Bytes of the heap.
+    let heapByteCount: Int
     private let endsAtOnce: Bool
 
     init(_ bytes: UnsafeRawBufferPointer) throws(FuzzFailure) {
@@ -77,6 +79,7 @@ final class StackWorld {
         } catch {
             throw FuzzFailure(description: "the stack cannot be made: \(error)")
         }
+        heapByteCount = heap.statistics.limitByteCount
         self.input = input
     }
 

@@ -122,7 +122,8 @@ import WireFormats
             tcp[12] = UInt8(words) << 4
             script.inject(tcp)
         }
-        for count in 0..<20 { script.injectPacket(protocolNumber: 6, Array(script.peerBytes(.ack, seq: 1, ack: 1, window: nil, options: [], payload: []).prefix(count))) }
+        let whole = script.peerBytes(.ack, seq: 1, ack: 1, window: nil, options: [], payload: [])
+        for count in 0..<20 { script.injectPacket(protocolNumber: 6, Array(whole.prefix(count))) }
         #expect(script.stack.receivableByteCount(connection) == 0)
         #expect(script.state(connection) == .established)
         script.expectNothing()

@@ -7,13 +7,13 @@ import WireFormats
 extension NetworkStack {
     /// Has a bound socket take connections (OPEN, passive).
     /// - Parameter backlog: connections that may wait to be accepted; those that were accepted do not count.
-    /// - Returns: `EINVAL` for a socket that is connected, `EDESTADDRREQ` for one without a port, `EADDRINUSE` when another one listens there.
+    /// - Returns: `EINVAL` for a socket that is or was connected, `EDESTADDRREQ` for one without a port, `EADDRINUSE` when another one listens there.
     //= RFC 9293 section 3.9.1.1
     //# A passive OPEN call either creates a new connection record in the LISTEN state, or it returns an error; it MUST NOT affect any previously created
     //# connection record (MUST-41).
     public func listen(_ connection: UInt32, backlog: Int) -> Int32 {
         let c = state.pointee.connections[connection]
-        guard c.pointee.state == .closed || c.pointee.state == .listen, c.pointee.error == 0 else { return EINVAL }
+        guard c.pointee.state == .closed || c.pointee.state == .listen, c.pointee.error == 0, !c.pointee.flags.contains(.finReceived) else { return EINVAL }
         guard c.pointee.flags.contains(.isBound) else { return EDESTADDRREQ }
         c.pointee.backlog = UInt32(min(max(backlog, 1), Int(Int32.max)))
         c.pointee.state = .listen
