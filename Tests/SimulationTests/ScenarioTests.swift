@@ -19,6 +19,7 @@ import Testing
         (1_265, "a retransmission that moved the left edge of the window left its size as it was"),
         (1_360, "a retransmission timeout sent a whole segment into a smaller window"),
         (7_439, "a peer that answered each keep-alive probe was taken for dead where the interval is as long as the idle time"),
+        (10_006, "a receive buffer smaller than a step of the window scale looked closed for ever"),
     ])
     func whatWasFoundOnceStaysMended(seed: UInt64, bug: String) {
         let report = Scenario.run(seed: seed)

@@ -43,7 +43,8 @@ extension TCPSegmentHeader {
         case TCPOptionKind.maximumSegmentSize where length == 4:
             maximumSegmentSize = option.bigEndian16(2)
         case TCPOptionKind.windowScale where length == 3:
-            windowScale = option.byte(2)
+            // 255 says that there is none; whoever sends that much gets the most that counts, which is 14.
+            windowScale = min(option.byte(2), 254)
         case TCPOptionKind.sackPermitted where length == 2:
             isSACKPermitted = true
         case TCPOptionKind.timestamps where length == 10:

@@ -18,6 +18,8 @@ struct StackFlow {
     /// How far a byte of the stack's stream is ahead of its sequence number: the same for all of them.
     private var streamOffset: UInt8?
     private var hasAcknowledged = false
+    /// The right edge of the window that the stack has promised.
+    private var windowEdge: UInt32 = 0
 
     init(station: Station, remotePort: UInt16, localAddress: IPAddress, localPort: UInt16, peerSequence: UInt32) {
         self.station = station
@@ -29,7 +31,8 @@ struct StackFlow {
     }
 
     /// Takes a segment of the stack, whose header and checksum have been looked at.
-    mutating func sent(_ header: TCPSegmentHeader, payload: UnsafeRawBufferPointer) throws(FuzzFailure) {
+    /// - Parameter scalesWindows: whether the stack offers to; its window fields are then not bytes.
+    mutating func sent(_ header: TCPSegmentHeader, payload: UnsafeRawBufferPointer, scalesWindows: Bool) throws(FuzzFailure) {
         // A reset may be about a segment that belongs to no connection.
         if header.flags.contains(.rst) { return }
         if header.flags.contains(.syn) {
@@ -40,7 +43,10 @@ struct StackFlow {
         if header.flags.contains(.ack) {
             if hasAcknowledged {
                 try require(Int32(bitPattern: header.acknowledgement.rawValue &- acknowledged) >= 0, "an acknowledgement goes back")
+                let shrinks = !scalesWindows && Int32(bitPattern: header.acknowledgement.rawValue &+ UInt32(header.window) &- windowEdge) < 0
+                try require(!shrinks, "a window that was promised shrinks")
             }
+            windowEdge = header.acknowledgement.rawValue &+ UInt32(header.window)
             acknowledged = header.acknowledgement.rawValue
             hasAcknowledged = true
         } else {

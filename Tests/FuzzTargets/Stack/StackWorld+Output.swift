@@ -107,14 +107,14 @@ extension StackWorld {
         _ packet: IPv4View, _ header: TCPSegmentHeader, _ payload: UnsafeRawBufferPointer, _ destination: MACAddress
     ) throws(FuzzFailure) {
         if let known = flow(packet.destination, header.destinationPort, packet.source, header.sourcePort) {
-            return try flows[known].sent(header, payload: payload)
+            return try flows[known].sent(header, payload: payload, scalesWindows: scalesWindows)
         }
         // A reset to a segment that was never a connection is none now.
         guard !header.flags.contains(.rst) else { return }
         var flow = StackFlow(
             station: Station(macAddress: destination, address: packet.destination), remotePort: header.destinationPort, localAddress: packet.source,
             localPort: header.sourcePort, peerSequence: header.flags.contains(.ack) ? header.acknowledgement.rawValue : 0xffff_fff8)
-        try flow.sent(header, payload: payload)
+        try flow.sent(header, payload: payload, scalesWindows: scalesWindows)
         keep(flow)
     }
 }

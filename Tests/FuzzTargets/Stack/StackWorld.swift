@@ -52,6 +52,7 @@ final class StackWorld {
     /// Whether all data that peers have sent counts up with its sequence number.
     var sendsCountingData = true
     let maximumTransmissionUnit: Int
+    let scalesWindows: Bool
     /// Bytes of the heap.
     let heapByteCount: Int
     private let endsAtOnce: Bool
@@ -71,6 +72,7 @@ final class StackWorld {
         configuration.maximumTransmissionUnit = maximumTransmissionUnit
         configuration.maximumTransmitSegments = isChosen(2) ? 1 : 8
         configuration.tcp = StackWorld.parameters(isChosen)
+        scalesWindows = configuration.tcp.offersWindowScale
         configuration.limits = StackWorld.limits
         let memory = MemoryConfiguration(arenaByteCount: 4 << 20, commitsAtStart: false, maximumSegments: isChosen(3) ? 96 : 8_192)
         do {

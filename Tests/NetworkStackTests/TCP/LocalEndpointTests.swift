@@ -45,21 +45,4 @@ import WireFormats
         script.collect()
         #expect(script.takeSent().isEmpty)
     }
-
-    @Test("a user timeout does not end a connection whose peer takes a probe's byte now and then (MUST-37)")
-    func userTimeoutOfProbes() throws {
-        let script = try SegmentScript()
-        let connection = script.established(window: 0)
-        script.stack.setUserTimeout(connection, 30_000_000_000)
-        script.send(connection, 1_000)
-        for taken in 1...8 {
-            script.advance(seconds: 20)
-            #expect(!script.takeSent().isEmpty)
-            script.peer(.ack, seq: 1, ack: 1 + taken, window: 0)
-            #expect(script.state(connection) == .established)
-        }
-        script.advance(seconds: 120)
-        #expect(script.state(connection) == .closed)
-        #expect(script.stack.connectionError(connection) == ETIMEDOUT)
-    }
 }

@@ -33,7 +33,7 @@ extension NetworkStack {
             return ipv4Input(frame, at: EthernetHeader.byteCount, origin: .unicastFrame)
         }
         // What is behind the packet has filled the frame up to Ethernet's 60 bytes.
-        if end < byteCount { frame.truncate(to: end) }
+        if end < byteCount && !DeliberateBug.isPresent(.paddingTakenAsData) { frame.truncate(to: end) }
         switch (packet + 9).load(as: UInt8.self) {
         case IPProtocol.udp:
             datagramInput(

@@ -52,10 +52,6 @@ extension NetworkStack {
     /// A probe was taken. Its timer goes on while there is more to send, because the window may be closed again; what has opened it says so itself.
     @inline(never)
     private func keepProbing(_ c: ConnectionPointer) {
-        //= RFC 9293 section 3.8.6.1
-        //# As long as the receiving TCP peer continues to send acknowledgments in response to the probe segments, the sending TCP endpoint MUST allow the
-        //# connection to stay open (MUST-37): a user timeout counts from here, too.
-        c.pointee.unacknowledgedSince = state.pointee.now
         guard c.pointee.sendByteCount == 0 else { return }
         c.pointee.flags.remove(.persisting)
         c.pointee.roundTrip.restoreTimeout(state.pointee.configuration.tcp)

@@ -33,6 +33,8 @@ extension NetworkStack {
         //= RFC 9293 section 3.8.6.1
         //# As long as the receiving TCP peer continues to send acknowledgments in response to the probe segments, the sending TCP endpoint MUST allow
         //# the connection to stay open (MUST-37).
+        // A user timeout counts from the first probe without an answer: the next one may come later than it lasts.
+        if c.pointee.retransmissionCount == 0 { c.pointee.unacknowledgedSince = state.pointee.now }
         if hasTimedOut(c, limit: configuration.maximumRetransmissions) { return fail(c, errno: timeoutError(c)) }
         c.pointee.retransmissionCount += 1
         state.pointee.statistics.tcp.zeroWindowProbes += 1
