@@ -32,8 +32,6 @@ public enum DeliberateBug: String, CaseIterable, Sendable {
     case retransmissionTimerNotStopped
     /// The retransmission timeout is not doubled when it expires.
     case timeoutNotBackedOff
-    /// A segment that is sent again is timed as if it had been sent once.
-    case retransmissionTimed
     /// The second duplicate acknowledgement starts a fast retransmit.
     case fastRetransmitTooEarly
     /// Only the fourth duplicate acknowledgement starts a fast retransmit.

@@ -187,6 +187,19 @@ import WireFormats
         #expect(script.state(connection) == .finWait2)
     }
 
+    @Test("a FIN that overtakes the segment before it counts with that segment")
+    func finishBehindNextSegment() throws {
+        let script = try SegmentScript()
+        let connection = script.established()
+        script.peer(.fin, seq: 101, ack: 1)
+        script.expect(.ack, ack: 1)
+        script.peer(.psh, seq: 1, ack: 1, length: 100)
+        script.expect(.ack, ack: 102)
+        #expect(script.state(connection) == .closeWait)
+        #expect(script.receive(connection) == pattern(100))
+        #expect(script.stack.isAtEndOfStream(connection))
+    }
+
     @Test("a FIN that overtakes data counts when the data is there")
     func finishOutOfOrder() throws {
         let script = try SegmentScript()

@@ -55,9 +55,6 @@ extension NetworkStack {
         //= RFC 1122 section 3.2.1.3
         //# Addresses of the form { 127, <any> } MUST NOT appear outside a host.
         guard decision.isLocal || !local.isLoopback else { return EINVAL }
-        //= RFC 1122 section 3.2.1.3
-        //# Addresses of the form { 127, <any> } MUST NOT appear outside a host.
-        guard decision.isLocal || !local.isLoopback else { return EINVAL }
         var port = c.pointee.localPort
         if port == 0 {
             port = chooseEphemeralPort(local, remote)

@@ -55,7 +55,8 @@ extension NetworkStack {
             guard acknowledged > 0 else { return false }
         } else {
             guard byteCount <= c.pointee.receiveEdge.since(c.pointee.receiveNext), c.pointee.reassembly.isEmpty,
-                !c.pointee.flags.contains(.receiveShutDown)
+                // A FIN that came early may stand right behind these bytes.
+                c.pointee.flags.isDisjoint(with: [.receiveShutDown, .finKnown])
             else { return false }
         }
         //= RFC 9293 section 3.1

@@ -220,7 +220,7 @@ extension NetworkStack {
         //# Karn's algorithm: RTT samples MUST NOT be made using segments that were retransmitted
         //= RFC 9293 section 3.8.1
         //# The RTO MUST be computed according to RFC 6298, including Karn's algorithm for taking RTT samples (MUST-18).
-        if !DeliberateBug.isPresent(.retransmissionTimed) { c.pointee.flags.remove(.timing) }
+        c.pointee.flags.remove(.timing)
         state.pointee.statistics.tcp.retransmittedSegments += 1
         guard let head = c.pointee.sendHead else {
             if DeliberateBug.isPresent(.finishNotRetransmitted) { return }
@@ -259,6 +259,6 @@ extension NetworkStack {
         if DeliberateBug.isPresent(.cursorStaysBehind) { return }
         c.pointee.sendCursor = c.pointee.sendHead
         c.pointee.sendCursorOffset = 0
-        if !DeliberateBug.isPresent(.retransmissionTimed) { c.pointee.flags.remove(.timing) }
+        c.pointee.flags.remove(.timing)
     }
 }
