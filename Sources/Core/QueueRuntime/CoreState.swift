@@ -34,9 +34,9 @@ struct Waiter {
     /// Completed operations in the list.
     @usableFromInline var count: UInt32 = 0
     /// Completions that it takes to wake the waiter.
-    var needed: UInt32 = 1
+    @usableFromInline var needed: UInt32 = 1
     /// The coroutine to wake, or `noTask`.
-    var task: UInt32 = Waiter.noTask
+    @usableFromInline var task: UInt32 = Waiter.noTask
     /// The async task to resume, when `task` says so.
     var continuation: UnsafeContinuation<Void, Never>?
     /// Operations claimed and not yet redeemed, for a wait set.
@@ -45,7 +45,7 @@ struct Waiter {
     /// Whether somebody is blocked on it now.
     var isBlocked = false
 
-    static let noTask = UInt32.max
+    @inlinable static var noTask: UInt32 { .max }
     /// In `task`: an async task waits, which `continuation` resumes.
     static let asyncTask = UInt32.max - 1
     /// The thread's own waits.
@@ -55,6 +55,7 @@ struct Waiter {
 }
 
 extension UnsafeMutablePointer<Waiter> {
+    @inlinable
     @inline(__always)
     var ring: UnsafeMutablePointer<ListLink> { UnsafeMutableRawPointer(self).assumingMemoryBound(to: ListLink.self) }
 
@@ -71,7 +72,14 @@ extension UnsafeMutablePointer<Waiter> {
     }
 }
 
+/// The fast path of a library OS.
+struct Poller {
+    let poll: @convention(c) (LibraryOS.Context) -> Int32
+    let context: LibraryOS.Context
+}
+
 /// What the runtime is doing, so that a nested run loop is seen.
+@usableFromInline
 enum RunPhase: UInt8 {
     case outside, turning, inJob
 }
@@ -86,21 +94,24 @@ struct CoreState {
     /// The free slots, chained.
     @usableFromInline var freeOperation: UnsafeMutablePointer<ListLink>?
     @usableFromInline var liveOperations = 0
-    var completions: UInt32 = 0
+    @usableFromInline var completions: UInt32 = 0
     let queues: UnsafeMutablePointer<QueueSlot>
     let queueCapacity: UInt32
     @usableFromInline let waiters: UnsafeMutablePointer<Waiter>
     let heap: DatapathHeap
     let scheduler: TaskScheduler
-    let clock: RuntimeClock
-    var now: UInt64
-    var phase = RunPhase.outside
+    @usableFromInline let clock: RuntimeClock
+    @usableFromInline var now: UInt64
+    @usableFromInline var phase = RunPhase.outside
     /// How many more waits may find their result without a turn.
     @usableFromInline var turnlessWaitsLeft = RuntimeCore.maximumTurnlessWaits
     var lastProgress: UInt64
     var refusal: StaticString = ""
 
     let libraries: UnsafeMutablePointer<LibraryOS>
+    /// The fast paths of those libraries that have one, in their order.
+    let pollers: UnsafeMutablePointer<Poller>
+    var pollerCount = 0
     let memoryQueues: UnsafeMutablePointer<MemoryQueue>
     var libraryCount = 0
     let idle: IdlePolicy

@@ -11,8 +11,11 @@ enum PlainResult: UInt8 {
     /// Pending, claimed, failed, or with more to it than one value.
     case none
     case pushed, popped
+    /// With the address of who sent it.
+    case poppedFromAddress
 }
 
+@usableFromInline
 enum OperationOutcome: UInt8 {
     case succeeded
     /// With the address of who sent it.
@@ -21,9 +24,10 @@ enum OperationOutcome: UInt8 {
 }
 
 /// Who waits for an operation: a waiter, as long as its epoch is the same. In one word, so that `waitAny` claims with one store.
+@usableFromInline
 struct OperationClaim {
     /// The waiter's index below, its epoch above; 0 for nobody.
-    var word: UInt64 = 0
+    @usableFromInline var word: UInt64 = 0
 
     init() {}
 
@@ -56,7 +60,7 @@ public struct Operation {
     public internal(set) var queue = QueueDescriptor(rawValue: 0)
     // Four bytes that are written together.
     public internal(set) var kind = OperationKind.push
-    var outcome = OperationOutcome.succeeded
+    @usableFromInline var outcome = OperationOutcome.succeeded
     @usableFromInline var isCompleted = false
     /// What `wait` returns at once. Not `none` only while the operation is completed and stands on the unclaimed list.
     @usableFromInline var plainResult = PlainResult.none
@@ -65,11 +69,11 @@ public struct Operation {
     /// A pop's limit while pending; a push's bytes taken; the descriptor that an accept made.
     public var byteCount: Int = 0
     /// 0 in a free slot.
-    var claim = OperationClaim()
+    @usableFromInline var claim = OperationClaim()
     /// The place in the waiter's array, counted back from its end.
     var claimIndex: UInt32 = 0
     /// Numbers completions, for their order; it wraps around (`RuntimeCore.completedBefore`).
-    var completionNumber: UInt32 = 0
+    @usableFromInline var completionNumber: UInt32 = 0
     /// 0 in a free slot.
     @usableFromInline var position: UInt64 = 0
     /// Where a `pushTo` or a `connect` goes; where a datagram or an accepted connection came from.
@@ -85,15 +89,17 @@ public struct Operation {
 /// A first-in, first-out list of pending operations, chained through their slots: how a library OS keeps its waiting pops, pushes and accepts.
 public struct OperationList {
     // The ends of the chain; nil in an empty list.
-    var head: UnsafeMutablePointer<ListLink>?
-    var tail: UnsafeMutablePointer<ListLink>?
+    @usableFromInline var head: UnsafeMutablePointer<ListLink>?
+    @usableFromInline var tail: UnsafeMutablePointer<ListLink>?
 
     public init() {}
 
+    @inlinable
     @inline(__always)
     public var isEmpty: Bool { head == nil }
 
     /// The oldest operation; 0 for none.
+    @inlinable
     public var first: UInt32 { head?.operation.index ?? 0 }
 }
 
@@ -111,6 +117,7 @@ struct ListLink {
 
 extension UnsafeMutablePointer<ListLink> {
     /// The operation at this place; not for a ring's waiter.
+    @inlinable
     @inline(__always)
     var operation: UnsafeMutablePointer<Operation> { UnsafeMutableRawPointer(self).assumingMemoryBound(to: Operation.self) }
 
@@ -122,6 +129,7 @@ extension UnsafeMutablePointer<ListLink> {
     }
 
     /// Puts `link` into the ring before this one: before the waiter is the end of the list.
+    @inlinable
     @inline(__always)
     func insertBefore(_ link: UnsafeMutablePointer<ListLink>) {
         let previous = pointee.previous.unsafelyUnwrapped
@@ -143,10 +151,12 @@ extension UnsafeMutablePointer<ListLink> {
 }
 
 extension UnsafeMutablePointer<Operation> {
+    @inlinable
     @inline(__always)
     var link: UnsafeMutablePointer<ListLink> { UnsafeMutableRawPointer(self).assumingMemoryBound(to: ListLink.self) }
 
     /// The number of a live operation's slot.
+    @inlinable
     @inline(__always)
     var index: UInt32 { UInt32(truncatingIfNeeded: pointee.token & QueueToken.slotMask) }
 }

@@ -149,14 +149,25 @@ extension RuntimeCore {
     fileprivate func popSlowly(_ queue: QueueDescriptor, _ maximumSegments: Int, _ maximumBytes: Int) throws(DemikernelError) -> QueueToken {
         checkThread()
         let slot = try lookUp(queue, .pop)
-        guard maximumSegments > 0, maximumBytes > 0 else {
-            throw DemikernelError(EINVAL, .pop, "a pop takes at least one segment and one byte")
-        }
-        let operation = try begin(.pop, queue, .pop)
-        self.operation(operation).pointee.maximumSegments = UInt8(clamping: maximumSegments)
-        self.operation(operation).pointee.byteCount = maximumBytes
+        guard maximumSegments > 0, maximumBytes > 0 else { throw badLimit() }
+        let operation = self.operation(try begin(.pop, queue, .pop))
+        // Everything of the slot is written before the call, which it would be read again after.
+        operation.pointee.maximumSegments = UInt8(clamping: maximumSegments)
+        operation.pointee.byteCount = maximumBytes
+        let token = QueueToken(rawValue: operation.pointee.token)
         let library = slot.pointee.libraryOS.unsafelyUnwrapped
-        return try submitted(operation, library.pointee.pop(library.pointee.context, slot.pointee.state, operation), .pop)
+        let error = library.pointee.pop(library.pointee.context, slot.pointee.state, operation.index)
+        if error != 0 { throw refused(token, error, .pop) }
+        return token
+    }
+
+    @inline(never)
+    private func badLimit() -> DemikernelError { DemikernelError(EINVAL, .pop, "a pop takes at least one segment and one byte") }
+
+    @inline(never)
+    private func refused(_ token: QueueToken, _ error: Int32, _ name: DemikernelError.Operation) -> DemikernelError {
+        releaseOperation(slot(of: token))
+        return refusalError(error, name)
     }
 
     /// Cancels the operation of a token, if there still is one.

@@ -11,11 +11,10 @@ extension Runtime {
     @inline(__always)
     public func wait(_ token: QueueToken, timeout: Duration? = nil) throws(DemikernelError) -> Completion {
         core.checkThread()
-        // The common case, compiled into the caller so that the completion is never built: completed, nobody's, one value.
+        // The common cases, compiled into the caller so that the completion is never built: nobody's, with a plain result, now or after one turn.
         let slot = core.state.pointee.operations + Int(truncatingIfNeeded: token.rawValue & QueueToken.slotMask)
-        if slot.pointee.token == token.rawValue, slot.pointee.plainResult != .none {
-            core.state.pointee.turnlessWaitsLeft &-= 1
-            if core.state.pointee.turnlessWaitsLeft >= 0 { return core.redeemPlain(slot) }
+        if slot.pointee.token == token.rawValue, slot.pointee.plainResult == .none ? core.completesInOneTurn(slot) : core.mayWaitWithoutTurn() {
+            return core.redeemPlain(slot)
         }
         return try core.waitSlowly(token, timeout)
     }
@@ -143,14 +142,36 @@ extension RuntimeCore {
         UnsafeMutableRawPointer(slot).assumingMemoryBound(to: ListLink.self).removeFromRing()
         state.pointee.waiters.pointee.count &-= 1
         let token = QueueToken(rawValue: slot.pointee.token)
-        let isPop = slot.pointee.plainResult == .popped
+        let plainResult = slot.pointee.plainResult
         releasePlainOperation(slot)
-        // A branch that is said to be foreseeable, and no conditional moves: where the caller knows the kind, its `switch` goes away.
-        if _fastPath(isPop) {
+        // Branches that are said to be foreseeable, and no conditional moves: where the caller knows the kind, its `switch` goes away.
+        if _fastPath(plainResult == .popped) {
             let array = ScatterGatherArray(unsafelyTakingOver: slot.pointee.array.unsafelyUnwrapped)
             return Completion(token: token, queue: slot.pointee.queue, index: 0, position: 0, result: .popped(array, from: nil))
         }
+        if plainResult == .poppedFromAddress {
+            let array = ScatterGatherArray(unsafelyTakingOver: slot.pointee.array.unsafelyUnwrapped)
+            return Completion(token: token, queue: slot.pointee.queue, index: 0, position: 0, result: .popped(array, from: slot.pointee.address))
+        }
         return Completion(token: token, queue: slot.pointee.queue, index: 0, position: 0, result: .pushed(byteCount: slot.pointee.byteCount))
+    }
+
+    /// Whether a wait that finds its result need not take a turn for the others' sake.
+    @inlinable
+    @inline(__always)
+    func mayWaitWithoutTurn() -> Bool {
+        state.pointee.turnlessWaitsLeft &-= 1
+        return state.pointee.turnlessWaitsLeft >= 0
+    }
+
+    /// Takes one turn for a wait for a pending operation, if nobody else could contest it.
+    /// - Returns: whether the operation then has a plain result. What else came of it, and any waiting, is `waitSlowly`'s.
+    @usableFromInline
+    @inline(never)
+    func completesInOneTurn(_ slot: UnsafeMutablePointer<Operation>) -> Bool {
+        guard isAlone, slot.pointee.claim.word == 0, !slot.pointee.isCompleted else { return false }
+        _ = takeTurn(hasNoTasks: true)
+        return slot.pointee.plainResult != .none
     }
 
     @usableFromInline
@@ -182,13 +203,11 @@ extension RuntimeCore {
     }
 
     /// Waits without a claim, since nobody could contest it: the operation completes to the unclaimed list and is taken from there.
-    @inline(__always)
     private func waitAlone(_ index: UInt32, _ timeout: Duration?) throws(DemikernelError) -> Completion {
         let deadline = timeout == nil ? .max : deadline(after: timeout)
         let slot = operation(index)
         while true {
             let progress = turn()
-            if slot.pointee.plainResult != .none { return redeemPlain(slot) }
             if slot.pointee.isCompleted {
                 removeCompleted(index, from: 0)
                 return redeem(index, at: 0)

@@ -38,7 +38,8 @@ extension RuntimeCore {
             to: CoreState(
                 ownerThread: UInt(demi_thread_pointer()), operations: operations, operationCapacity: UInt32(limits.maximumOperations),
                 queues: queues, queueCapacity: UInt32(limits.maximumQueues), waiters: waiters, heap: heap, scheduler: scheduler, clock: clock,
-                now: now, lastProgress: now, libraries: .allocate(capacity: 16), memoryQueues: memoryQueues, idle: configuration.idle, limits: limits,
+                now: now, lastProgress: now, libraries: .allocate(capacity: 16), pollers: .allocate(capacity: 16), memoryQueues: memoryQueues,
+                idle: configuration.idle, limits: limits,
                 interruption: interruption, interruptionFlag: interruption.flag, firstGeneration: firstGeneration, random: random, waiterCapacity: UInt32(waiterCapacity)))
         let core = RuntimeCore(state: state)
         MemoryQueues.register(with: core)
@@ -71,6 +72,7 @@ extension RuntimeCore {
         unmapSlab(state.pointee.queues, capacity: 1 << QueueDescriptor.slotBits)
         unmapSlab(state.pointee.waiters, capacity: Int(state.pointee.waiterCapacity))
         state.pointee.libraries.deallocate()
+        state.pointee.pollers.deallocate()
         state.pointee.heap.close()
         state.deinitialize(count: 1)
         state.deallocate()
@@ -80,6 +82,10 @@ extension RuntimeCore {
         let index = state.pointee.libraryCount
         guard index < 16 else { return nil }
         (state.pointee.libraries + index).initialize(to: libraryOS)
+        if let poll = libraryOS.poll {
+            (state.pointee.pollers + state.pointee.pollerCount).initialize(to: Poller(poll: poll, context: libraryOS.context))
+            state.pointee.pollerCount += 1
+        }
         state.pointee.libraryCount = index + 1
         return LibraryOSIdentifier(index: index)
     }

@@ -20,10 +20,12 @@ public struct RuntimeCore {
     public var scheduler: TaskScheduler { state.pointee.scheduler }
 
     /// The time of this turn, or of the last one, in nanoseconds.
+    @inlinable
     public var now: UInt64 { state.pointee.now }
 
     /// The time for what begins now, in nanoseconds: inside of a turn the turn's; else the clock's, because the program may have let any time pass since
     /// the last one.
+    @inlinable
     public var currentTime: UInt64 { state.pointee.phase == .outside ? state.pointee.clock.now : state.pointee.now }
 
     /// The runtime's limits.
@@ -35,6 +37,7 @@ public struct RuntimeCore {
     // MARK: Operations
 
     /// An operation's slot, for reading its arguments while it is pending.
+    @inlinable
     @inline(__always)
     public func operation(_ index: UInt32) -> UnsafeMutablePointer<Operation> {
         state.pointee.operations + Int(index)
@@ -142,16 +145,22 @@ public struct RuntimeCore {
     // MARK: Lists of pending operations
 
     /// Adds a pending operation at the end. O(1).
+    /// - Returns: whether it is the only one.
+    @inlinable
     @inline(__always)
-    public func append(_ index: UInt32, to list: inout OperationList) {
+    @discardableResult
+    public func append(_ index: UInt32, to list: inout OperationList) -> Bool {
         let link = operation(index).link
-        link.pointee.next = nil
-        link.pointee.previous = list.tail
-        if let tail = list.tail { tail.pointee.next = link } else { list.head = link }
+        let tail = list.tail
         list.tail = link
+        link.pointee.next = nil
+        link.pointee.previous = tail
+        if let tail { tail.pointee.next = link } else { list.head = link }
+        return tail == nil
     }
 
     /// Takes the oldest operation out; 0 for none. O(1).
+    @inlinable
     @inline(__always)
     public func removeFirst(from list: inout OperationList) -> UInt32 {
         let index = list.first
@@ -160,6 +169,7 @@ public struct RuntimeCore {
     }
 
     /// Takes an operation out of the list that holds it. O(1).
+    @inlinable
     @inline(__always)
     public func remove(_ index: UInt32, from list: inout OperationList) {
         let link = operation(index).pointee.link
@@ -179,6 +189,7 @@ public struct RuntimeCore {
     // MARK: Completion
 
     /// A push: the queue has taken the whole array.
+    @inlinable
     @inline(__always)
     public func completePush(_ index: UInt32, byteCount: Int) {
         operation(index).pointee.byteCount = byteCount
@@ -186,6 +197,7 @@ public struct RuntimeCore {
     }
 
     /// A pop: takes over `array`.
+    @inlinable
     @inline(__always)
     public func completePop(_ index: UInt32, _ array: UnsafeMutablePointer<SegmentDescriptor>) {
         operation(index).pointee.array = array
@@ -193,11 +205,45 @@ public struct RuntimeCore {
     }
 
     /// A pop of a datagram: takes over `array`.
+    @inlinable
+    @inline(__always)
     public func completePop(_ index: UInt32, _ array: UnsafeMutablePointer<SegmentDescriptor>, from address: SocketAddress) {
         operation(index).pointee.array = array
         operation(index).pointee.address = address
         operation(index).pointee.outcome = .succeededFromAddress
-        complete(index)
+        complete(index, .poppedFromAddress)
+    }
+
+    /// The oldest pop of a list, which is not empty: takes it out, and takes over `array`. O(1).
+    @inlinable
+    @inline(__always)
+    public func completeFirstPop(of list: inout OperationList, _ array: UnsafeMutablePointer<SegmentDescriptor>) {
+        let slot = takeFirst(of: &list)
+        slot.pointee.array = array
+        complete(slot, .popped)
+    }
+
+    /// As `completeFirstPop(of:_:)`, for a datagram.
+    @inlinable
+    @inline(__always)
+    public func completeFirstPop(
+        of list: inout OperationList, _ array: UnsafeMutablePointer<SegmentDescriptor>, from address: SocketAddress
+    ) {
+        let slot = takeFirst(of: &list)
+        slot.pointee.array = array
+        slot.pointee.address = address
+        slot.pointee.outcome = .succeededFromAddress
+        complete(slot, .poppedFromAddress)
+    }
+
+    @inlinable
+    @inline(__always)
+    func takeFirst(of list: inout OperationList) -> UnsafeMutablePointer<Operation> {
+        let link = list.head.unsafelyUnwrapped
+        let next = link.pointee.next
+        list.head = next
+        if let next { next.pointee.previous = nil } else { list.tail = nil }
+        return link.operation
     }
 
     /// A pop at the end of the stream.
@@ -235,34 +281,43 @@ public struct RuntimeCore {
 
     /// Puts a completed operation on its claimant's list and wakes that one. One completion wakes one waiter.
     /// - Parameter result: what `wait` can return at once, if nobody has claimed the operation.
+    @inlinable
     @inline(__always)
     func complete(_ index: UInt32, _ result: PlainResult = .none) {
-        let slot = operation(index)
+        complete(operation(index), result)
+    }
+
+    @inlinable
+    @inline(__always)
+    func complete(_ slot: UnsafeMutablePointer<Operation>, _ result: PlainResult) {
+        let number = state.pointee.completions &+ 1
+        state.pointee.completions = number
         slot.pointee.isCompleted = true
         slot.pointee.openToken = 0
-        state.pointee.completions &+= 1
-        slot.pointee.completionNumber = state.pointee.completions
+        slot.pointee.completionNumber = number
         if slot.pointee.claim.word == 0 {
             slot.pointee.plainResult = result
-            appendCompleted(index, to: 0)
+            append(slot, toCompletedOf: state.pointee.waiters)
         } else {
-            appendCompletedToHolder(index)
+            appendToCompletedOfHolder(slot)
         }
     }
 
+    @usableFromInline
     @inline(never)
-    private func appendCompletedToHolder(_ index: UInt32) {
-        appendCompleted(index, to: holder(of: index))
+    func appendToCompletedOfHolder(_ slot: UnsafeMutablePointer<Operation>) {
+        append(slot, toCompletedOf: state.pointee.waiters + Int(holder(of: slot.index)))
     }
 
+    @inlinable
     @inline(__always)
-    func appendCompleted(_ index: UInt32, to waiterIndex: UInt32) {
-        let waiter = state.pointee.waiters + Int(waiterIndex)
-        waiter.ring.insertBefore(operation(index).link)
+    func append(_ slot: UnsafeMutablePointer<Operation>, toCompletedOf waiter: UnsafeMutablePointer<Waiter>) {
+        waiter.ring.insertBefore(slot.link)
         waiter.pointee.count &+= 1
         if waiter.pointee.task != Waiter.noTask && waiter.pointee.count >= waiter.pointee.needed { wake(waiter) }
     }
 
+    @usableFromInline
     @inline(never)
     func wake(_ waiter: UnsafeMutablePointer<Waiter>) {
         let task = waiter.pointee.task

@@ -7,21 +7,28 @@ import TaskScheduler
 extension RuntimeCore {
     /// One turn: application tasks, background tasks, due timers, then the fast path of every library OS.
     /// - Returns: how much was done; 0 means that nothing was ready.
-    func turn() -> Int {
+    func turn() -> Int { takeTurn(hasNoTasks: false) }
+
+    /// `turn`, for the one place whose speed it decides.
+    /// - Parameter hasNoTasks: whether it is known that there are neither tasks nor async jobs.
+    @inline(__always)
+    func takeTurn(hasNoTasks: Bool) -> Int {
         precondition(state.pointee.phase == .outside, "the run loop must not be entered from inside a task")
         state.pointee.phase = .turning
         state.pointee.turnlessWaitsLeft = RuntimeCore.maximumTurnlessWaits
         state.pointee.now = state.pointee.clock.now
         let scheduler = state.pointee.scheduler
-        if let executor = state.pointee.jobExecutor {
+        if !hasNoTasks, let executor = state.pointee.jobExecutor {
             if state.pointee.interruption.takeWakeUp() { executor.drainInbox() }
             if !state.pointee.memoryWaiters.isEmpty { resumeMemoryWaiters() }
         }
-        var progress = scheduler.hasReadyTask ? scheduler.runReadyTasks() : 0
+        var progress = !hasNoTasks && scheduler.hasReadyTask ? scheduler.runReadyTasks() : 0
         if scheduler.timerCount > 0 { progress &+= scheduler.runTimers(now: state.pointee.now) }
-        for index in 0..<state.pointee.libraryCount {
-            let library = state.pointee.libraries + index
-            if let poll = library.pointee.poll { progress &+= Int(poll(library.pointee.context)) }
+        var poller = state.pointee.pollers
+        let end = poller + state.pointee.pollerCount
+        while poller != end {
+            progress &+= Int(poller.pointee.poll(poller.pointee.context))
+            poller += 1
         }
         state.pointee.counters.turns &+= 1
         if progress > 0 { state.pointee.lastProgress = state.pointee.now }

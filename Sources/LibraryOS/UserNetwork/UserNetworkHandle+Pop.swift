@@ -9,8 +9,13 @@ extension UserNetworkHandle {
     func pop(_ index: Int, _ operation: UInt32) -> Int32 {
         let socket = socket(index)
         if socket.pointee.phase == .connected {
+            if !socket.pointee.mayBeReadable {
+                if core.append(operation, to: &socket.pointee.pops), core.operation(operation).pointee.byteCount >= NetworkStack.maximumDeliveryByteCount {
+                    stack.awaitData(socket.pointee.index)
+                }
+                return 0
+            }
             core.append(operation, to: &socket.pointee.pops)
-            if !socket.pointee.mayBeReadable { return 0 }
             updateTime()
             serveStreamPops(socket)
             // A window that has opened.
@@ -18,6 +23,12 @@ extension UserNetworkHandle {
             return 0
         }
         guard socket.pointee.type == .datagram else { return core.refuse(ENOTCONN, ErrorMessages.notConnected) }
+        if !socket.pointee.mayBeReadable {
+            if core.append(operation, to: &socket.pointee.pops), core.operation(operation).pointee.byteCount >= NetworkStack.maximumDeliveryByteCount {
+                stack.awaitDatagram(socket.pointee.index)
+            }
+            return 0
+        }
         core.append(operation, to: &socket.pointee.pops)
         serveDatagramPops(socket)
         return 0
@@ -32,12 +43,39 @@ extension UserNetworkHandle {
                 socket.pointee.index, maximumSegments: Int(slot.pointee.maximumSegments), maximumBytes: slot.pointee.byteCount)
             socket.pointee.mayBeReadable = hasMore
             guard let array = taken else {
-                if stack.isAtEndOfStream(socket.pointee.index) || socket.pointee.failure != 0 { endPops(socket) }
-                return
+                if stack.isAtEndOfStream(socket.pointee.index) || socket.pointee.failure != 0 { return endPops(socket) }
+                return awaitNext(socket)
             }
             core.remove(pop, from: &socket.pointee.pops)
             core.completePop(pop, array)
         }
+    }
+
+    /// Tells the stack whether what comes next goes to the oldest pop directly.
+    @inline(__always)
+    func awaitNext(_ socket: UnsafeMutablePointer<NetworkSocket>) {
+        let pop = socket.pointee.pops.first
+        guard pop != 0, core.operation(pop).pointee.byteCount >= NetworkStack.maximumDeliveryByteCount else { return stopAwaiting(socket) }
+        if socket.pointee.type == .stream { stack.awaitData(socket.pointee.index) } else { stack.awaitDatagram(socket.pointee.index) }
+    }
+
+    /// No pop waits for what comes next, or none that could take all of it.
+    @inline(never)
+    func stopAwaiting(_ socket: UnsafeMutablePointer<NetworkSocket>) {
+        if socket.pointee.type == .stream { stack.stopAwaitingData(socket.pointee.index) } else { stack.stopAwaitingDatagram(socket.pointee.index) }
+    }
+
+    /// Gives the oldest pop what it has awaited. There is one: whoever takes the last pop away calls `stopAwaiting`.
+    @inline(__always)
+    func complete(_ delivery: Delivery) {
+        let socket = socket(Int(delivery.owner))
+        if socket.pointee.type == .stream {
+            core.completeFirstPop(of: &socket.pointee.pops, delivery.payload)
+        } else {
+            let address = SocketAddress(family: .ipv4, bytes: (UInt64(delivery.rawSourceAddress), 0), port: delivery.sourcePort)
+            core.completeFirstPop(of: &socket.pointee.pops, delivery.payload, from: address)
+        }
+        if !socket.pointee.pops.isEmpty { awaitNext(socket) }
     }
 
     /// Nothing more will come. A reset is no end, and every pop tells it; but behind the peer's end it has nothing to take away.
@@ -62,7 +100,10 @@ extension UserNetworkHandle {
                     core.fail(pop, error, ErrorMessages.send(error))
                     continue
                 }
-                guard let (payload, source) = stack.receiveDatagram(socket.pointee.index) else { return }
+                guard let (payload, source) = stack.receiveDatagram(socket.pointee.index) else {
+                    socket.pointee.mayBeReadable = false
+                    return awaitNext(socket)
+                }
                 socket.pointee.rest = payload
                 socket.pointee.restAddress = SocketAddress(source)
             }
@@ -79,8 +120,10 @@ extension UserNetworkHandle {
         let socket = socket(index)
         switch core.operation(operation).pointee.kind {
         case .pop:
+            let wasFirst = socket.pointee.pops.first == operation
             core.remove(operation, from: &socket.pointee.pops)
             core.fail(operation, ECANCELED)
+            if wasFirst { awaitNext(socket) }
         case .accept:
             core.remove(operation, from: &socket.pointee.accepts)
             core.fail(operation, ECANCELED)

@@ -11,6 +11,7 @@ extension UserNetworkHandle {
         let slot = core.operation(operation)
         let array = slot.pointee.array.unsafelyUnwrapped
         let byteCount = array.arrayByteCount
+        if socket.pointee.type == .datagram { return pushDatagram(index, operation, array, byteCount) }
         if socket.pointee.phase == .connected && slot.pointee.kind == .push && isReadyToSend(socket) && byteCount > 0 {
             updateTime()
             let error = stack.send(socket.pointee.index, array)
@@ -28,7 +29,22 @@ extension UserNetworkHandle {
         socket.pointee.firstToSend == nil && !socket.pointee.isSendShutDown && socket.pointee.failure == 0
     }
 
-    /// Whatever is not a push of bytes on a connection that has none waiting.
+    private func pushDatagram(_ index: Int, _ operation: UInt32, _ array: UnsafeMutablePointer<SegmentDescriptor>, _ byteCount: Int) -> Int32 {
+        let socket = socket(index)
+        let slot = core.operation(operation)
+        let isAddressed = slot.pointee.kind == .pushTo
+        guard socket.pointee.firstToSend == nil, byteCount <= core.limits.maximumUnitSize, !isAddressed || slot.pointee.address.family == .ipv4 else {
+            return pushOtherwise(index, operation, array, byteCount)
+        }
+        updateTime()
+        let refusal = stack.sendDatagram(socket.pointee.index, array, to: isAddressed ? slot.pointee.address.endpoint : nil)
+        guard refusal == 0 else { return pushFailed(index, operation, array, refusal) }
+        core.completePush(operation, byteCount: byteCount)
+        flush()
+        return 0
+    }
+
+    /// Whatever is not a push of bytes on a connection, or of a datagram on a socket, that has none waiting.
     @inline(never)
     private func pushOtherwise(_ index: Int, _ operation: UInt32, _ array: UnsafeMutablePointer<SegmentDescriptor>, _ byteCount: Int) -> Int32 {
         let socket = socket(index)
@@ -36,15 +52,7 @@ extension UserNetworkHandle {
         let address: SocketAddress? = slot.pointee.kind == .pushTo ? slot.pointee.address : nil
         let error = check(socket, array, address)
         if error != 0 { return error }
-        guard socket.pointee.type == .datagram, socket.pointee.firstToSend == nil else {
-            enqueue(socket, array, operation)
-            return 0
-        }
-        updateTime()
-        let refusal = stack.sendDatagram(socket.pointee.index, array, to: address?.endpoint)
-        guard refusal == 0 else { return pushFailed(index, operation, array, refusal) }
-        core.completePush(operation, byteCount: byteCount)
-        flush()
+        enqueue(socket, array, operation)
         return 0
     }
 

@@ -13,9 +13,11 @@ struct UserNetworkState: ~Copyable {
     /// Indexed by the descriptor's slot; those below `carvedSockets` are initialised.
     let sockets: UnsafeMutablePointer<NetworkSocket>
     var carvedSockets = 0
-    /// One batch in each direction.
+    /// One batch of received frames.
     let inbound: UnsafeMutablePointer<Frame>
-    let outbound: UnsafeMutablePointer<Frame>
+    /// The stack's, so that what it has to send goes to the device without a copy of the handles.
+    let output: UnsafeMutablePointer<OutputRing>
+    let deliveries: UnsafeMutablePointer<Delivery>
     let events: UnsafeMutablePointer<ConnectionEvent>
     /// Sockets with datagrams for which the stack had no room.
     var firstStarved: UInt32 = 0
@@ -31,7 +33,8 @@ struct UserNetworkState: ~Copyable {
         self.device = device
         sockets = .allocate(capacity: core.limits.maximumQueues + 1)
         inbound = .allocate(capacity: UserNetworkHandle.batchFrames)
-        outbound = .allocate(capacity: UserNetworkHandle.batchFrames)
+        output = stack.outputRing
+        deliveries = .allocate(capacity: UserNetworkHandle.batchFrames)
         events = .allocate(capacity: UserNetworkHandle.batchFrames)
     }
 }
@@ -40,7 +43,7 @@ struct UserNetworkState: ~Copyable {
 struct UserNetworkHandle {
     let state: UnsafeMutablePointer<UserNetworkState>
 
-    /// Frames that are received in one turn at most, and that are handed to the device at once.
+    /// Frames that are received in one turn at most.
     static let batchFrames = 64
 
     @inline(__always)
@@ -67,12 +70,27 @@ struct UserNetworkHandle {
     func poll() -> Int32 {
         let frames = state.pointee.inbound
         let received = state.pointee.device.receive(frames, capacity: UserNetworkHandle.batchFrames)
+        let deliveries = state.pointee.deliveries
         let events = state.pointee.events
-        let turn = stack.turn(to: core.now, frames: frames, count: received, events: events, capacity: UserNetworkHandle.batchFrames)
-        for position in 0..<Int(turn.eventCount) { deliver(events[position]) }
+        let turn = stack.turn(
+            to: core.now, frames: frames, count: received, deliveries: deliveries, events: events, capacity: UserNetworkHandle.batchFrames)
+        var delivery = deliveries
+        let endOfDeliveries = deliveries + Int(turn.deliveryCount)
+        while delivery != endOfDeliveries {
+            complete(delivery.pointee)
+            delivery += 1
+        }
         var progress = Int(turn.progress)
-        if turn.hasDatagramEvents { progress &+= deliverDatagrams() }
-        flush()
+        if turn.eventCount > 0 {
+            for position in 0..<Int(turn.eventCount) { deliver(events[position]) }
+            flush()
+        } else if turn.hasOutput {
+            transmit()
+        }
+        if turn.hasDatagramEvents {
+            progress &+= deliverDatagrams()
+            flush()
+        }
         if state.pointee.firstStarved != 0 { progress &+= retryStarved() }
         return Int32(truncatingIfNeeded: progress)
     }
@@ -95,6 +113,7 @@ struct UserNetworkHandle {
         var count = 0
         while let (_, owner) = stack.takeDatagramEvent() {
             count &+= 1
+            socket(Int(owner)).pointee.mayBeReadable = true
             serveDatagramPops(socket(Int(owner)))
         }
         return count
@@ -139,16 +158,19 @@ struct UserNetworkHandle {
     /// Hands what the stack has to send to the device, as far as that has room; the rest leaves with a later turn.
     @inline(__always)
     func flush() {
-        if stack.hasOutput { transmit() }
+        if !state.pointee.output.pointee.isEmpty { transmit() }
     }
 
+    @inline(__always)
     private func transmit() {
-        let frames = state.pointee.outbound
+        let output = state.pointee.output
         repeat {
-            let count = stack.takeOutput(into: frames, capacity: UserNetworkHandle.batchFrames)
+            let (frames, count) = output.pointee.first
             let taken = state.pointee.device.transmit(frames, count: count)
-            if taken < count { return stack.returnOutput(frames + taken, count: count &- taken) }
-        } while stack.hasOutput
+            output.pointee.removeFirst(taken)
+            stack.outputMoved()
+            if taken < count { return }
+        } while !output.pointee.isEmpty
     }
 
     // MARK: Datagrams without room
@@ -221,7 +243,7 @@ struct UserNetworkHandle {
         stack.deallocate()
         state.pointee.device.close()
         state.pointee.inbound.deallocate()
-        state.pointee.outbound.deallocate()
+        state.pointee.deliveries.deallocate()
         state.pointee.events.deallocate()
         state.pointee.sockets.deallocate()
         state.deinitialize(count: 1)

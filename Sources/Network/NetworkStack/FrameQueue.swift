@@ -6,7 +6,7 @@ struct FrameQueue {
     private var last: Frame?
     private(set) var count = 0
 
-    /// Where senders that can wait stop. Acknowledgements and control segments may go beyond it, by as much as they are rate limited.
+    /// Where a queue of frames to this host ends.
     static let capacity = 1_024
 
     @inline(__always)
@@ -20,13 +20,6 @@ struct FrameQueue {
         frame.pointee.nextArray = nil
         if let last { last.pointee.nextArray = frame } else { first = frame }
         last = frame
-        count &+= 1
-    }
-
-    mutating func prepend(_ frame: Frame) {
-        frame.pointee.nextArray = first
-        first = frame
-        if last == nil { last = frame }
         count &+= 1
     }
 

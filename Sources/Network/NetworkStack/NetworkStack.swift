@@ -32,7 +32,10 @@ public struct NetworkStack {
         endTCP()
         endUDP()
         endNeighbors()
-        while let frame = state.pointee.output.removeFirst() { frame.releaseArray() }
+        while !state.pointee.output.pointee.isEmpty {
+            state.pointee.output.pointee.first.frames.pointee.releaseArray()
+            state.pointee.output.pointee.removeFirst(1)
+        }
         while let frame = state.pointee.loopback.removeFirst() { frame.releaseArray() }
         state.pointee.deallocateTables()
         state.deinitialize(count: 1)
@@ -76,12 +79,20 @@ public struct NetworkStack {
     /// What has arrived comes before the timers: an acknowledgement that was waiting in the device stops a retransmission.
     /// - Parameters:
     ///   - frames: `count` frames, which are taken over.
+    ///   - deliveries: room for as many: what sockets have awaited (`awaitData`, `awaitDatagram`), before anything that the events tell.
     ///   - events: room for `capacity` events; those that do not fit are told in the next turn.
     public func turn(
-        to now: UInt64, frames: UnsafeMutablePointer<Frame>, count: Int, events: UnsafeMutablePointer<ConnectionEvent>, capacity: Int
+        to now: UInt64, frames: UnsafeMutablePointer<Frame>, count: Int, deliveries: UnsafeMutablePointer<Delivery>,
+        events: UnsafeMutablePointer<ConnectionEvent>, capacity: Int
     ) -> TurnResult {
         setTime(now)
-        for position in 0..<count where !predict(frames[position]) { ethernetInput(frames[position]) }
+        var delivery: UnsafeMutablePointer<Delivery>? = deliveries
+        let end = frames + count
+        var frame = frames
+        while frame != end {
+            if !predict(frame.pointee, &delivery) { ethernetInput(frame.pointee) }
+            frame += 1
+        }
         var progress = count
         if state.pointee.timers.mayHaveExpired(now: state.pointee.now) || !state.pointee.loopback.isEmpty { progress &+= advance(to: now) }
         var eventCount = 0
@@ -90,35 +101,52 @@ public struct NetworkStack {
             eventCount &+= 1
         }
         return TurnResult(
-            progress: Int32(truncatingIfNeeded: progress &+ eventCount), eventCount: Int32(truncatingIfNeeded: eventCount),
-            hasDatagramEvents: !state.pointee.datagramEvents.isEmpty)
+            progress: Int32(truncatingIfNeeded: progress &+ eventCount), deliveryCount: Int32(truncatingIfNeeded: delivery.unsafelyUnwrapped - deliveries),
+            eventCount: Int32(truncatingIfNeeded: eventCount), hasDatagramEvents: !state.pointee.datagramEvents.isEmpty,
+            hasOutput: !state.pointee.output.pointee.isEmpty)
     }
 
     // MARK: Frames
 
     /// Takes over a frame that the device received, and does all that follows from it.
     public func receive(_ frame: Frame) {
-        if !predict(frame) { ethernetInput(frame) }
+        var nowhere: UnsafeMutablePointer<Delivery>?
+        if !predict(frame, &nowhere) { ethernetInput(frame) }
     }
 
     /// Whether there are frames to send.
+    public var hasOutput: Bool { !state.pointee.output.pointee.isEmpty }
+
+    /// The frames that wait for the device. Its owner takes them from the front, in any number, and then calls `outputMoved`.
+    public var outputRing: UnsafeMutablePointer<OutputRing> { state.pointee.output }
+
+    /// The device has taken frames from the ring: those who waited for room send on, which may fill it again.
     @inline(__always)
-    public var hasOutput: Bool { !state.pointee.output.isEmpty }
+    public func outputMoved() {
+        if !state.pointee.awaitingOutput.isEmpty && !state.pointee.output.pointee.isFull { resumeOutput() }
+    }
 
     /// Moves up to `capacity` frames to `frames`, oldest first; the caller owns them.
     public func takeOutput(into frames: UnsafeMutablePointer<Frame>, capacity: Int) -> Int {
         var count = 0
-        while count < capacity, let frame = state.pointee.output.removeFirst() {
-            frames[count] = frame
+        while count < capacity, !state.pointee.output.pointee.isEmpty {
+            frames[count] = state.pointee.output.pointee.first.frames.pointee
+            state.pointee.output.pointee.removeFirst(1)
             count += 1
         }
-        if !state.pointee.awaitingOutput.isEmpty && !state.pointee.output.isFull { resumeOutput() }
+        outputMoved()
         return count
     }
 
     /// Gives frames back that `takeOutput` gave and the device had no room for: they are sent first.
     public func returnOutput(_ frames: UnsafeMutablePointer<Frame>, count: Int) {
-        for index in (0..<count).reversed() { state.pointee.output.prepend(frames[index]) }
+        for index in (0..<count).reversed() {
+            if state.pointee.output.pointee.isExhausted {
+                drop(frames[index], .outOfMemory)
+            } else {
+                state.pointee.output.pointee.prepend(frames[index])
+            }
+        }
     }
 
     // MARK: State
@@ -147,8 +175,12 @@ public struct NetworkStack {
 public struct TurnResult {
     /// Frames, timers and events together; 0 for nothing.
     public let progress: Int32
+    /// Deliveries that were written.
+    public let deliveryCount: Int32
     /// Events that were written.
     public let eventCount: Int32
     /// Whether `takeDatagramEvent` has something to give.
     public let hasDatagramEvents: Bool
+    /// Whether there are frames to send.
+    public let hasOutput: Bool
 }

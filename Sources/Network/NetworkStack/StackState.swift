@@ -13,7 +13,7 @@ struct StackState: ~Copyable {
     let configuration: NetworkConfiguration
     var timers: TimerWheel
     var random: StackRandom
-    var output = FrameQueue()
+    let output: UnsafeMutablePointer<OutputRing>
     /// Frames to the stack's own addresses.
     var loopback = FrameQueue()
     var statistics = NetworkStatistics()
@@ -65,6 +65,7 @@ struct StackState: ~Copyable {
             to: StackState(
                 now: now, heap: heap, pressureByteCount: heap.statistics.limitByteCount / 2, configuration: configuration,
                 timers: TimerWheel(capacity: limits.maximumConnections + limits.maximumNeighbors + 16, now: now), random: random,
+                output: .allocate(capacity: 1),
                 offloads: configuration.offloads, macAddress: configuration.macAddress,
                 rawMACAddress: (configuration.macAddress.value << 16).bigEndian,
                 maximumTransmissionUnit: configuration.maximumTransmissionUnit, interfaceAddresses: configuration.addresses,
@@ -82,6 +83,7 @@ struct StackState: ~Copyable {
                 connectionEvents: try SlotRing(slotCount: limits.maximumConnections),
                 datagramEvents: try SlotRing(slotCount: limits.maximumDatagramSockets)))
         state.pointee.random = random
+        state.pointee.output.initialize(to: OutputRing())
         return state
     }
 
@@ -95,6 +97,8 @@ struct StackState: ~Copyable {
         flows.deallocate()
         connectionEvents.deallocate()
         datagramEvents.deallocate()
+        output.pointee.deallocate()
+        output.deallocate()
         unmapTable(datagramPorts, count: 65_536)
         unmapTable(connectionPorts, count: 65_536)
     }

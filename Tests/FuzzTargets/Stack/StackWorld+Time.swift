@@ -26,20 +26,47 @@ extension StackWorld {
         let choice = input.byte()
         batches = choice & 1 == 0
         if choice & 2 != 0 { now += UInt64(choice) << 16 }
+        if choice & 16 != 0 { awaitEverything() }
         let capacity = Int(choice >> 2 & 3)
         var failure: FuzzFailure?
         withUnsafeTemporaryAllocation(of: Frame.self, capacity: 8) { frames in
-            withUnsafeTemporaryAllocation(of: ConnectionEvent.self, capacity: 4) { events in
-                for (position, frame) in batch.enumerated() { frames[position] = frame }
-                let result = stack.turn(to: now, frames: frames.baseAddress!, count: batch.count, events: events.baseAddress!, capacity: capacity)
-                do throws(FuzzFailure) {
-                    try require(Int(result.eventCount) <= capacity, "more events are told than there is room for")
-                    for event in events.prefix(Int(result.eventCount)) { try check(event) }
-                } catch { failure = error }
+            withUnsafeTemporaryAllocation(of: Delivery.self, capacity: 8) { deliveries in
+                withUnsafeTemporaryAllocation(of: ConnectionEvent.self, capacity: 4) { events in
+                    for (position, frame) in batch.enumerated() { frames[position] = frame }
+                    let result = stack.turn(
+                        to: now, frames: frames.baseAddress!, count: batch.count, deliveries: deliveries.baseAddress!, events: events.baseAddress!,
+                        capacity: capacity)
+                    held += deliveries.prefix(Int(result.deliveryCount)).map(\.payload)
+                    do throws(FuzzFailure) {
+                        try require(Int(result.deliveryCount) <= batch.count, "more is delivered than has come")
+                        for delivery in deliveries.prefix(Int(result.deliveryCount)) { try check(delivery) }
+                        try require(Int(result.eventCount) <= capacity, "more events are told than there is room for")
+                        for event in events.prefix(Int(result.eventCount)) { try check(event) }
+                    } catch { failure = error }
+                }
             }
         }
         batch.removeAll(keepingCapacity: true)
         if let failure { throw failure }
+    }
+
+    /// Every second socket awaits what comes, the others do not any more.
+    private func awaitEverything() {
+        for socket in streams where !socket.isListening && !socket.isClosed {
+            if socket.owner % 2 == 0 { stack.awaitData(socket.index) } else { stack.stopAwaitingData(socket.index) }
+        }
+        for socket in datagrams {
+            if socket.owner % 2 == 0 { stack.awaitDatagram(socket.index) } else { stack.stopAwaitingDatagram(socket.index) }
+        }
+    }
+
+    private func check(_ delivery: Delivery) throws(FuzzFailure) {
+        if let socket = streams.first(where: { $0.owner == delivery.owner }) {
+            try require(!socket.isClosed && delivery.payload.arrayByteCount > 0, "a connection that is closed, or nothing, is delivered")
+            try require(stack.receivableByteCount(socket.index) == 0 || batch.count > 1, "bytes overtake those that wait")
+        } else {
+            try require(datagrams.contains { $0.owner == delivery.owner }, "something is delivered to nobody")
+        }
     }
 
     func takeEvents() throws(FuzzFailure) {

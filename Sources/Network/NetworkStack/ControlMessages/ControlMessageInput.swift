@@ -40,7 +40,7 @@ extension NetworkStack {
         //# The IP source address in an ICMP Echo Reply MUST be the same as the specific-destination address of the corresponding Echo Request.
         let source = packet.destination
         guard let decision = route(to: destination) else { return drop(request, .noRoute) }
-        guard !state.pointee.output.isFull else { return drop(request, .outOfMemory) }
+        guard !state.pointee.output.pointee.isFull else { return drop(request, .outOfMemory) }
         let frame: Frame
         let headerByteCount = EthernetHeader.byteCount + IPv4Header.byteCount
         if request.isSoleOwner {

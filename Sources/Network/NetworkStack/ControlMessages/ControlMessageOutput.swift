@@ -22,7 +22,7 @@ extension NetworkStack {
         guard state.pointee.errorBucket.take(now: state.pointee.now) else { return count(.controlMessageRateLimited) }
         let headerByteCount = EthernetHeader.byteCount + IPv4Header.byteCount
         let byteCount = ICMPv4Message.errorByteCount(quoting: packet)
-        guard !state.pointee.output.isFull,
+        guard !state.pointee.output.pointee.isFull,
             let message = Frame.makeSegment(state.pointee.heap, byteCount: headerByteCount &+ byteCount, priority: .datagram)
         else { return count(.outOfMemory) }
         let target = message.segmentAddress + headerByteCount

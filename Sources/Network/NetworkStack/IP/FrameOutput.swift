@@ -10,10 +10,11 @@ extension NetworkStack {
         EthernetHeader.write(to: header, destination: destination, source: state.pointee.macAddress, etherType: EtherType.ipv4)
     }
 
-    /// Puts a finished frame into the output, and takes it over. The caller has looked whether there is room for it.
+    /// Puts a finished frame into the output, and takes it over. Callers that can wait have looked whether it is full.
     @inline(__always)
     func emit(_ frame: Frame) {
-        state.pointee.output.append(frame)
+        if state.pointee.output.pointee.isExhausted { return drop(frame, .outOfMemory) }
+        state.pointee.output.pointee.append(frame)
         state.pointee.statistics.framesSent &+= 1
     }
 

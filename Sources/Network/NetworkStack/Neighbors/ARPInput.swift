@@ -98,7 +98,7 @@ extension NetworkStack {
 
     /// - Returns: whether there was memory, and room in the output.
     private func sendARP(_ packet: ARPPacket, to destination: MACAddress) -> Bool {
-        guard !state.pointee.output.isFull,
+        guard !state.pointee.output.pointee.isFull,
             let frame = Frame.makeSegment(state.pointee.heap, byteCount: EthernetHeader.byteCount + ARPPacket.byteCount, priority: .reserve)
         else {
             state.pointee.statistics.drops[.outOfMemory] += 1

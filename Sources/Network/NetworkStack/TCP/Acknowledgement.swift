@@ -60,14 +60,15 @@ extension NetworkStack {
     }
 
     //= RFC 7323 section 4.2
-    //# Taking multiple RTT samples per window would shorten the history calculated by the RTO mechanism: a sample by timestamps is only taken while no segment
-    //# is timed.
+    //# Taking multiple RTT samples per window would shorten the history calculated by the RTO mechanism: one is taken for each window, by timing a segment
+    //# or by timestamps.
     @inline(__always)
     private func measureRoundTrip(_ c: ConnectionPointer, _ acknowledgement: SequenceNumber, _ timestampEcho: UInt32?) {
+        guard acknowledgement.since(c.pointee.timedSequence) >= 0 else { return }
         if c.pointee.flags.contains(.timing) {
-            guard acknowledgement.since(c.pointee.timedSequence) >= 0 else { return }
             c.pointee.flags.remove(.timing)
             c.pointee.roundTrip.measure(state.pointee.now &- c.pointee.timedAt, state.pointee.configuration.tcp)
+            c.pointee.timedSequence = c.pointee.sendMaximum
         } else if c.pointee.flags.contains(.timestamps), let timestampEcho {
             measureByTimestamp(c, timestampEcho)
         }
@@ -82,6 +83,7 @@ extension NetworkStack {
         // segment whose acknowledgement was lost: that measures the recovery, and would stretch every timeout to come.
         guard echo != 0, ticks < 1 << 16, UInt64(ticks) << 20 <= state.pointee.now &- c.pointee.lastSendTime &+ 2 << 20 else { return }
         c.pointee.roundTrip.measure(UInt64(max(ticks, 1)) << 20, state.pointee.configuration.tcp)
+        c.pointee.timedSequence = c.pointee.sendMaximum
     }
 
     /// An acknowledgement of new data in fast recovery: a full one ends it, a partial one shows the next hole.

@@ -9,20 +9,27 @@ import WireFormats
 /// goes the long way (`ethernetInput` and on), which knows every rule. A connection that is found vouches for its addresses: they were looked at when
 /// it was made.
 extension NetworkStack {
+    /// - Parameter delivery: where what is awaited goes, and moves on behind it; nil where nobody takes deliveries.
     /// - Returns: false for a frame that has to go the long way; it is unchanged.
     @inline(__always)
-    func predict(_ frame: Frame) -> Bool {
+    func predict(_ frame: Frame, _ delivery: inout UnsafeMutablePointer<Delivery>?) -> Bool {
         let header = UnsafeRawPointer(frame.segmentAddress)
         let frameByteCount = frame.segmentByteCount
-        // Ethernet, IPv4 and TCP without options.
-        guard frameByteCount >= HeaderTemplate.transportOffset + 20, frame.nextSegment == nil,
+        // Ethernet, IPv4 and UDP.
+        guard frameByteCount >= DatagramTemplate.byteCount, frame.nextSegment == nil,
             header.loadUnaligned(as: UInt64.self) & 0xffff_ffff_ffff == state.pointee.rawMACAddress,
             // EtherType 0x0800, version 4, 5 words of header.
             (header + 12).loadUnaligned(as: UInt32.self) & 0xff_ffff == 0x45_0008,
             // Neither a fragment nor one of many; DF may be set.
-            (header + 20).loadUnaligned(as: UInt16.self) & 0xffbf == 0,
-            (header + 23).load(as: UInt8.self) == IPProtocol.tcp
+            (header + 20).loadUnaligned(as: UInt16.self) & 0xffbf == 0
         else { return false }
+        let protocolNumber = (header + 23).load(as: UInt8.self)
+        // TCP without options.
+        guard protocolNumber == IPProtocol.tcp, frameByteCount >= HeaderTemplate.transportOffset + 20 else {
+            guard protocolNumber == IPProtocol.udp, let place = delivery, predictDatagram(frame, header, place) else { return false }
+            delivery = place + 1
+            return true
+        }
         let totalByteCount = Int((header + 16).loadUnaligned(as: UInt16.self).bigEndian)
         guard totalByteCount <= frameByteCount &- HeaderTemplate.ethernetByteCount else { return false }
         let transport = header + HeaderTemplate.transportOffset
@@ -86,7 +93,15 @@ extension NetworkStack {
             // The frame shrinks to its payload, which is what the program gets.
             frame.removeFirst(HeaderTemplate.transportOffset &+ headerByteCount)
             frame.truncate(to: byteCount)
-            appendReceived(c, frame, byteCount)
+            if let place = delivery, c.pointee.flags.contains(.awaitsData) {
+                c.pointee.flags.remove(.awaitsData)
+                c.pointee.receiveNext = c.pointee.receiveNext.advanced(by: byteCount)
+                if c.pointee.receiveNext.since(c.pointee.growthSequence) >= 0 { growReceiveBuffer(c) }
+                place.initialize(to: Delivery(payload: frame, owner: c.pointee.owner))
+                delivery = place + 1
+            } else {
+                appendReceived(c, frame, byteCount)
+            }
             acknowledgeReceived(c)
         } else {
             frame.releaseArray()

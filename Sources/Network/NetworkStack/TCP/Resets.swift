@@ -28,7 +28,7 @@ extension NetworkStack {
             reply = (SequenceNumber(rawValue: 0), header.sequence.advanced(by: header.segmentLength), [.rst, .ack])
         }
         guard let decision = route(to: source) else { return countUnsent(.noRoute) }
-        guard state.pointee.output.count < FrameQueue.capacity,
+        guard !state.pointee.output.pointee.isFull,
             let frame = Frame.makeSegment(state.pointee.heap, byteCount: HeaderTemplate.transportOffset + 20, priority: .reserve)
         else { return countUnsent(.outOfMemory) }
         let base = frame.segmentAddress

@@ -77,7 +77,7 @@ extension NetworkStack {
     func sendControl(_ c: ConnectionPointer, _ sequence: SequenceNumber, _ flags: TCPFlags) {
         guard refreshTemplate(c) else { return countUnsent(.noRoute) }
         let byteCount = HeaderTemplate.transportOffset + (c.pointee.flags.contains(.timestamps) ? 32 : 20)
-        guard state.pointee.output.count < 2 * FrameQueue.capacity,
+        guard !state.pointee.output.pointee.isExhausted,
             let frame = Frame.makeSegment(state.pointee.heap, byteCount: byteCount, headroom: 0, priority: .reserve)
         else { return countUnsent(.outOfMemory) }
         frame.frameFlags = writeHeaders(c, at: frame.segmentAddress, sequence, flags, payloadByteCount: 0, payloadSum: 0)
@@ -175,7 +175,7 @@ extension NetworkStack {
     /// Sends our SYN, or SYN and ACK.
     func sendSynchronize(_ c: ConnectionPointer, acknowledges: Bool) {
         guard refreshTemplate(c) else { return countUnsent(.noRoute) }
-        guard state.pointee.output.count < 2 * FrameQueue.capacity,
+        guard !state.pointee.output.pointee.isExhausted,
             let frame = Frame.makeSegment(state.pointee.heap, byteCount: HeaderTemplate.maximumByteCount, headroom: 0, priority: .reserve)
         else { return countUnsent(.outOfMemory) }
         let configuration = state.pointee.configuration.tcp

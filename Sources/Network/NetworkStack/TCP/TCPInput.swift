@@ -188,7 +188,7 @@ extension NetworkStack {
         c.pointee.retransmissionCount = 0
         c.pointee.duplicateAcknowledgements = 0
         c.pointee.recoverySequence = c.pointee.initialSendSequence
-        c.pointee.flags.remove(.timing)
+        stopTiming(c)
         c.pointee.lastSendTime = state.pointee.now
         // A SYN without an acknowledgement has left none to compare with.
         c.pointee.windowUpdateAcknowledgement = header.acknowledgement

@@ -37,7 +37,7 @@ extension NetworkStack {
                     return
                 }
             }
-            if state.pointee.output.isFull { return awaitOutput(c) }
+            if state.pointee.output.pointee.isFull { return awaitOutput(c) }
             guard let cursor = c.pointee.sendCursor else { return }
             if c.pointee.sendNext != c.pointee.sendMaximum { length = boundedLength(cursor, c.pointee.sendCursorOffset, length) }
             if c.pointee.sendMaximum == c.pointee.sendUnacknowledged { restartIfIdle(c) }
@@ -75,7 +75,7 @@ extension NetworkStack {
         let sent = c.pointee.sendNext.since(c.pointee.sendUnacknowledged)
         guard sent == c.pointee.sendByteCount || DeliberateBug.isPresent(.laterPushOvertakes), byteCount <= c.pointee.sendSegmentSize,
             sent &+ byteCount <= min(c.pointee.sendWindow, c.pointee.congestion.window),
-            sent == 0 || c.pointee.flags.contains(.noDelay), !c.pointee.flags.contains(.persisting), !state.pointee.output.isFull
+            sent == 0 || c.pointee.flags.contains(.noDelay), !c.pointee.flags.contains(.persisting), !state.pointee.output.pointee.isFull
         else { return false }
         if c.pointee.sendMaximum == c.pointee.sendUnacknowledged { restartIfIdle(c) }
         guard sendData(c, c.pointee.sendNext, [.ack, .psh], array, offset: 0, byteCount: byteCount) else { return false }
@@ -220,7 +220,7 @@ extension NetworkStack {
         //# Karn's algorithm: RTT samples MUST NOT be made using segments that were retransmitted
         //= RFC 9293 section 3.8.1
         //# The RTO MUST be computed according to RFC 6298, including Karn's algorithm for taking RTT samples (MUST-18).
-        c.pointee.flags.remove(.timing)
+        stopTiming(c)
         state.pointee.statistics.tcp.retransmittedSegments += 1
         guard let head = c.pointee.sendHead else {
             if DeliberateBug.isPresent(.finishNotRetransmitted) { return }
@@ -259,6 +259,12 @@ extension NetworkStack {
         if DeliberateBug.isPresent(.cursorStaysBehind) { return }
         c.pointee.sendCursor = c.pointee.sendHead
         c.pointee.sendCursorOffset = 0
+        stopTiming(c)
+    }
+
+    /// No segment is timed any more; with timestamps the next acknowledgement gives a sample.
+    func stopTiming(_ c: ConnectionPointer) {
         c.pointee.flags.remove(.timing)
+        c.pointee.timedSequence = c.pointee.sendUnacknowledged
     }
 }

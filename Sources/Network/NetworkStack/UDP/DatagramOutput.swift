@@ -41,7 +41,7 @@ extension NetworkStack {
             guard error == 0 else { return error }
         }
         guard s.pointee.link == .resolved else { return sendUnresolved(s, array, byteCount) }
-        guard !state.pointee.output.isFull, let frame = makeDatagramFrame(s, array, byteCount) else { return ENOBUFS }
+        guard !state.pointee.output.pointee.isFull, let frame = makeDatagramFrame(s, array, byteCount) else { return ENOBUFS }
         state.pointee.neighbors[s.pointee.neighbor].pointee.lastUsed = state.pointee.now
         state.pointee.statistics.datagramsSent &+= 1
         emit(frame)
@@ -53,7 +53,7 @@ extension NetworkStack {
     private func sendUnresolved(_ s: DatagramSocketPointer, _ array: Frame, _ byteCount: Int) -> Int32 {
         let isLocal = s.pointee.link == .local
         if !isLocal && state.pointee.neighbors[s.pointee.neighbor].pointee.state == .failed { return EHOSTUNREACH }
-        guard !(isLocal ? state.pointee.loopback.isFull : state.pointee.output.isFull), let frame = makeDatagramFrame(s, array, byteCount) else {
+        guard !(isLocal ? state.pointee.loopback.isFull : state.pointee.output.pointee.isFull), let frame = makeDatagramFrame(s, array, byteCount) else {
             return ENOBUFS
         }
         state.pointee.statistics.datagramsSent &+= 1

@@ -14,6 +14,8 @@ struct DatagramSocket: SlabElement {
         static let reusesPort = Flags(rawValue: 8)
         /// In the queue of `takeDatagramEvent`.
         static let hasEvent = Flags(rawValue: 16)
+        /// The owner waits for the next datagram, and there is nothing to tell before: `turn` delivers it as it comes.
+        static let awaitsDatagram = Flags(rawValue: 32)
     }
 
     /// How the datagrams to the template's destination leave.
@@ -127,6 +129,7 @@ extension NetworkStack {
     @inline(__always)
     func raiseDatagramEvent(_ socket: UInt32) {
         let s = state.pointee.datagramSockets[socket]
+        s.pointee.flags.remove(.awaitsDatagram)
         guard !s.pointee.flags.contains(.hasEvent) else { return }
         s.pointee.flags.insert(.hasEvent)
         state.pointee.datagramEvents.append(socket)
