@@ -30,14 +30,19 @@ struct StackFlow {
         acknowledged = peerSequence
     }
 
+    /// A new connection of the same two ends may begin, and its first segment be lost for want of memory.
+    mutating func mayBeginAnew() {
+        streamOffset = nil
+        hasAcknowledged = false
+    }
+
     /// Takes a segment of the stack, whose header and checksum have been looked at.
     /// - Parameter scalesWindows: whether the stack offers to; its window fields are then not bytes.
     mutating func sent(_ header: TCPSegmentHeader, payload: UnsafeRawBufferPointer, scalesWindows: Bool) throws(FuzzFailure) {
         // A reset may be about a segment that belongs to no connection.
         if header.flags.contains(.rst) { return }
         if header.flags.contains(.syn) {
-            streamOffset = nil
-            hasAcknowledged = false
+            mayBeginAnew()
             try require(payload.isEmpty, "a SYN has data")
         }
         if header.flags.contains(.ack) {

@@ -54,6 +54,7 @@ extension StackWorld {
             if stack.listen(socket.index, backlog: Int(input.byte() % 4)) == 0 { streams[position].isListening = true }
         case 3:
             if stack.connect(socket.index, to: remote()) == 0 { streams[position].nextReceived = nil }
+            forgetConnections()
         case 4: try accept(socket)
         case 5, 6: push(position)
         case 7, 8: try takeReceived(position)

@@ -33,9 +33,19 @@ extension StackWorld {
         return frame
     }
 
+    /// A frame is made that may be a segment of any connection, and the first one of a new connection.
+    private func expectAnything() {
+        sendsCountingData = false
+        forgetConnections()
+    }
+
+    func forgetConnections() {
+        for position in flows.indices { flows[position].mayBeginAnew() }
+    }
+
     func receiveRawFrame() {
         let choices = input.byte()
-        sendsCountingData = false
+        expectAnything()
         let length = choices & 2 != 0 ? Int(input.byte()) : nil
         receive(input.run(), verified: choices & 1 != 0, cutAt: length)
     }
@@ -45,7 +55,7 @@ extension StackWorld {
     /// A packet of any protocol with any options, any payload, and right checksums.
     func receivePacket() {
         let choices = input.byte()
-        sendsCountingData = false
+        expectAnything()
         let protocols: [UInt8] = [IPProtocol.tcp, IPProtocol.udp, IPProtocol.icmp, 99]
         let destinations: [IPAddress] = [StationFrames.address, StationFrames.secondAddress, .ipv4(10, 0, 0, 255), .limitedBroadcast]
         let options = choices & 0x40 != 0 ? input.run(Int(input.byte() % 41)) : []
@@ -86,6 +96,7 @@ extension StackWorld {
         if more & 0x80 != 0 { frame[frame.count - 1] ^= 1 }
         let taken = UInt32(byteCount) &+ UInt32(flags & 1) &+ UInt32(flags >> 1 & 1)
         flows[position].peerSequence = sequence &+ taken
+        if flags & TCPFlags.syn.rawValue != 0 { flows[position].mayBeginAnew() }
         receive(frame)
     }
 
@@ -121,6 +132,7 @@ extension StackWorld {
     func keep(_ flow: StackFlow) {
         if let known = self.flow(flow.station.address, flow.remotePort, flow.localAddress, flow.localPort) {
             flows[known].peerSequence = flow.peerSequence
+            flows[known].mayBeginAnew()
             return
         }
         if flows.count == StackWorld.maximumFlows { flows.removeFirst() }
@@ -169,7 +181,7 @@ extension StackWorld {
     func receiveChangedFrame() {
         let choices = input.byte()
         var frame = choices & 1 == 0 ? lastReceived : lastSent
-        sendsCountingData = false
+        expectAnything()
         if choices & 2 != 0, frame.count >= 38 {
             for offset in 0..<6 { frame.swapAt(offset, 6 + offset) }
             for offset in 26..<30 { frame.swapAt(offset, 4 + offset) }

@@ -117,10 +117,11 @@ extension StackWorld {
             try takeEvents()
             let statistics = stack.statistics
             if statistics.connections == 0 && heap.usedByteCount == 0 { break }
-            try require(stack.nextDeadline != nil, "something is left, and nothing will end it: \(statistics.connections) connections, \(heap.usedByteCount) bytes")
+            let rest = "\(statistics.connections) connections, \(heap.usedByteCount) bytes"
+            try require(stack.nextDeadline != nil, "something is left, and nothing will end it: \(rest)")
             try reachNextDeadline()
             turns += 1
-            try require(turns < 5_000, "something is never over: \(statistics.connections) connections, \(heap.usedByteCount) bytes")
+            try require(turns < 5_000, "something is never over: \(rest)")
         }
         try require(heap.statistics.liveSegments == 0, "descriptors are left")
     }
