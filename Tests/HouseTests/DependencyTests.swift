@@ -30,7 +30,7 @@ private let allowedDependencies: [String: Set<String>] = [
     // Tools
     "CLinux": [],
     "DemiLab": core.union(["Demikernel", "EthernetDevice", "NetworkStack", "UserNetwork", "WireFormats"]),
-    "DemikernelCommand": core.union(["CLinux", "Demikernel", "Echo", "KeyValue", "KeyValueStore", "Simulation"]),
+    "DemikernelCommand": core.union(["CLinux", "Demikernel", "Echo", "KeyValue", "KeyValueStore", "NetworkStack", "Simulation"]),
 ]
 
 @Suite(.serialized) struct DependencyTests {

@@ -191,8 +191,8 @@ import WireFormats
         func send(_ from: Int, _ to: MACAddress) throws {
             stations[from].send(
                 ForgedFrame.udp(
-                    from: Endpoint(address: stations[from].address, port: 1), to: Endpoint(address: stations[0].address, port: 2), [1], from: stations[from].macAddress,
-                    to: to))
+                    from: Endpoint(address: stations[from].address, port: 1), to: Endpoint(address: stations[0].address, port: 2), [1],
+                    from: stations[from].macAddress, to: to))
             try world.run(for: .milliseconds(1))
         }
         try send(0, stations[1].macAddress)

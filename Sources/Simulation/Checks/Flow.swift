@@ -29,6 +29,8 @@ struct Flow {
     private(set) var acknowledged: SequenceNumber?
     private(set) var advertisedEdge: SequenceNumber?
     private var timestamp: UInt32?
+    /// The timestamp of the peer's SYN, where timestamps were agreed on.
+    private(set) var firstPeerTimestamp: UInt32?
     /// Somebody else has sent segments in the peer's name: of windows and acknowledgements nothing is known any more.
     private(set) var isTainted = false
     /// The SYNs that came last.
@@ -45,6 +47,7 @@ struct Flow {
         }
         guard let own, header.flags.contains(.ack), !header.flags.contains(.rst) else { return }
         let acknowledgement = header.acknowledgement
+        if own.hasTimestamps, firstPeerTimestamp == nil, !isForged, header.hasTimestamps, peer == nil { firstPeerTimestamp = header.timestampValue }
         // Segments of an earlier connection between the two say nothing.
         guard acknowledgement > own.initialSequence, acknowledgement <= sendMaximum else { return }
         if header.flags.contains(.syn), acknowledgement == own.initialSequence + 1, peer == nil { peer = Offer(header) }
@@ -64,6 +67,7 @@ struct Flow {
         if header.flags.contains([.syn, .ack]), peer == nil {
             peer = offers.last { $0.initialSequence + 1 == header.acknowledgement }
         }
+        if header.flags.contains([.syn, .ack]), header.hasTimestamps, firstPeerTimestamp == nil { firstPeerTimestamp = header.timestampEchoReply }
         guard let own else {
             // The SYN may have been lost on its way to the device: nobody knew the neighbour, or there was no memory.
             return header.segmentLength == 0 ? nil : "data of a connection that has not begun: \(header.flags)"

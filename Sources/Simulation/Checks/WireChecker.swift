@@ -7,7 +7,7 @@ import WireFormats
 ///
 /// Rules: checksums are right and addresses the host's own; a segment is no larger than the peer asked for, lies within the window that the peer
 /// advertised (but for a probe of one byte), behind no FIN; an acknowledgement is of bytes that were sent, and goes back no more than the window's right
-/// edge does; timestamps, once agreed on, are in every segment and do not go back.
+/// edge does; timestamps, once agreed on, are in every segment and do not go back. Of a host whose `Conduct` it was told it also knows what it must do.
 public final class WireChecker {
     /// What was found, in words.
     public private(set) var violations: [String] = []
@@ -16,6 +16,11 @@ public final class WireChecker {
     public private(set) var segments: UInt64 = 0
     private var stations: [ObjectIdentifier: Station] = [:]
     private var flows: [FlowKey: Flow] = [:]
+    private var conducts: [FlowKey: FlowConduct] = [:]
+    /// Resets that each host may have taken, and for each connection when one came last, with nothing else at that time.
+    private var resetsTaken: [ObjectIdentifier: UInt64] = [:]
+    private var lastResets: [FlowKey: UInt64] = [:]
+    private var lastReceived: [FlowKey: UInt64] = [:]
     /// The flows in the order in which they were first seen.
     private(set) var flowKeys: [FlowKey] = []
 
@@ -24,6 +29,8 @@ public final class WireChecker {
         let macAddress: MACAddress
         let address: IPAddress
         let maximumTransmissionUnit: Int
+        var conduct: Conduct?
+        var neighbors = NeighborConduct()
     }
 
     init() {}
@@ -33,24 +40,62 @@ public final class WireChecker {
             name: host.name, macAddress: host.macAddress, address: host.address, maximumTransmissionUnit: maximumTransmissionUnit)
     }
 
+    /// Holds a host to what it must do, from now on.
+    public func expect(_ conduct: Conduct, of host: SimulatedHost) { stations[ObjectIdentifier(host)]?.conduct = conduct }
+
     func flow(_ key: FlowKey) -> Flow? { flows[key] }
+
+    /// The resets that the host has got and may have taken; of others it was clear that they are none of its business.
+    func resetsTaken(by host: SimulatedHost) -> UInt64 { resetsTaken[ObjectIdentifier(host), default: 0] }
 
     // MARK: Frames
 
     func transmitted(_ frame: [UInt8], by host: SimulatedHost, at time: UInt64) {
         guard let station = stations[ObjectIdentifier(host)] else { return }
+        if station.conduct?.asksForNeighbors == true { checkNeighbors(frame, isSent: true, host, time) }
         check(frame, from: station, time)
     }
 
-    func received(_ frame: SimulatedFrame, by host: SimulatedHost) {
+    func received(_ frame: SimulatedFrame, by host: SimulatedHost, at time: UInt64 = 0) {
         guard let station = stations[ObjectIdentifier(host)] else { return }
+        if station.conduct?.asksForNeighbors == true { checkNeighbors(frame.bytes, isSent: false, host, time) }
         frame.bytes.withUnsafeBytes { bytes in
             guard let segment = Segment(bytes), segment.isChecksumValid, segment.destination.address == station.address,
                 MACAddress(at: bytes.baseAddress!) == station.macAddress
             else { return }
             let key = FlowKey(local: segment.destination, remote: segment.source)
             with(key) { $0.received(segment, isForged: frame.isForged) }
+            if segment.header.flags.contains(.rst) {
+                if conducts[key]?.mayTakeReset(segment.header) ?? true { resetsTaken[ObjectIdentifier(host), default: 0] += 1 }
+                if lastReceived[key] != time { lastResets[key] = time }
+            } else {
+                lastResets[key] = nil
+            }
+            lastReceived[key] = time
+            guard let conduct = station.conduct, let flow = flows[key] else { return }
+            if let complaint = conducts[key]?.received(segment.header, isForged: frame.isForged, flow, conduct, at: time) {
+                report(station, "\(key.local) to \(key.remote): \(complaint)")
+            }
         }
+    }
+
+    private func checkNeighbors(_ frame: [UInt8], isSent: Bool, _ host: SimulatedHost, _ time: UInt64) {
+        guard var station = stations[ObjectIdentifier(host)] else { return }
+        var complaint = station.neighbors.settle(time)
+        frame.withUnsafeBytes { bytes in
+            guard let ethernet = EthernetView(bytes.baseAddress!, count: bytes.count) else { return }
+            if let packet = ethernet.etherType == EtherType.arp ? ARPPacket(parsing: ethernet.payload, count: ethernet.payloadByteCount) : nil {
+                if isSent {
+                    station.neighbors.transmitted(packet, toAll: ethernet.destination.isGroup, at: time)
+                } else if packet.targetProtocol == station.address {
+                    station.neighbors.received(packet, at: time)
+                }
+            } else if isSent, ethernet.etherType == EtherType.ipv4, IPv4View.check(ethernet.payload, count: ethernet.payloadByteCount) == .none {
+                complaint = station.neighbors.transmitted(to: IPv4View(unchecked: ethernet.payload).destination, at: time) ?? complaint
+            }
+        }
+        stations[ObjectIdentifier(host)]?.neighbors = station.neighbors
+        if let complaint { report(station, complaint) }
     }
 
     func check(_ frame: [UInt8], from station: Station, _ time: UInt64) {
@@ -84,11 +129,27 @@ public final class WireChecker {
         guard let segment = Segment(bytes) else { return report(station, "sent a malformed segment") }
         if !segment.isChecksumValid { report(station, "sent a wrong TCP checksum") }
         segments += 1
-        if segment.header.flags.contains(.rst) { resets += 1 }
         let key = FlowKey(local: segment.source, remote: segment.destination)
+        if segment.header.flags.contains(.rst) {
+            resets += 1
+            //= RFC 9293 section 3.10.7.1
+            //# An incoming segment containing a RST is discarded.
+            if let last = lastResets[key], last == time, time > 0 {
+                report(station, "\(segment.source) to \(segment.destination): a reset in answer to a reset")
+            }
+        }
         let peer = flows[key.reversed]
         var complaint: String?
+        let before = flows[key]
         with(key) { complaint = $0.transmitted(segment, peer: peer) }
+        if let conduct = station.conduct, let flow = flows[key], let own = flow.own {
+            if conducts[key]?.isOf(own) != true {
+                complaint = complaint ?? conducts[key]?.reopened(by: flow.peer, conduct, at: time)
+                conducts[key] = FlowConduct(own)
+            }
+            let failing = conducts[key]?.transmitted(segment.header, before: before ?? flow, flow, conduct, at: time)
+            complaint = complaint ?? failing
+        }
         if let complaint { report(station, "\(segment.source) to \(segment.destination): \(complaint)") }
     }
 

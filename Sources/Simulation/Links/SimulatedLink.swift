@@ -2,8 +2,8 @@ import WireFormats
 
 /// A full-duplex Ethernet link between two nodes, with conditions for each direction that can be changed at any time.
 ///
-/// Corruption flips one to three bits of one 16-bit word behind the Ethernet header of an IPv4 frame, which no Internet checksum misses, once for a frame; every other
-/// damaged frame is dropped, as one is whose frame check sequence is wrong: nothing above would notice the damage.
+/// Corruption flips one to three bits of one 16-bit word behind the Ethernet header of an IPv4 frame, which no Internet checksum misses, once for a
+/// frame; every other damaged frame is dropped, as one is whose frame check sequence is wrong: nothing above would notice the damage.
 public final class SimulatedLink {
     public let name: String
     unowned let simulation: Simulation

@@ -51,6 +51,8 @@ final class DatagramExchange {
 
     private func send(_ host: SimulatedHost, _ runtime: borrowing Runtime) throws {
         let queue = try runtime.socket(.ipv4, .datagram)
+        if plan.senderPort != 0 { try runtime.bind(queue, to: .any(port: plan.senderPort)) }
+        let stranger = try runtime.socket(.ipv4, .datagram)
         let address = plan.isNowhere ? IPAddress.ipv4(10, 0, 99, 99) : run.hosts[plan.receiver].address
         let target = Endpoint(address: address, port: plan.port).asSocketAddress
         for index in 0..<plan.count {
@@ -69,14 +71,24 @@ final class DatagramExchange {
                 if !isExpected { run.fail("datagram sender \(number): \(error.errnoName)") }
                 host.sleep(nanoseconds: 1_000_000)
             }
+            if plan.senderPort != 0, index % 8 == 0, let buffer = try? runtime.allocate(4) {
+                // From another port: the receiver must not get it.
+                buffer.address.storeBytes(of: UInt32.max, as: UInt32.self)
+                if let token = try? runtime.pushTo(stranger, ScatterGatherArray(buffer), target) { _ = try? runtime.wait(token) }
+            }
             if (index + 1) % plan.burst == 0 { host.sleep(nanoseconds: plan.pause) }
         }
+        try runtime.close(stranger)
         try runtime.close(queue)
     }
 
     private func receive(_ host: SimulatedHost, _ runtime: borrowing Runtime) throws {
         let queue = try runtime.socket(.ipv4, .datagram)
         try runtime.bind(queue, to: .any(port: plan.port))
+        if plan.senderPort != 0 {
+            let sender = Endpoint(address: run.hosts[plan.sender].address, port: plan.senderPort)
+            try runtime.wait(try runtime.connect(queue, to: sender.asSocketAddress)).succeeded()
+        }
         if plan.readerDelay > 0 { host.sleep(nanoseconds: plan.readerDelay) }
         var token = try runtime.pop(queue)
         while true {

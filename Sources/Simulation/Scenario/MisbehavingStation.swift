@@ -77,7 +77,7 @@ final class MisbehavingStation {
         segment.window = UInt16(truncatingIfNeeded: random.next())
         // What the true peer has acknowledged, and no more.
         segment.acknowledgement = (run.world.checker.flow(key.reversed)?.acknowledged ?? flow.own?.initialSequence)?.rawValue ?? word()
-        switch random.below(10) {
+        switch random.below(14) {
         case 0:
             segment.flags = .rst
             segment.sequence = word()
@@ -115,6 +115,21 @@ final class MisbehavingStation {
             segment.flags = [.fin, .ack]
             segment.sequence = word()
             segment.acknowledgement = word()
+        case 9, 10:
+            // All as the receiver waits for it, but old: from before the peer's first segment.
+            guard let timestamp = flow.firstPeerTimestamp else { return }
+            segment.flags = [.ack, .psh]
+            segment.sequence = next
+            segment.options = timestamps(timestamp &- UInt32(random.between(1...1 << 24)))
+            segment.payload = garbage(random.between(1...100))
+        case 11:
+            // Out of the window, and from the future.
+            guard let timestamp = flow.firstPeerTimestamp else { return }
+            segment.flags = .ack
+            segment.sequence = next &+ UInt32(window + random.between(1...1 << 20))
+            segment.options = timestamps(timestamp &+ 1 << 29)
+        case 12:
+            return sendOldSynchronizes(keys)
         default:
             segment.flags = [.ack]
             let age = random.between(1...100_000)
@@ -124,6 +139,21 @@ final class MisbehavingStation {
         // That would be a reset in earnest.
         if segment.sequence == next, segment.flags.contains(.rst), !random.oneIn(10) { return }
         send(segment)
+    }
+
+    /// Old SYNs to all listeners' connections: they must open nothing while these are in TIME_WAIT.
+    private func sendOldSynchronizes(_ keys: [FlowKey]) {
+        for key in keys where run.plan.listeners.contains(where: { run.hosts[$0.host].address == key.local.address && $0.port == key.local.port }) {
+            guard let last = run.world.checker.flow(key)?.acknowledged else { continue }
+            var segment = ForgedFrame.Segment(from: key.remote, to: key.local)
+            segment.flags = .syn
+            segment.sequence = last.rawValue &- UInt32(random.between(1...1 << 20))
+            send(segment)
+        }
+    }
+
+    private func timestamps(_ value: UInt32) -> [UInt8] {
+        [1, 1, 8, 10] + withUnsafeBytes(of: value.bigEndian) { Array($0) } + [0, 0, 0, 0]
     }
 
     private func floodSynchronize() {

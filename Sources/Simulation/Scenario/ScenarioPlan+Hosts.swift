@@ -59,6 +59,9 @@ extension ScenarioPlan {
         if random.oneIn(5) { host.networkLimits.reassemblyPieces = random.between(1...6) }
         if random.oneIn(6) { host.networkLimits.neighborQueueLength = random.between(1...4) }
         if random.oneIn(6) { host.networkLimits.datagramQueueByteCount = 4_096 }
+        if random.oneIn(4) { host.networkLimits.maximumHalfOpen = random.between(2...4) }
+        // The smallest flow table, in which connections meet.
+        if random.oneIn(2) { host.networkLimits.maximumConnections = 256 }
         return host
     }
 
@@ -103,6 +106,14 @@ extension ScenarioPlan {
         return conditions
     }
 
+    /// Now and then all sequence numbers are about to wrap around. Not where a connection follows another one of the same ports: it needs higher ones.
+    mutating func drawSequenceNumbers(_ root: SimulationRandom) {
+        var random = root.stream("sequence numbers")
+        guard random.oneIn(4), attack == nil, !connections.contains(where: { $0.incarnations > 1 }) else { return }
+        for index in hosts.indices { hosts[index].tcp.fixedInitialSequenceNumber = 0 &- UInt32(random.magnitude(1...400_000)) }
+        summary += ", sequence numbers that wrap"
+    }
+
     mutating func drawFaults(_ root: SimulationRandom) {
         var random = root.stream("faults")
         guard random.oneIn(3) else { return }
@@ -140,8 +151,8 @@ extension ScenarioPlan {
         guard random.oneIn(6) else { return }
         let spoofsARP = random.oneIn(3)
         attack = AttackPlan(
-            startsAt: ScenarioPlan.time(&random, 100_000...500_000_000), steps: random.between(10...60), longestPause: ScenarioPlan.time(&random, 100_000...200_000_000),
-            spoofsARP: spoofsARP)
+            startsAt: ScenarioPlan.time(&random, 100_000...500_000_000), steps: random.between(10...60),
+            longestPause: ScenarioPlan.time(&random, 100_000...200_000_000), spoofsARP: spoofsARP)
         mayLoseConnections = true
     }
 }

@@ -6,6 +6,7 @@ extension ScenarioPlan {
         drawHosts(root)
         drawLinks(root)
         drawConnections(root)
+        drawSequenceNumbers(root)
         drawDatagrams(root)
         drawFaults(root)
         if attack != nil { summary += ", a misbehaving station" }
@@ -153,6 +154,11 @@ extension ScenarioPlan {
             plan.isPortClosed = random.oneIn(6)
             plan.isNowhere = random.oneIn(6)
             plan.readerDelay = random.oneIn(3) ? ScenarioPlan.time(&random, 1_000_000...2_000_000_000) : 0
+            if random.oneIn(3) { plan.senderPort = UInt16(6_000 + index) }
+            if random.oneIn(6) {
+                // For so long that hosts have to ask for each other again.
+                (plan.count, plan.burst, plan.pause) = (random.between(3...6), 1, UInt64(random.between(15...60)) * ScenarioPlan.second)
+            }
             datagrams.append(plan)
         }
     }

@@ -94,6 +94,8 @@ struct ScenarioPlan {
         var largest = 64
         /// Nobody receives at the port.
         var isPortClosed = false
+        /// The sender's, which the receiver takes datagrams from and from no other; 0 for any.
+        var senderPort: UInt16 = 0
         /// Nobody has the address.
         var isNowhere = false
         /// The receiver begins to pop so late.
@@ -113,6 +115,29 @@ struct ScenarioPlan {
         let longestPause: UInt64
         /// Lies about who has which address, too.
         let spoofsARP: Bool
+    }
+
+    /// What a host is held to; nil for one that something may keep from its duty.
+    func conduct(ofHost index: Int) -> Conduct? {
+        let host = hosts[index]
+        let isDisturbed = faults.contains {
+            switch $0 {
+            case .clockJump(index, _, _), .memoryGrab(index, _, _, _, _): true
+            default: false
+            }
+        }
+        // A frame may have to wait for its neighbour, too.
+        guard !isDisturbed, host.transmitQueueLength == nil, !host.staticNeighbors.isEmpty || !losesFrames && attack == nil else { return nil }
+        return Conduct(
+            minimumRetransmissionTimeout: host.tcp.minimumRetransmissionTimeout, maximumSegmentSize: host.maximumTransmissionUnit - 40,
+            reassemblyPieces: host.networkLimits.reassemblyPieces, challengesPerSecond: host.networkLimits.challengesPerSecond,
+            timeWait: host.networkLimits.maximumTimeWait > 3 ? 2 * host.tcp.maximumSegmentLifetime : 0, asksForNeighbors: host.staticNeighbors.isEmpty)
+    }
+
+    /// Whether a frame may arrive that is not as it was sent, or was never right.
+    var damagesFrames: Bool {
+        let changes = faults.contains { if case .conditions(_, _, let conditions) = $0 { conditions.corruption > 0 } else { false } }
+        return attack != nil || changes || links.contains { $0.forward.corruption > 0 || $0.backward.corruption > 0 }
     }
 
     var duplicatesFrames: Bool { links.contains { $0.forward.duplication > 0 || $0.backward.duplication > 0 } || changesDuplicate }

@@ -67,7 +67,11 @@ final class ScenarioRun {
     // MARK: Building
 
     private func build() throws {
-        for (index, settings) in plan.hosts.enumerated() { hosts.append(try world.makeHost("host\(index + 1)", settings)) }
+        for (index, settings) in plan.hosts.enumerated() {
+            let host = try world.makeHost("host\(index + 1)", settings)
+            hosts.append(host)
+            if let conduct = plan.conduct(ofHost: index) { world.checker.expect(conduct, of: host) }
+        }
         if plan.usesSwitch {
             let node = world.makeSwitch("switch", capacity: 16)
             for (index, host) in hosts.enumerated() {
@@ -229,6 +233,14 @@ final class ScenarioRun {
         for host in hosts {
             let runtime = host.runtimeStatistics
             let network = host.networkStatistics
+            for reason in [DropReason.badIPv4Header, .badIPv4Checksum, .badSegment, .badSegmentChecksum, .badDatagram, .badDatagramChecksum]
+            where !plan.damagesFrames && network.drops[reason] != 0 {
+                return "\(host.name) refused \(network.drops[reason]) frames as \(reason), and none was damaged"
+            }
+            let hasLoopback = plan.connections.contains { $0.client == $0.server && hosts[$0.client] === host }
+            if !hasLoopback, network.tcp.resetsReceived > world.checker.resetsTaken(by: host) {
+                return "\(host.name) took \(network.tcp.resetsReceived) resets, of which \(world.checker.resetsTaken(by: host)) could be meant for it"
+            }
             if runtime.liveOperations != 0 { return "\(host.name) has \(runtime.liveOperations) operations left" }
             if runtime.openQueues != 0 { return "\(host.name) has \(runtime.openQueues) queues left" }
             if runtime.closingQueues != 0 { return "\(host.name) has \(runtime.closingQueues) closing queues left" }

@@ -63,12 +63,14 @@ final class SimulatedDevice {
     }
 
     /// A frame comes from the link.
-    func arrive(_ frame: SimulatedFrame) {
+    /// - Returns: whether there is room for it.
+    func arrive(_ frame: SimulatedFrame) -> Bool {
         guard waiting.count - firstWaiting < receiveQueueLength else {
             statistics.receiveRingFull += 1
-            return
+            return false
         }
         waiting.append(frame)
+        return true
     }
 
     /// There is room for frames again.

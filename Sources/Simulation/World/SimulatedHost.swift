@@ -115,7 +115,7 @@ public final class SimulatedHost: SimulatedNode {
         }
         device.transmitted = { [unowned self] frame in
             self.simulation.checker.transmitted(frame.bytes, by: self, at: self.simulation.now)
-            end1?.send(frame)
+            end1?.send(frame.padded)
         }
         device.refused = { [unowned self] in scheduleRefill() }
     }
@@ -129,9 +129,8 @@ public final class SimulatedHost: SimulatedNode {
     }
 
     public func receive(_ frame: SimulatedFrame, port: Int) {
-        simulation.checker.received(frame, by: self)
-        device.arrive(frame)
         needsPoll = true
+        if device.arrive(frame) { simulation.checker.received(frame, by: self, at: simulation.now) }
     }
 
     private func scheduleRefill() {

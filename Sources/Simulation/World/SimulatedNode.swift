@@ -10,6 +10,14 @@ public struct SimulatedFrame {
         self.bytes = bytes
         self.isForged = isForged
     }
+
+    /// The frame as a device sends it: filled up to Ethernet's 60 bytes, with bytes that no packet has at its end by chance.
+    var padded: SimulatedFrame {
+        guard bytes.count < 60 else { return self }
+        var frame = self
+        frame.bytes += [UInt8](repeating: 0xa5, count: 60 - bytes.count)
+        return frame
+    }
 }
 
 /// What a link ends at: a host, a switch.
