@@ -90,13 +90,69 @@ import WireFormats
         #expect(segments(script) == Array(0..<10))
         acknowledge(script, 0)
         acknowledge(script, 0)
-        // RFC 3042 would allow a new segment here, never an old one.
-        #expect(!segments(script).contains(0))
+        // RFC 3042 lets new segments go here, never an old one.
+        #expect(segments(script) == [10, 11])
         acknowledge(script, 0)
         #expect(segments(script).filter { $0 < 10 } == [0])
         acknowledge(script, 0)
         #expect(!segments(script).contains { $0 < 10 })
         #expect(script.tcp.fastRetransmits == 1)
+    }
+
+    // RFC 3042, section 2
+    @Test("limited transmit: each of the first two duplicates sends one new segment, and cwnd stays as it is")
+    func limitedTransmit() throws {
+        let script = try SegmentScript()
+        _ = sender(script)
+        #expect(segments(script) == Array(0..<10))
+        acknowledge(script, 0)
+        #expect(segments(script) == [10])
+        acknowledge(script, 0)
+        #expect(segments(script) == [11])
+        // It was no loss: cwnd is 10 and grows by one, 11 are in flight after the acknowledgement, and 11 fit.
+        acknowledge(script, 1)
+        #expect(segments(script) == [])
+        acknowledge(script, 2)
+        #expect(segments(script) == [12, 13])
+        // Another two duplicates count anew.
+        acknowledge(script, 2)
+        acknowledge(script, 2)
+        #expect(segments(script) == [14, 15])
+        #expect(script.tcp.retransmittedSegments == 0)
+    }
+
+    // RFC 5681, section 3.2, step 2: "additional data sent in limited transmit MUST NOT be included in this calculation"
+    @Test("what limited transmit sent does not count for ssthresh")
+    func limitedTransmitLeavesThreshold() throws {
+        let script = try SegmentScript()
+        _ = sender(script, bytes: 12 * CongestionTests.mss + 100 * CongestionTests.mss)
+        #expect(segments(script) == Array(0..<10))
+        for _ in 0..<3 { acknowledge(script, 0) }
+        #expect(segments(script) == [10, 11, 0])
+        // ssthresh is half of 10, not of 12: cwnd is 5 + 3, and the twelve in flight are reached by the fourth further duplicate.
+        for _ in 0..<4 { acknowledge(script, 0) }
+        #expect(segments(script) == [])
+        acknowledge(script, 0)
+        #expect(segments(script) == [12])
+        // All of it is acknowledged: cwnd is ssthresh, or one more than what is in flight.
+        acknowledge(script, 12)
+        #expect(segments(script) == [13])
+    }
+
+    // RFC 3042, section 2: "the receiver's advertised window allows the transmission of the segment"
+    @Test("limited transmit sends nothing beyond the peer's window, and no old segment after a timeout")
+    func limitedTransmitIsBounded() throws {
+        let script = try SegmentScript()
+        let connection = script.established(mss: CongestionTests.mss, window: 10 * CongestionTests.mss)
+        script.send(connection, 20 * CongestionTests.mss)
+        #expect(segments(script) == Array(0..<10))
+        for _ in 0..<2 { script.peer(.ack, seq: 1, ack: 1, window: 10 * CongestionTests.mss) }
+        script.expectNothing()
+        script.advance(210)
+        #expect(segments(script) == [0])
+        // Nothing that waits is new: the timeout sends all of it again, in slow start.
+        for _ in 0..<2 { script.peer(.ack, seq: 1, ack: 1, window: 10 * CongestionTests.mss) }
+        script.expectNothing()
     }
 
     // RFC 5681, section 2: the definition
@@ -144,25 +200,24 @@ import WireFormats
         _ = sender(script)
         #expect(segments(script) == Array(0..<10))
         for _ in 0..<3 { acknowledge(script, 0) }
-        #expect(segments(script).filter { $0 < 10 } == [0])
-        // ssthresh 5, cwnd 5 + 3; in flight 10. Two more duplicates fill it, each further one lets a segment go.
-        var fresh: [Int] = []
-        for _ in 0..<6 {
+        var fresh = segments(script).filter { $0 >= 10 }
+        // ssthresh 5, cwnd 5 + 3; in flight 12, two of them by limited transmit. Four more duplicates fill it, each further one lets a segment go.
+        for _ in 0..<8 {
             acknowledge(script, 0)
             fresh += segments(script)
         }
-        #expect(fresh == [10, 11, 12, 13])
+        #expect(fresh == [10, 11, 12, 13, 14, 15])
         // All that was sent before recovery: cwnd = min (ssthresh, max (FlightSize, SMSS) + SMSS) = 5; in flight 4.
-        acknowledge(script, 10)
-        #expect(segments(script) == [14])
+        acknowledge(script, 12)
+        #expect(segments(script) == [16])
         // Congestion avoidance: about one segment more for a window's worth of acknowledgements.
         var count = 0
-        for segment in 11...15 {
+        for segment in 13...17 {
             acknowledge(script, segment)
             count += segments(script).count
         }
         #expect(count == 6)
-        for segment in 16...21 {
+        for segment in 18...23 {
             acknowledge(script, segment)
             count += segments(script).count
         }
@@ -183,7 +238,8 @@ import WireFormats
         #expect(segments(script).filter { $0 < 10 } == [3])
         acknowledge(script, 6)
         #expect(segments(script).filter { $0 < 10 } == [6])
-        acknowledge(script, 10)
+        // Limited transmit has sent two more before the loss was seen.
+        acknowledge(script, 12)
         #expect(!segments(script).contains { $0 < 10 })
         #expect(script.tcp.fastRetransmits == 1)
         #expect(script.tcp.retransmissionTimeouts == 0)
@@ -228,11 +284,11 @@ import WireFormats
         _ = sender(script)
         _ = script.takeSent()
         for _ in 0..<9 { acknowledge(script, 0) }
-        acknowledge(script, 10)
-        acknowledge(script, 11)
+        acknowledge(script, 12)
+        acknowledge(script, 13)
         _ = script.takeSent()
-        for _ in 0..<3 { acknowledge(script, 11) }
-        #expect(segments(script).contains(11))
+        for _ in 0..<3 { acknowledge(script, 13) }
+        #expect(segments(script).contains(13))
         #expect(script.tcp.fastRetransmits == 2)
     }
 

@@ -127,18 +127,41 @@ extension NetworkStack {
         if DeliberateBug.isPresent(.fastRetransmitTooEarly) { threshold = 2 }
         if DeliberateBug.isPresent(.fastRetransmitTooLate) { threshold = 4 }
         if DeliberateBug.isPresent(.fastRetransmitNever) { return }
+        if c.pointee.duplicateAcknowledgements < threshold { return transmitLimited(c) }
         guard c.pointee.duplicateAcknowledgements == threshold else { return }
         //= RFC 6582 section 3.2
         //# If the cumulative acknowledgment field covers more than "recover", then enter fast retransmit; if not, do not.
         guard c.pointee.sendUnacknowledged.since(c.pointee.recoverySequence) > 0 || DeliberateBug.isPresent(.recoverIgnored) else { return }
         state.pointee.statistics.tcp.fastRetransmits += 1
-        c.pointee.congestion.enterRecovery(flightSize: c.pointee.flightSize, segmentSize: segmentSize)
+        //= RFC 5681 section 3.2
+        //# When RFC 3042 is in use, additional data sent in limited transmit MUST NOT be included in this calculation.
+        c.pointee.congestion.enterRecovery(flightSize: c.pointee.flightSize &- c.pointee.limitedTransmitByteCount, segmentSize: segmentSize)
         c.pointee.recoverySequence = c.pointee.sendMaximum
         c.pointee.flags.insert(.fastRecovery)
         c.pointee.flags.remove(.partiallyAcknowledged)
         retransmitFirst(c)
         armRetransmission(c)
         sendPending(c)
+    }
+
+    /// Sends a segment that was never sent before for one of the first duplicates: it brings a further one, so that a small window has enough of them for
+    /// a fast retransmission.
+    //= RFC 3042 section 2
+    //# The Limited Transmit algorithm calls for a TCP sender to transmit new data upon the arrival of the first two consecutive duplicate ACKs when the
+    //# receiver's advertised window allows the transmission of the segment, and the amount of outstanding data would remain less than or equal to the
+    //# congestion window plus 2 segments.
+    //= RFC 5681 section 3.2
+    //# On the first and second duplicate ACKs received at a sender, a TCP SHOULD send a segment of previously unsent data per RFC 3042.
+    private func transmitLimited(_ c: ConnectionPointer) {
+        let isFirst = c.pointee.duplicateAcknowledgements == 1
+        if isFirst { c.pointee.limitedTransmitByteCount = 0 }
+        // What is sent again after a timeout is no new data.
+        guard c.pointee.sendNext == c.pointee.sendMaximum else { return }
+        let before = c.pointee.sendMaximum
+        //= RFC 3042 section 2
+        //# The congestion window (cwnd) MUST NOT be changed when these new segments are transmitted.
+        sendPending(c, beyondCongestionWindow: (isFirst ? 1 : 2) &* c.pointee.sendSegmentSize)
+        c.pointee.limitedTransmitByteCount &+= c.pointee.sendMaximum.since(before)
     }
 
     /// Takes the window of an acceptable segment (RFC 9293, section 3.10.7.4): the newest one counts, whatever order they come in.

@@ -112,6 +112,8 @@ struct Connection: SlabElement {
     // MARK: Rare
     var reassembly = ReassemblyQueue()
     var finSequence = SequenceNumber(rawValue: 0)
+    /// Bytes sent by limited transmit since the last acknowledgement of new data; meaningful while duplicates are counted.
+    var limitedTransmitByteCount = 0
     var initialSendSequence = SequenceNumber(rawValue: 0)
     var initialReceiveSequence = SequenceNumber(rawValue: 0)
     var error: Int32 = 0

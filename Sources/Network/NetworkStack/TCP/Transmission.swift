@@ -5,7 +5,8 @@ import WireFormats
 /// What may be sent when (RFC 9293, section 3.8; RFC 1122, section 4.2.3.4; RFC 5681).
 extension NetworkStack {
     /// Sends as much of the send queue as the windows allow.
-    func sendPending(_ c: ConnectionPointer) {
+    /// - Parameter allowance: bytes that may be in flight beyond the congestion window.
+    func sendPending(_ c: ConnectionPointer, beyondCongestionWindow allowance: Int = 0) {
         let segmentSize = c.pointee.sendSegmentSize
         while true {
             let sent = c.pointee.sendNext.since(c.pointee.sendUnacknowledged)
@@ -18,7 +19,7 @@ extension NetworkStack {
                 if unsent == 0 && c.pointee.flags.contains(.finQueued) && !isFinishAcknowledged { sendFinish(c) }
                 return
             }
-            let congestionRoom = c.pointee.congestion.window &- sent
+            let congestionRoom = c.pointee.congestion.window &+ allowance &- sent
             let windowRoom = c.pointee.sendWindow &- sent
             //= RFC 9293 section 3.9.1.2
             //# the TCP implementation MAY aggregate the data internally without sending it (MAY-16). A TCP implementation SHOULD send a maximum-sized segment
