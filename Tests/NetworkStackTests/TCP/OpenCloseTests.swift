@@ -300,6 +300,27 @@ import WireFormats
         #expect(script.state(connection) == .closed)
     }
 
+    // RFC 9293, section 3.6.1: SHLD-3; RFC 2525, section 2.17: whatever else is under way
+    @Test("a close with unread bytes is a reset also while pushed bytes wait", arguments: [ConnectionState.established, .closeWait, .finWait1])
+    func closeWithUnreadAndUnsentBytes(_ state: ConnectionState) throws {
+        let script = try SegmentScript()
+        let connection = script.established(window: 2_000)
+        script.send(connection, 5_000)
+        script.peer(.psh, seq: 1, ack: 1, window: 2_000, length: 10)
+        if state == .closeWait { script.peer(.fin, seq: 11, ack: 1, window: 2_000) }
+        if state == .finWait1 { script.shutdown(connection) }
+        #expect(script.state(connection) == state)
+        let sent = script.takeSent().map { $0.seq + $0.length }.max() ?? 0
+        script.close(connection)
+        let reset = script.expect([.rst, .ack], seq: sent)
+        #expect(reset.ack == (state == .closeWait ? 12 : 11))
+        #expect(script.state(connection) == .closed)
+        script.advance(seconds: 10)
+        script.expectNothing()
+        script.stack.release(connection)
+        script.end()
+    }
+
     // RFC 9293, section 3.6.1: SHLD-3
     @Test("data behind the program's close is answered with a reset", arguments: [ConnectionState.finWait1, .finWait2])
     func dataAfterClose(_ state: ConnectionState) throws {

@@ -138,7 +138,7 @@ extension NetworkStack {
     /// The owner wants nothing more of the connection: what was pushed is still sent in order, then a FIN. `.closed` tells when it is gone; the owner
     /// then calls `release`.
     ///
-    /// Unread bytes, or a linger of 0, make it a reset (RFC 9293, section 3.6.1; RFC 2525, section 2.17).
+    /// Unread bytes, or a linger of 0, make it a reset (RFC 9293, section 3.6.1; RFC 2525, section 2.17), and what was pushed and not sent is lost.
     public func close(_ connection: UInt32) {
         let c = state.pointee.connections[connection]
         c.pointee.flags.formUnion([.ownerClosed, .receiveShutDown])
@@ -159,7 +159,7 @@ extension NetworkStack {
             sendReset(c)
             finish(c)
         case .established, .closeWait:
-            if c.pointee.linger == 0 || hasUnreadBytes && c.pointee.sendByteCount == 0 {
+            if c.pointee.linger == 0 || hasUnreadBytes {
                 sendReset(c)
                 return finish(c)
             }
@@ -167,7 +167,7 @@ extension NetworkStack {
             lingerIfAsked(c)
         case .finWait1, .finWait2, .closing, .lastAcknowledgement:
             // The program had ended its own direction before.
-            if c.pointee.linger == 0 || hasUnreadBytes && c.pointee.sendByteCount == 0 {
+            if c.pointee.linger == 0 || hasUnreadBytes {
                 sendReset(c)
                 return finish(c)
             }
