@@ -72,6 +72,60 @@ import WireFormats
         #expect(isClose(milliseconds(second, third), 600))
     }
 
+    /// How long the stack waits until it sends data again that nobody acknowledges, in milliseconds.
+    private func timeout(_ script: SegmentScript, _ connection: UInt32) -> Double {
+        script.send(connection, 100)
+        let first = script.expect(.ack, seq: 1, length: 100)
+        script.advance(4_000)
+        return milliseconds(first, script.expect(.ack, seq: 1, length: 100))
+    }
+
+    // RFC 6298, section 3: Karn's algorithm
+    @Test("a SYN and ACK that was sent again for a repeated SYN gives no sample")
+    func repeatedSynchronizeIsNoSample() throws {
+        let script = try SegmentScript()
+        let listener = script.listener()
+        script.peer(.syn, seq: 0, mss: 1_460)
+        script.advance(500)
+        script.peer(.syn, seq: 0, mss: 1_460)
+        _ = script.takeSent()
+        script.advance(10)
+        script.peer(.ack, seq: 1, ack: 1)
+        let connection = script.stack.accept(listener, owner: 3)
+        // No timer has expired, so it is the first timeout (2.1).
+        #expect(isClose(timeout(script, connection), 1_000))
+    }
+
+    // RFC 6298, section 3: "The only case when TCP can safely take RTT samples from retransmitted segments is when the TCP timestamp option is employed"
+    @Test("with timestamps a SYN and ACK that was sent again gives the sample of its own transmission")
+    func repeatedSynchronizeWithTimestamps() throws {
+        let script = try SegmentScript()
+        let listener = script.listener()
+        script.peerTimestamp = 1_000
+        script.peer(.syn, seq: 0, mss: 1_460)
+        script.advance(500)
+        script.peer(.syn, seq: 0, mss: 1_460)
+        _ = script.takeSent()
+        script.advance(100)
+        script.peer(.ack, seq: 1, ack: 1)
+        let connection = script.stack.accept(listener, owner: 3)
+        #expect((290...320).contains(timeout(script, connection)))
+    }
+
+    // RFC 6298, sections 3 and 5.7
+    @Test("a simultaneous open after a repeated SYN gives no sample, and data begins with three seconds", arguments: [false, true])
+    func simultaneousOpenIsNoSample(isRepeated: Bool) throws {
+        let script = try SegmentScript()
+        let (connection, _) = script.connect()
+        script.advance(isRepeated ? 1_100 : 600)
+        script.peer(.syn, seq: 0, mss: 1_460)
+        script.advance(50)
+        script.peer(.ack, seq: 1, ack: 1)
+        _ = script.takeSent()
+        #expect(script.state(connection) == .established)
+        #expect(isClose(timeout(script, connection), isRepeated ? 3_000 : 1_000))
+    }
+
     @Test("the next measurements move SRTT by 1/8 and RTTVAR by 1/4 (2.3)")
     func nextMeasurement() throws {
         let script = try SegmentScript()

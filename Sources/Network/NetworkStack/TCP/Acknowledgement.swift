@@ -74,6 +74,19 @@ extension NetworkStack {
         }
     }
 
+    /// Measures the round trip of our SYN, or SYN and ACK, by the segment that acknowledges it.
+    //= RFC 6298 section 3
+    //# RTT samples MUST NOT be made using segments that were retransmitted (and thus for which it is ambiguous whether the reply was for the first instance of
+    //# the packet or a later instance). The only case when TCP can safely take RTT samples from retransmitted segments is when the TCP timestamp option is
+    //# employed.
+    func measureHandshake(_ c: ConnectionPointer, _ header: TCPSegmentHeader) {
+        if c.pointee.flags.contains(.timing) {
+            c.pointee.roundTrip.measure(state.pointee.now &- c.pointee.timedAt, state.pointee.configuration.tcp)
+        } else if c.pointee.flags.contains(.timestamps) && header.hasTimestamps {
+            measureByTimestamp(c, header.timestampEchoReply)
+        }
+    }
+
     //= RFC 7323 section 4.1
     //# RTTM: an averaged RTT measurement is taken from TSecr of an ACK that advances the left edge of the send window, retransmitted or not
     @inline(never)

@@ -38,7 +38,7 @@ struct ConnectionFlags: OptionSet {
     static let fastRecovery = ConnectionFlags(rawValue: 1 << 10)
     /// In fast recovery: there was a partial acknowledgement.
     static let partiallyAcknowledged = ConnectionFlags(rawValue: 1 << 29)
-    /// A segment is being timed for the round-trip time.
+    /// A segment, or the handshake's, is being timed for the round-trip time.
     static let timing = ConnectionFlags(rawValue: 1 << 11)
     static let congestionWindowLimited = ConnectionFlags(rawValue: 1 << 12)
     static let isLocalPeer = ConnectionFlags(rawValue: 1 << 13)

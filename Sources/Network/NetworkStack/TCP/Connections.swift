@@ -87,6 +87,7 @@ extension NetworkStack {
         c.pointee.sendNext = sequence.advanced(by: 1)
         c.pointee.sendMaximum = c.pointee.sendNext
         c.pointee.recoverySequence = sequence
+        c.pointee.flags.insert(.timing)
         c.pointee.timedAt = state.pointee.now
         c.pointee.retransmissionCount = 0
     }
@@ -103,6 +104,7 @@ extension NetworkStack {
             return fail(c, errno: timeoutError(c))
         }
         c.pointee.retransmissionCount += 1
+        c.pointee.flags.remove(.timing)
         c.pointee.roundTrip.backOff(configuration)
         state.pointee.statistics.tcp.retransmissionTimeouts += 1
         state.pointee.statistics.tcp.retransmittedSegments += 1

@@ -91,9 +91,7 @@ extension NetworkStack {
                 return false
             }
         }
-        if c.pointee.retransmissionCount == 0 {
-            c.pointee.roundTrip.measure(state.pointee.now &- c.pointee.timedAt, state.pointee.configuration.tcp)
-        }
+        measureHandshake(c, header)
         c.pointee.sendUnacknowledged = c.pointee.initialSendSequence.advanced(by: 1)
         c.pointee.retransmitDeadline = .max
         establish(c, header)
@@ -118,6 +116,7 @@ extension NetworkStack {
             return false
         }
         state.pointee.statistics.tcp.retransmittedSegments += 1
+        c.pointee.flags.remove(.timing)
         sendSynchronize(c, acknowledges: true)
         drop(frame, .duplicateData)
         return true

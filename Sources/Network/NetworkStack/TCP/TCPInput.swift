@@ -78,11 +78,7 @@ extension NetworkStack {
         c.pointee.receiveEdge = c.pointee.receiveNext.advanced(by: min(c.pointee.receiveLimit, 65_535))
         if isAcceptable {
             c.pointee.sendUnacknowledged = header.acknowledgement
-            //= RFC 6298 section 3
-            //# a SYN that was retransmitted gives no sample (Karn's algorithm)
-            if c.pointee.retransmissionCount == 0 {
-                c.pointee.roundTrip.measure(state.pointee.now &- c.pointee.timedAt, state.pointee.configuration.tcp)
-            }
+            measureHandshake(c, header)
             //= RFC 9293 section 3.10.7.3
             //# If SND.UNA > ISS (our SYN has been ACKed), change the connection state to ESTABLISHED, form an ACK segment <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>
             //# and send it: enter ESTABLISHED state
@@ -104,7 +100,8 @@ extension NetworkStack {
             //# A TCP implementation MUST support simultaneous open attempts (MUST-10).
             state.pointee.statistics.tcp.simultaneousOpens += 1
             c.pointee.state = .synReceived
-            c.pointee.retransmissionCount = 0
+            // Our SYN goes a second time: which of them an acknowledgement is for nobody can tell.
+            c.pointee.flags.remove(.timing)
             sendSynchronize(c, acknowledges: true)
             setRetransmission(c, after: c.pointee.roundTrip.timeout)
             frame.releaseArray()
