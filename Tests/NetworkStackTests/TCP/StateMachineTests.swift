@@ -189,6 +189,40 @@ import WireFormats
         #expect(script.stack.hasAcceptable(listener))
     }
 
+    // RFC 9293, section 3.10.7.4, fourth
+    @Test("SYN_RECEIVED of a listener: another SYN in the window goes back to LISTEN, and the next one opens")
+    func synReceivedSynchronizeInWindow() throws {
+        let script = try SegmentScript()
+        let listener = script.listener()
+        script.peer(.syn, seq: 0, mss: 1_460)
+        script.expect([.syn, .ack], seq: 0, ack: 1)
+        script.peer(.syn, seq: 1_000, mss: 1_460)
+        script.expectNothing()
+        #expect(script.stack.statistics.connections == 1)
+        #expect(script.state(listener) == .listen)
+        #expect(script.events(listener) == [])
+        // The peer's SYN is sent again, as it was not answered.
+        script.peerISN &+= 1_000
+        script.peer(.syn, seq: 0, mss: 1_460)
+        script.expect([.syn, .ack], seq: 0, ack: 1)
+        script.peer(.ack, seq: 1, ack: 1)
+        #expect(script.stack.hasAcceptable(listener))
+    }
+
+    // RFC 9293, section 3.10.7.4, fourth: "Otherwise, handle per the directions for synchronized states"
+    @Test("SYN_RECEIVED of a simultaneous open: another SYN gets a challenge")
+    func synReceivedSynchronizeOfSimultaneousOpen() throws {
+        let script = try SegmentScript()
+        let (connection, _) = script.connect()
+        script.peer(.syn, seq: 0, mss: 1_460)
+        script.expect([.syn, .ack], seq: 0, ack: 1)
+        script.peer(.syn, seq: 1_000, mss: 1_460)
+        script.expect(.ack, seq: 1, ack: 1)
+        #expect(script.state(connection) == .synReceived)
+        script.peer(.ack, seq: 1, ack: 1)
+        #expect(script.state(connection) == .established)
+    }
+
     @Test("the handshake's last acknowledgement may carry data and a FIN")
     func handshakeWithDataAndFinish() throws {
         let script = try SegmentScript()

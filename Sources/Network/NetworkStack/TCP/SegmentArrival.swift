@@ -85,6 +85,13 @@ extension NetworkStack {
 
         // Fourth, check the SYN bit.
         if header.flags.contains(.syn) {
+            if c.pointee.state == .synReceived && c.pointee.flags.contains(.passive) {
+                //= RFC 9293 section 3.10.7.4
+                //# Fourth, check the SYN bit: SYN-RECEIVED STATE: If the connection was initiated with a passive OPEN, then return this connection to the
+                //# LISTEN state and return. Otherwise, handle per the directions for synchronized states.
+                drop(frame, .unexpectedFlags)
+                return finish(c)
+            }
             //= RFC 5961 section 4.2
             //# If the SYN bit is set, irrespective of the sequence number, TCP MUST send an ACK (also referred to as challenge ACK) to the remote peer.
             if DeliberateBug.isPresent(.synchronizeResets) {
