@@ -15,6 +15,7 @@ public enum DropReason: Int, CaseIterable, Sendable {
     // TCP
     case badSegment, badSegmentChecksum, noConnection, resetRateLimited, backlogOverflow, connectionLimit, outsideWindow, oldTimestamp
     case badAcknowledgement, challengeRateLimited, reassemblyOverflow, dataAfterClose, duplicateData, unexpectedFlags
+    case acknowledgementRateLimited
 }
 
 /// How often each drop reason was met.

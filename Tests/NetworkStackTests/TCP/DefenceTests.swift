@@ -22,6 +22,35 @@ import WireFormats
         script.expect(.ack, seq: 1, length: 10)
     }
 
+    // RFC 9293, section 3.8.6.1: the peer keeps the connection as long as its probes are answered.
+    @Test("zero-window probes and duplicates are answered also when all challenges of the second are spent")
+    func challengesLeaveProbesTheirAnswers() throws {
+        let script = try SegmentScript()
+        let connection = script.established()
+        script.stack.setReceiveBuffer(connection, byteCount: 2_048)
+        var next = 1
+        // The first window was promised: it is kept, then it closes.
+        while true {
+            script.peer(.psh, seq: next, ack: 1, length: 1_000)
+            script.advance(50)
+            guard let answer = script.takeSent().last, answer.ack == next + 1_000 else { break }
+            next = answer.ack
+            if answer.window == 0 { break }
+        }
+        let edge = script.stack.receivableByteCount(connection) + 1
+        for _ in 0..<50 { script.peer(.ack, seq: edge, ack: 1_000_000) }
+        #expect(script.takeSent().count == 10)
+        script.peer(.ack, seq: edge, ack: 1, length: 1)
+        script.expect(.ack, seq: 1, ack: edge, window: 0)
+        for _ in 0..<1_000 { script.peer(.psh, seq: 1, ack: 1, length: 10) }
+        #expect(script.takeSent().count == 100)
+        #expect(script.drops(.acknowledgementRateLimited) == 900)
+        // Neither do duplicates take anything from the probes, which have a bound as well.
+        for _ in 0..<1_000 { script.peer(.ack, seq: edge, ack: 1, length: 1) }
+        #expect(script.takeSent().count == 99)
+        #expect(script.state(connection) == .established)
+    }
+
     @Test("resets to nobody's segments are limited")
     func resetLimit() throws {
         let script = try SegmentScript { $0.limits.resetsPerSecond = 20 }

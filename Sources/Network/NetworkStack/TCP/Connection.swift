@@ -118,8 +118,7 @@ struct Connection: SlabElement {
     var initialReceiveSequence = SequenceNumber(rawValue: 0)
     var error: Int32 = 0
     var softError: Int32 = 0
-    var challengeWindowStart: UInt64 = 0
-    var challengeCount: UInt16 = 0
+    var answers = AnswerCounts()
     var keepAliveProbeCount: UInt16 = 0
     //= RFC 9293 section 3.8.4
     //# This interval MUST default to no less than two hours (MUST-28).

@@ -67,7 +67,7 @@ extension NetworkStack {
                 //# RCV.NXT is acceptable, and goes on below.
                 _ = checkAcknowledgement(c, header, byteCount: byteCount)
                 guard c.pointee.state != .closed else { return drop(frame, .outsideWindow) }
-                sendLimitedAcknowledgement(c)
+                answerProbe(c)
                 sendPending(c)
                 return drop(frame, .outsideWindow)
             }
@@ -246,44 +246,5 @@ extension NetworkStack {
         case .lastAcknowledgement: finish(c)
         default: break
         }
-    }
-
-    // MARK: Challenges
-
-    /// A challenge acknowledgement (RFC 5961, section 7): a bounded number a second for each connection.
-    @inline(never)
-    func sendChallenge(_ c: ConnectionPointer) {
-        guard takesChallenge(c) else { return countUnsent(.challengeRateLimited) }
-        state.pointee.statistics.tcp.challengeAcknowledgements += 1
-        sendControl(c, acceptableSequence(c), .ack)
-    }
-
-    /// The acknowledgement that an unacceptable segment calls for. Limited as challenges are, so that two confused peers end their exchange.
-    //= RFC 9293 section 3.5.2
-    //# If the connection is in a synchronized state, any unacceptable segment must be responded to with an empty acknowledgment segment, and the connection
-    //# remains in the same state.
-    @inline(never)
-    func sendLimitedAcknowledgement(_ c: ConnectionPointer) {
-        guard takesChallenge(c) else { return countUnsent(.challengeRateLimited) }
-        sendControl(c, acceptableSequence(c), .ack)
-    }
-
-    /// Behind everything that was sent, but within the peer's window: one that has refused a probe would refuse this acknowledgement, too.
-    @inline(__always)
-    func acceptableSequence(_ c: ConnectionPointer) -> SequenceNumber {
-        c.pointee.flightSize <= c.pointee.sendWindow ? c.pointee.sendMaximum : c.pointee.sendUnacknowledged.advanced(by: c.pointee.sendWindow)
-    }
-
-    //= RFC 5961 section 7
-    //# An implementation SHOULD include an ACK throttling mechanism to be conservative: no more than a tunable number of challenge ACKs in a second.
-    private func takesChallenge(_ c: ConnectionPointer) -> Bool {
-        if state.pointee.now &- c.pointee.challengeWindowStart >= 1_000_000_000 {
-            c.pointee.challengeWindowStart = state.pointee.now
-            c.pointee.challengeCount = 0
-        }
-        if DeliberateBug.isPresent(.challengesUnlimited) { return true }
-        guard Int(c.pointee.challengeCount) < state.pointee.configuration.limits.challengesPerSecond else { return false }
-        c.pointee.challengeCount += 1
-        return true
     }
 }
