@@ -165,6 +165,52 @@ import WireFormats
         #expect(bytes.elementsEqual(pattern(18_540, from: 1_460)))
     }
 
+    // RFC 9293, section 3.8.6: SHLD-16, MUST-35
+    @Test("after a timeout only what fits a window that has shrunk is sent again, one byte if it is closed", arguments: [500, 1, 0])
+    func retransmissionIntoShrunkWindow(_ window: Int) throws {
+        let script = try SegmentScript()
+        let connection = script.established(window: 5_840)
+        script.send(connection, 5_840)
+        #expect(script.takeSent().count == 4)
+        script.peer(.ack, seq: 1, ack: 1_461, window: window)
+        script.expectNothing()
+        script.advance(201)
+        script.expect(.ack, seq: 1_461, length: max(window, 1))
+        // The peer takes what fitted, and opens its window.
+        let next = 1_461 + window
+        script.peer(.ack, seq: 1, ack: next, window: 8_000)
+        let sent = script.takeSent()
+        #expect(sent.first?.seq == next)
+        #expect(sent.allSatisfy { $0.seq >= next && $0.seq + $0.length <= 5_841 })
+        #expect(script.state(connection) == .established)
+    }
+
+    // RFC 9293, section 3.8.6: SHLD-17
+    @Test("a window that shrinks to zero over data in flight is probed like any other, as long as the peer answers")
+    func windowShrunkToZero() throws {
+        let script = try SegmentScript()
+        let connection = script.established(window: 5_840)
+        script.send(connection, 5_840)
+        _ = script.takeSent()
+        script.peer(.ack, seq: 1, ack: 1_461, window: 0)
+        var probes: [SentSegment] = []
+        for _ in 0..<3_600 {
+            script.advance(1_000)
+            for probe in script.takeSent() {
+                #expect(probe.seq == 1_461 && probe.length == 1)
+                probes.append(probe)
+                script.peer(.ack, seq: 1, ack: 1_461, window: 0)
+            }
+        }
+        #expect(script.state(connection) == .established)
+        #expect(probes.count > 50 && script.tcp.zeroWindowProbes == probes.count - 1)
+        script.peer(.ack, seq: 1, ack: 1_461, window: 10_000)
+        #expect(script.takeSent().first?.seq == 1_461)
+        script.peer(.ack, seq: 1, ack: 5_841, window: 10_000)
+        #expect(script.stack.unacknowledgedByteCount(connection) == 0)
+        #expect(script.stack.nextDeadline == nil)
+    }
+
     @Test("an old segment does not change the window, a new one does")
     func windowUpdateOrder() throws {
         let script = try SegmentScript()

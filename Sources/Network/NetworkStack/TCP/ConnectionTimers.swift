@@ -115,6 +115,10 @@ extension NetworkStack {
         //= RFC 6298 section 5.6
         //# Start the retransmission timer, such that it expires after RTO seconds
         setRetransmission(c, after: c.pointee.roundTrip.timeout)
+        //= RFC 9293 section 3.8.6
+        //# If the window shrinks to zero, the TCP implementation MUST probe it in the standard way (MUST-35).
+        // What is sent again now is the first probe.
+        if c.pointee.sendWindow == 0 { c.pointee.flags.insert(.persisting) }
         // A window that has closed meanwhile must not keep the earliest segment from being sent again.
         if c.pointee.sendWindow < c.pointee.sendSegmentSize { retransmitFirst(c) } else { sendPending(c) }
     }

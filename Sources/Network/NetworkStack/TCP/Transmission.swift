@@ -228,9 +228,9 @@ extension NetworkStack {
             if c.pointee.flags.contains(.finSent) { sendControl(c, c.pointee.sendUnacknowledged, [.fin, .ack]) }
             return
         }
-        // Nothing but what was sent before: for the rest there may be no window.
+        // Nothing but what was sent before, and nothing beyond a window that has shrunk since, but for the byte of a probe: the peer would not take it.
         let sent = min(c.pointee.sendByteCount, c.pointee.flightSize)
-        let length = boundedLength(head, 0, min(sent, c.pointee.sendSegmentSize))
+        let length = boundedLength(head, 0, min(sent, c.pointee.sendSegmentSize, max(c.pointee.sendWindow, 1)))
         let includesFinish =
             c.pointee.flags.contains(.finSent) && length == c.pointee.sendByteCount && !DeliberateBug.isPresent(.finishNotRetransmitted)
         var flags: TCPFlags = .ack
