@@ -53,7 +53,10 @@ extension NetworkStack {
     //= RFC 9293 section 3.8.3
     //# An application MUST (MUST-21) be able to set the value for R2 for a particular connection.
     public func setUserTimeout(_ connection: UInt32, _ timeout: UInt64) {
-        state.pointee.connections[connection].pointee.userTimeout = timeout
+        let c = state.pointee.connections[connection]
+        c.pointee.userTimeout = timeout
+        if timeout == 0 { c.pointee.flags.remove(.userTimeout) } else { c.pointee.flags.insert(.userTimeout) }
+        schedule(c, userTimeoutDeadline(c))
     }
 
     public func userTimeout(_ connection: UInt32) -> UInt64 { state.pointee.connections[connection].pointee.userTimeout }

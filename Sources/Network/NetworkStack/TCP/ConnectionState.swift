@@ -26,6 +26,7 @@ struct ConnectionFlags: OptionSet {
     static let isBound = ConnectionFlags(rawValue: 1 << 2)
     static let reusePort = ConnectionFlags(rawValue: 1 << 3)
     static let fixedReceiveBuffer = ConnectionFlags(rawValue: 1 << 4)
+    static let userTimeout = ConnectionFlags(rawValue: 1 << 30)
     // Negotiated
     static let timestamps = ConnectionFlags(rawValue: 1 << 5)
     static let windowScaling = ConnectionFlags(rawValue: 1 << 6)

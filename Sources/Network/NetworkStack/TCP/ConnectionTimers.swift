@@ -41,7 +41,8 @@ extension NetworkStack {
     }
 
     private func earliestDeadline(_ c: ConnectionPointer) -> UInt64 {
-        min(min(c.pointee.retransmitDeadline, c.pointee.acknowledgeDeadline), min(c.pointee.keepAliveDeadline, c.pointee.lifetimeDeadline))
+        let deadline = min(min(c.pointee.retransmitDeadline, c.pointee.acknowledgeDeadline), min(c.pointee.keepAliveDeadline, c.pointee.lifetimeDeadline))
+        return c.pointee.flags.contains(.userTimeout) ? min(deadline, userTimeoutDeadline(c)) : deadline
     }
 
     private func connectionTimerFired(_ index: UInt32) {
@@ -51,6 +52,11 @@ extension NetworkStack {
         let now = state.pointee.now
         if now >= c.pointee.lifetimeDeadline {
             endLifetime(c)
+        } else if c.pointee.flags.contains(.userTimeout) && now >= userTimeoutDeadline(c) {
+            //= RFC 9293 section 3.10.8
+            //# USER TIMEOUT: For any state if the user timeout expires, flush all queues, signal the user "error: connection aborted due to user timeout" in
+            //# general, delete the TCB, enter the CLOSED state.
+            endByTimeout(c)
         } else {
             if now >= c.pointee.acknowledgeDeadline {
                 state.pointee.statistics.tcp.delayedAcknowledgements += 1
@@ -79,7 +85,24 @@ extension NetworkStack {
 
     func setRetransmission(_ c: ConnectionPointer, after timeout: UInt64) {
         c.pointee.retransmitDeadline = state.pointee.now &+ timeout
-        schedule(c, c.pointee.retransmitDeadline)
+        schedule(c, c.pointee.flags.contains(.userTimeout) ? min(c.pointee.retransmitDeadline, userTimeoutDeadline(c)) : c.pointee.retransmitDeadline)
+    }
+
+    /// When the program's patience ends; `.max` for never. It runs while the retransmission timer does: with something unacknowledged, or a probe.
+    //= RFC 5482 section 3
+    //# the user timeout: how long transmitted data may remain unacknowledged before a connection is closed
+    @inline(never)
+    func userTimeoutDeadline(_ c: ConnectionPointer) -> UInt64 {
+        // While a closed window waits for its next probe nothing has gone unanswered.
+        let isWaitingToProbe = c.pointee.flags.contains(.persisting) && c.pointee.retransmissionCount == 0
+        guard c.pointee.userTimeout != 0, c.pointee.retransmitDeadline != .max, !isWaitingToProbe else { return .max }
+        let (deadline, isNever) = c.pointee.unacknowledgedSince.addingReportingOverflow(c.pointee.userTimeout)
+        return isNever ? .max : deadline
+    }
+
+    /// The peer has not answered for as long as the program, or the protocol, waits.
+    func endByTimeout(_ c: ConnectionPointer) {
+        if c.pointee.state == .synReceived && c.pointee.flags.contains(.passive) { finish(c) } else { fail(c, errno: timeoutError(c)) }
     }
 
     private func retransmissionTimerFired(_ c: ConnectionPointer) {
@@ -95,7 +118,7 @@ extension NetworkStack {
             return sendPending(c)
         }
         let configuration = state.pointee.configuration.tcp
-        if hasTimedOut(c, limit: configuration.maximumRetransmissions) { return fail(c, errno: timeoutError(c)) }
+        if hasTimedOut(c, limit: configuration.maximumRetransmissions) { return endByTimeout(c) }
         state.pointee.statistics.tcp.retransmissionTimeouts += 1
         //= RFC 9293 section 3.8.2
         //# A TCP implementation MUST implement the basic congestion control algorithms slow start, congestion avoidance, and exponential backoff of RTO
@@ -123,16 +146,10 @@ extension NetworkStack {
         if c.pointee.sendWindow < c.pointee.sendSegmentSize { retransmitFirst(c) } else { sendPending(c) }
     }
 
-    /// Whether the program's or the protocol's patience has ended.
+    /// Whether the protocol's patience has ended; the program's has a deadline of its own, and takes its place.
     func hasTimedOut(_ c: ConnectionPointer, limit: Int) -> Bool {
-        //= RFC 5482 section 3
-        //# the user timeout: how long transmitted data may remain unacknowledged before a connection is closed
-        //= RFC 9293 section 3.10.8
-        //# USER TIMEOUT: For any state if the user timeout expires, flush all queues, signal the user "error: connection aborted due to user timeout" in
-        //# general, delete the TCB, enter the CLOSED state.
-        if c.pointee.userTimeout != 0 { return state.pointee.now &- c.pointee.unacknowledgedSince >= c.pointee.userTimeout }
         //= RFC 9293 section 3.8.3
         //# When the number of transmissions of the same segment reaches a threshold R2 greater than R1, close the connection. (MUST-20)
-        return Int(c.pointee.retransmissionCount) >= limit
+        c.pointee.userTimeout == 0 && Int(c.pointee.retransmissionCount) >= limit
     }
 }

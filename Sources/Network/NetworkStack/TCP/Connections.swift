@@ -89,20 +89,17 @@ extension NetworkStack {
         c.pointee.recoverySequence = sequence
         c.pointee.flags.insert(.timing)
         c.pointee.timedAt = state.pointee.now
+        c.pointee.unacknowledgedSince = state.pointee.now
         c.pointee.retransmissionCount = 0
     }
 
     /// The handshake's segment was not answered in time.
     func handshakeTimedOut(_ c: ConnectionPointer) {
         let configuration = state.pointee.configuration.tcp
-        let isTooLong = c.pointee.userTimeout != 0 && state.pointee.now &- c.pointee.timedAt >= c.pointee.userTimeout
         //= RFC 9293 section 3.8.3
         //# An attempt to open a TCP connection could fail with excessive retransmissions of the SYN segment. SYN retransmissions MUST be handled in the general
         //# way just described for data retransmissions (MUST-22).
-        if Int(c.pointee.retransmissionCount) >= configuration.maximumSYNRetransmissions || isTooLong {
-            if c.pointee.flags.contains(.passive) { return finish(c) }
-            return fail(c, errno: timeoutError(c))
-        }
+        if Int(c.pointee.retransmissionCount) >= configuration.maximumSYNRetransmissions { return endByTimeout(c) }
         c.pointee.retransmissionCount += 1
         c.pointee.flags.remove(.timing)
         c.pointee.roundTrip.backOff(configuration)

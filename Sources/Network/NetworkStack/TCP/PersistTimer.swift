@@ -35,7 +35,7 @@ extension NetworkStack {
         //# the connection to stay open (MUST-37).
         // A user timeout counts from the first probe without an answer: the next one may come later than it lasts.
         if c.pointee.retransmissionCount == 0 { c.pointee.unacknowledgedSince = state.pointee.now }
-        if hasTimedOut(c, limit: configuration.maximumRetransmissions) { return fail(c, errno: timeoutError(c)) }
+        if hasTimedOut(c, limit: configuration.maximumRetransmissions) { return endByTimeout(c) }
         c.pointee.retransmissionCount += 1
         state.pointee.statistics.tcp.zeroWindowProbes += 1
         goBack(c)
