@@ -244,6 +244,47 @@ import WireFormats
         #expect(sent.first.map { $0.length >= 1 && $0.length <= 200 } == true)
     }
 
+    // RFC 9293, section 3.8.6.2.1: "The override timeout should be in the range 0.1 - 1.0 seconds"
+    @Test("a small window is used after a second at most, however long the retransmission timeout is")
+    func overrideTimeout() throws {
+        let script = try SegmentScript()
+        let (connection, _) = script.connect()
+        // A SYN was lost: the timeout is three seconds (RFC 6298, section 5.7).
+        script.advance(1_100)
+        script.peer([.syn, .ack], seq: 0, ack: 1, window: 8_760, mss: 1_460)
+        _ = script.takeSent()
+        script.peer(.ack, seq: 1, ack: 1, window: 200)
+        script.send(connection, 3_000)
+        script.advance(99)
+        script.expectNothing()
+        script.advance(902)
+        script.expect(.ack, seq: 1, length: 200)
+        // Each piece that is taken is followed by another one, without back-off.
+        for index in 1...5 {
+            script.peer(.ack, seq: 1, ack: 1 + 200 * index, window: 200)
+            script.expectNothing()
+            script.advance(1_001)
+            script.expect(.ack, seq: 1 + 200 * index, length: 200)
+        }
+    }
+
+    // RFC 9293, section 3.8.6.2.1: the override timeout ends the wait whatever else arrives
+    @Test("segments with a small window do not put the override timeout off")
+    func overrideTimeoutGoesOn() throws {
+        let script = try SegmentScript()
+        let connection = script.established(window: 8_760)
+        script.peer(.ack, seq: 1, ack: 1, window: 200)
+        script.send(connection, 3_000)
+        var next = 1
+        for _ in 0..<40 {
+            script.advance(50)
+            script.peer(.psh, seq: next, ack: 1, window: 200, length: 10)
+            next += 10
+        }
+        let first = script.takeSent().first { $0.length > 0 }
+        #expect(first.map { $0.seq == 1 && $0.length == 200 } == true)
+    }
+
     @Test("a sender uses a window of half the largest one")
     func halfWindow() throws {
         let script = try SegmentScript()

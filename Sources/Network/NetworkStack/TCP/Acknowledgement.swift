@@ -193,8 +193,9 @@ extension NetworkStack {
         guard order > 0 || order == 0 && (sequence.since(c.pointee.windowUpdateSequence) >= 0 || window > c.pointee.sendWindow) else { return }
         c.pointee.windowUpdateSequence = sequence
         c.pointee.windowUpdateAcknowledgement = acknowledgement
+        let windowBefore = c.pointee.sendWindow
         c.pointee.sendWindow = window
         if window > c.pointee.maximumSendWindow { c.pointee.maximumSendWindow = window }
-        if c.pointee.flags.contains(.persisting) && window > 0 { endPersisting(c) }
+        if c.pointee.flags.contains(.persisting) && window > 0 { endPersisting(c, windowBefore: windowBefore) }
     }
 }

@@ -12,11 +12,29 @@ extension NetworkStack {
         //= RFC 9293 section 3.8.6
         //# the sender SHOULD NOT time out the connection if data beyond the right window edge is not acknowledged (SHLD-17): what was sent again counts anew
         if DeliberateBug.isPresent(.zeroWindowNotProbed) { return }
-        setRetransmission(c, after: c.pointee.roundTrip.timeout)
+        setRetransmission(c, after: c.pointee.sendWindow == 0 ? c.pointee.roundTrip.timeout : overrideTimeout(c))
     }
 
-    /// The window has opened: the timer is an ordinary one again.
-    func endPersisting(_ c: ConnectionPointer) {
+    /// How long a window that is open, but too small, is waited for to grow.
+    //= RFC 9293 section 3.8.6.2.1
+    //# (4) or if the override timeout occurs. The override timeout should be in the range 0.1 - 1.0 seconds.
+    private func overrideTimeout(_ c: ConnectionPointer) -> UInt64 {
+        min(max(c.pointee.roundTrip.timeout, 100_000_000), 1_000_000_000)
+    }
+
+    /// The window is open: the timer is an ordinary one again, unless it is too small.
+    /// - Parameter windowBefore: what the window was until now.
+    func endPersisting(_ c: ConnectionPointer, windowBefore: Int) {
+        let length = min(c.pointee.sendByteCount, c.pointee.sendWindow)
+        if length < c.pointee.sendSegmentSize && length < c.pointee.sendByteCount && !fillsHalfOfLargestWindow(c, length) {
+            // The override timeout goes on: a peer whose segments come all the time, each with a small window, must not put it off for ever.
+            if windowBefore == 0 || c.pointee.sendMaximum == c.pointee.sendUnacknowledged {
+                c.pointee.roundTrip.restoreTimeout(state.pointee.configuration.tcp)
+                c.pointee.retransmitDeadline = min(c.pointee.retransmitDeadline, state.pointee.now &+ overrideTimeout(c))
+                schedule(c, c.pointee.retransmitDeadline)
+            }
+            return
+        }
         c.pointee.flags.remove(.persisting)
         c.pointee.retransmissionCount = 0
         c.pointee.retransmitDeadline = .max

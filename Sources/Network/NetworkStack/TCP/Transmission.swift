@@ -102,13 +102,18 @@ extension NetworkStack {
         c.pointee.flags.remove(.congestionWindowLimited)
         //= RFC 9293 section 3.8.6.2.1
         //# A TCP implementation MUST include a SWS avoidance algorithm in the sender (MUST-38): send data if min(D,U) >= Fs * Max(SND.WND), with Fs = 1/2
-        if length > 0 && (2 * length >= c.pointee.maximumSendWindow || DeliberateBug.isPresent(.sillyWindowFilled)) { return true }
+        if length > 0 && fillsHalfOfLargestWindow(c, length) { return true }
         if length > 0 { state.pointee.statistics.tcp.sillyWindowDelays &+= 1 }
         // With nothing in flight no acknowledgement would open the window: the persist timer overrides (same section), and probes a zero window.
         //= RFC 9293 section 3.8.6
         //# If the window shrinks to zero, the TCP implementation MUST probe it in the standard way (MUST-35).
         if sent == 0 { beginPersisting(c) }
         return false
+    }
+
+    /// Whether so many bytes are worth a segment, though they are neither a full one nor all that is queued.
+    func fillsHalfOfLargestWindow(_ c: ConnectionPointer, _ length: Int) -> Bool {
+        2 * length >= c.pointee.maximumSendWindow || DeliberateBug.isPresent(.sillyWindowFilled)
     }
 
     /// Sends our FIN, which stands behind all data.
