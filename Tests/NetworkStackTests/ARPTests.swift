@@ -124,14 +124,36 @@ import WireFormats
     }
 
     @Test func theOldestOfTooManyWaitingDatagramsIsDropped() throws {
-        let host = try LowerHost()
+        let limit = 16
+        let host = try LowerHost { $0.limits.neighborQueueLength = limit }
         let socket = host.boundSocket(5_000)
-        let limit = NetworkLimits().neighborQueueLength
         for index in 0..<limit + 3 { #expect(host.sendDatagram(socket, [UInt8(index)], to: peer.endpoint(9)) == 0) }
         _ = host.output()
         #expect(host.drops(.neighborQueueFull) == 3)
         host.receive(peer.arpReply())
         #expect(host.output().map { $0[42] } == (3..<UInt8(limit) + 3).map { $0 })
+        host.end()
+    }
+
+    // RFC 1122, section 2.3.2.2: the latest packet of each destination is saved, whatever others have sent.
+    @Test func allNeighborsTogetherHoldNoMoreThanTheLimitAndTheLatestFrameOfEach() throws {
+        let host = try LowerHost { $0.limits.waitingFrames = 8 }
+        let socket = host.boundSocket(5_000)
+        let other = LowerPeer(7)
+        for index in 0..<10 { #expect(host.sendDatagram(socket, [UInt8(index)], to: peer.endpoint(9)) == 0) }
+        for index in 10..<12 { #expect(host.sendDatagram(socket, [UInt8(index)], to: other.endpoint(9)) == 0) }
+        _ = host.output()
+        #expect(host.drops(.neighborQueueFull) == 3)
+        host.receive(other.arpReply())
+        #expect(host.output().map { $0[42] } == [11])
+        host.receive(peer.arpReply())
+        #expect(host.output().map { $0[42] } == Array(2..<10))
+        // The room is there again.
+        let third = LowerPeer(8)
+        for index in 0..<8 { #expect(host.sendDatagram(socket, [UInt8(index)], to: third.endpoint(9)) == 0) }
+        _ = host.output()
+        host.receive(third.arpReply())
+        #expect(host.output().count == 8)
         host.end()
     }
 

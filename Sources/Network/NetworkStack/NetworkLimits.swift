@@ -12,7 +12,8 @@ import Glibc
 /// | `maximumDatagramSockets` | 16,384 | `socket` fails with `ENOBUFS` |
 /// | `datagramQueueByteCount` | 256 KiB a socket | a datagram is dropped as `receiveQueueFull` |
 /// | `maximumNeighbors` | 1,024 | the neighbour that was used longest ago is forgotten |
-/// | `neighborQueueLength` | 16 frames a neighbour | the oldest waiting frame is dropped as `neighborQueueFull` |
+/// | `neighborQueueLength` | 256 frames a neighbour | the neighbour's oldest waiting frame is dropped as `neighborQueueFull` |
+/// | `waitingFrames` | 4,096 for all neighbours | the same; one frame may wait for each neighbour nevertheless |
 /// | `maximumAddresses` | 64 | the stack is not made |
 /// | `controlMessagesPerSecond` | 1,000 | an ICMP message is not sent and counted as `controlMessageRateLimited` |
 /// | `resetsPerSecond` | 1,000 | a reset to nobody's segment is not sent and counted as `resetRateLimited` |
@@ -26,7 +27,8 @@ public struct NetworkLimits: Sendable {
     public var maximumDatagramSockets = 16_384
     public var datagramQueueByteCount = 256 << 10
     public var maximumNeighbors = 1_024
-    public var neighborQueueLength = 16
+    public var neighborQueueLength = 256
+    public var waitingFrames = 4_096
     public var maximumAddresses = 64
     public var controlMessagesPerSecond = 1_000
     public var controlMessageBurst = 50
@@ -41,7 +43,7 @@ public struct NetworkLimits: Sendable {
             throw DemikernelError(EINVAL, .initialize, "maximumConnections, maximumDatagramSockets and maximumNeighbors must be between 1 and 1048576")
         }
         guard maximumTimeWait >= 1, maximumHalfOpen >= 1, (1...1_024).contains(reassemblyPieces), datagramQueueByteCount >= 2_048,
-            (1...1_024).contains(neighborQueueLength), controlMessagesPerSecond >= 1, controlMessageBurst >= 1, resetsPerSecond >= 1, challengesPerSecond >= 1,
+            (1...1_024).contains(neighborQueueLength), waitingFrames >= 1, controlMessagesPerSecond >= 1, controlMessageBurst >= 1, resetsPerSecond >= 1, challengesPerSecond >= 1,
             acknowledgementsPerSecond >= 1
         else { throw DemikernelError(EINVAL, .initialize, "a limit of the network stack is out of its range") }
     }

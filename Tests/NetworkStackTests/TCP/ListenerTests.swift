@@ -158,4 +158,21 @@ import WireFormats
         #expect(connection != 0)
         #expect(script.receive(connection) == pattern(50))
     }
+
+    // RFC 1122, section 2.3.2.2
+    @Test("many connections that are opened at once wait for the neighbour, and none has to send its SYN again")
+    func manyConnectsToUnresolvedNeighbor() throws {
+        let pair = try StackPair()
+        _ = pair.listener(on: 1, backlog: 256)
+        var clients: [UInt32] = []
+        for _ in 0..<200 {
+            let client = pair.stacks[0].makeConnection(owner: 2)
+            #expect(pair.stacks[0].connect(client, to: Endpoint(address: StackPair.addresses[1], port: 80)) == 0)
+            clients.append(client)
+        }
+        pair.exchange()
+        #expect(clients.allSatisfy { pair.stacks[0].connectionState($0) == .established })
+        #expect(pair.stacks[0].statistics.tcp.retransmittedSegments == 0)
+        #expect(pair.stacks[0].statistics.arpRequestsSent == 1)
+    }
 }

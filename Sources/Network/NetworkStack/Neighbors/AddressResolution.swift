@@ -75,14 +75,15 @@ extension NetworkStack {
         //= RFC 1122 section 2.3.2.2
         //# The link layer SHOULD save (rather than discard) at least one (the latest) packet of each set of packets destined to the same unresolved
         //# IP address, and transmit the saved packet when the address has been resolved.
-        if neighbor.pointee.waiting.count >= state.pointee.configuration.limits.neighborQueueLength,
-            let oldest = neighbor.pointee.waiting.removeFirst()
-        {
-            drop(oldest, .neighborQueueFull)
-        }
+        // So the latest one is kept even where others have taken all the room there is.
+        let isFull =
+            neighbor.pointee.waiting.count >= state.pointee.configuration.limits.neighborQueueLength
+            || state.pointee.neighborCache.waitingCount >= state.pointee.configuration.limits.waitingFrames
+        if isFull, let oldest = takeWaiting(slot) { drop(oldest, .neighborQueueFull) }
         //= RFC 1122 section 2.4
         //# The link layer MUST NOT report a Destination Unreachable error to IP solely because there is no ARP cache entry for a destination.
         neighbor.pointee.waiting.append(frame)
+        state.pointee.neighborCache.waitingCount += 1
         if neighbor.pointee.attempts == 0 { request(slot) }
     }
 
@@ -98,7 +99,7 @@ extension NetworkStack {
         neighbor.pointee.confirmed = state.pointee.now
         if neighbor.pointee.chain == .unresolved { chain(slot, in: .used) }
         armNeighborTimer(slot, after: delay)
-        while let frame = neighbor.pointee.waiting.removeFirst() {
+        while let frame = takeWaiting(slot) {
             if DeliberateBug.isPresent(.waitingFramesDropped) {
                 frame.releaseArray()
                 continue
@@ -106,6 +107,13 @@ extension NetworkStack {
             macAddress.store(to: frame.segmentAddress)
             emit(frame)
         }
+    }
+
+    /// The frame that has waited longest for a neighbour; nil for none.
+    func takeWaiting(_ slot: UInt32) -> Frame? {
+        guard let frame = state.pointee.neighbors[slot].pointee.waiting.removeFirst() else { return nil }
+        state.pointee.neighborCache.waitingCount -= 1
+        return frame
     }
 
     // MARK: Timers
@@ -171,6 +179,7 @@ extension NetworkStack {
         // What is told may send, and so come back here: the queue is taken out first.
         var waiting = neighbor.pointee.waiting
         neighbor.pointee.waiting = FrameQueue()
+        state.pointee.neighborCache.waitingCount -= waiting.count
         while let frame = waiting.removeFirst() {
             let packet = UnsafeRawPointer(frame.segmentAddress) + EthernetHeader.byteCount
             if let quotation = ICMPv4Quotation(packet, count: frame.segmentByteCount &- EthernetHeader.byteCount) {

@@ -26,6 +26,8 @@ struct NeighborCache {
     private let chains: UnsafeMutablePointer<SlotQueue>
     let capacity: Int
     var unresolvedCount = 0
+    /// Frames that wait for any neighbour.
+    var waitingCount = 0
 
     init(capacity: Int, key: (UInt64, UInt64)) throws(DemikernelError) {
         self.capacity = capacity
@@ -127,7 +129,7 @@ extension NetworkStack {
         var link = state.pointee.neighborCache.bucket(of: neighbor.pointee.address)
         while link.pointee != slot { link = nextInBucket(of: link.pointee) }
         link.pointee = neighbor.pointee.nextInBucket
-        while let frame = neighbor.pointee.waiting.removeFirst() { drop(frame, .neighborQueueFull) }
+        while let frame = takeWaiting(slot) { drop(frame, .neighborQueueFull) }
         state.pointee.neighbors.free(slot)
     }
 
