@@ -18,7 +18,7 @@ import Glibc
 /// | `controlMessagesPerSecond` | 1,000 | an ICMP message is not sent and counted as `controlMessageRateLimited` |
 /// | `resetsPerSecond` | 1,000 | a reset to nobody's segment is not sent and counted as `resetRateLimited` |
 /// | `challengesPerSecond` | 10 a connection | a challenge acknowledgement is not sent and counted as `challengeRateLimited` |
-/// | `acknowledgementsPerSecond` | 100 a connection for unacceptable segments, 100 for zero-window probes | one is not answered and counted as `acknowledgementRateLimited` |
+/// | `acknowledgementsPerSecond` | 100 a connection for unacceptable segments, as many for probes | the answer is counted as `acknowledgementRateLimited` |
 public struct NetworkLimits: Sendable {
     public var maximumConnections = 65_536
     public var maximumTimeWait = 16_384
@@ -43,8 +43,8 @@ public struct NetworkLimits: Sendable {
             throw DemikernelError(EINVAL, .initialize, "maximumConnections, maximumDatagramSockets and maximumNeighbors must be between 1 and 1048576")
         }
         guard maximumTimeWait >= 1, maximumHalfOpen >= 1, (1...1_024).contains(reassemblyPieces), datagramQueueByteCount >= 2_048,
-            (1...1_024).contains(neighborQueueLength), waitingFrames >= 1, controlMessagesPerSecond >= 1, controlMessageBurst >= 1, resetsPerSecond >= 1, challengesPerSecond >= 1,
-            acknowledgementsPerSecond >= 1
+            (1...1_024).contains(neighborQueueLength), waitingFrames >= 1, controlMessagesPerSecond >= 1, controlMessageBurst >= 1, resetsPerSecond >= 1,
+            challengesPerSecond >= 1, acknowledgementsPerSecond >= 1
         else { throw DemikernelError(EINVAL, .initialize, "a limit of the network stack is out of its range") }
     }
 }

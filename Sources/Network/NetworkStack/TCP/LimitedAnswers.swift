@@ -45,8 +45,8 @@ extension NetworkStack {
     //# An implementation SHOULD include an ACK throttling mechanism to be conservative: no more than a tunable number of challenge ACKs in a second.
     @inline(never)
     func sendChallenge(_ c: ConnectionPointer) {
-        guard c.pointee.answers.takeChallenge(now: state.pointee.now, limits: state.pointee.configuration.limits) || DeliberateBug.isPresent(.challengesUnlimited)
-        else { return countUnsent(.challengeRateLimited) }
+        let isLeft = c.pointee.answers.takeChallenge(now: state.pointee.now, limits: state.pointee.configuration.limits)
+        guard isLeft || DeliberateBug.isPresent(.challengesUnlimited) else { return countUnsent(.challengeRateLimited) }
         state.pointee.statistics.tcp.challengeAcknowledgements += 1
         sendControl(c, acceptableSequence(c), .ack)
     }
