@@ -95,6 +95,19 @@ import Testing
         #expect(runtime.snapshot().timers == 0)
     }
 
+    @Test("closeLinger counts from the close, however long the program has done something else before")
+    func closeLingerAfterPause() throws {
+        let runtime = try makeRuntime { $0.limits.closeLinger = 30_000_000 }
+        let connection = try runtime.connection()
+        _ = try runtime.fill(connection.client, unit: 50_000)
+        // Longer than the linger, without a turn of the runtime.
+        let pauseEnd = runtime.now + 40_000_000
+        while runtime.now < pauseEnd {}
+        let start = runtime.now
+        #expect(try runtime.result(runtime.closeToken(connection.client)) == .closed)
+        #expect(runtime.now - start >= 30_000_000)
+    }
+
     @Test("bytes that were never popped do not reset what the peer has not read", arguments: [1, 100_000, 700_000])
     func unreadAtClose(byteCount: Int) throws {
         let runtime = try makeRuntime()

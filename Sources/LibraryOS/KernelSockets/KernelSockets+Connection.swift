@@ -285,7 +285,7 @@ extension KernelSocketsHandle {
         let socket = socket(index)
         guard socket.pointee.closeTimer == .none else { return }
         let armed = core.scheduler.armTimer(
-            deadline: core.scheduler.deadline(after: core.limits.closeLinger, from: core.now),
+            deadline: core.scheduler.deadline(after: core.limits.closeLinger, from: core.currentTime),
             { context, argument in
                 let handle = KernelSocketsHandle(context)
                 let index = Int(argument & 0xffff_ffff)
