@@ -165,12 +165,17 @@ import Testing
 
                 // A cut inside a segment needs a descriptor, one between segments does not.
                 let head = array.takeOver()
-                #expect(head.splitArray(maximumSegments: 16, maximumBytes: 15) == nil)
+                #expect(head.splitArray(maximumSegments: 16, maximumBytes: 9) == nil)
                 #expect(head.arraySegmentCount == 3 && head.arrayByteCount == 30)
-                let tail = try #require(head.splitArray(maximumSegments: 16, maximumBytes: 20))
+                // What would have to be cut goes to the rest.
+                let tail = try #require(head.splitArray(maximumSegments: 16, maximumBytes: 25))
+                #expect(head.arraySegmentCount == 2 && head.arrayByteCount == 20)
+                #expect(tail.arraySegmentCount == 1 && tail.arrayByteCount == 10)
+                let middle = try #require(head.splitArray(maximumSegments: 16, maximumBytes: 10))
                 #expect(contents(of: tail).count == 1)
                 #expect(heap.hasFreeSegment)
-                #expect(contents(of: head).count == 2)
+                #expect(contents(of: middle).count == 1)
+                #expect(contents(of: head).count == 1)
                 expectNothingAlive(in: heap)
             }
         }

@@ -203,13 +203,14 @@ import Testing
         #expect(runtime.snapshot().liveBlocks == 0)
     }
 
-    @Test("without a free segment descriptor a pop gets the whole unit: more than it asked for, and nothing is lost")
+    @Test("without a free segment descriptor a pop that would have to cut a segment fails with ENOBUFS, and nothing is lost")
     func cutWithoutDescriptor() throws {
         let runtime = try makeRuntime { $0.memory.maximumSegments = 1 }
         let queue = try runtime.queue()
         try runtime.push(queue, runtime.buffer([1, 2, 3]), completion: .discarded)
         #expect(errorNumber { () throws(DemikernelError) in _ = try runtime.push(queue, bytes: [4]) } == ENOBUFS)
-        #expect(try runtime.result(runtime.pop(queue, maximumBytes: 2)) == .popped([1, 2, 3]))
+        #expect(try runtime.result(runtime.pop(queue, maximumBytes: 2)) == .failed(ENOBUFS, byteCount: 0))
+        #expect(try runtime.result(runtime.pop(queue, maximumBytes: 3)) == .popped([1, 2, 3]))
         #expect(runtime.snapshot().liveBlocks == 0)
     }
 }

@@ -118,12 +118,11 @@ final class RecordingDevice {
         for state in queues.keys {
             while let array = queues[state]!.first, !queues[state]!.pops.isEmpty {
                 let pop = core.removeFirst(from: &queues[state]!.pops)
-                let rest = core.cut(array, for: pop)
                 let next = array.pointee.nextArray
+                let rest = core.completePop(pop, cutting: array)
                 rest?.pointee.nextArray = next
                 queues[state]!.first = rest ?? next
                 if next == nil { queues[state]!.last = rest }
-                core.completePop(pop, array)
                 progress += 1
             }
         }

@@ -256,14 +256,17 @@ extension DatapathHeap: Equatable {
 }
 
 extension UnsafeMutablePointer<SegmentDescriptor> {
-    /// Cuts an array that exceeds a pop's limits: this one keeps what fits, the rest is a new array.
-    /// - Returns: the rest; nil when all fits, or when no descriptor is left for a cut inside a segment.
+    /// Cuts an array that exceeds a pop's limits: this one keeps what fits, the rest is a new array. Where no descriptor is left for a cut inside a
+    /// segment, the whole segments in front of it are kept.
+    /// - Returns: the rest; nil when all fits, or when there is nothing in front of the segment that would have to be cut: then nothing has changed.
     public func splitArray(maximumSegments: Int, maximumBytes: Int) -> UnsafeMutablePointer<SegmentDescriptor>? {
         guard arraySegmentCount > maximumSegments || arrayByteCount > maximumBytes else { return nil }
+        var previous = self
         var last = self
         var segments = 1
         var bytes = segmentByteCount
         while segments < maximumSegments, bytes < maximumBytes, let next = last.pointee.next {
+            previous = last
             last = next
             segments += 1
             bytes += next.segmentByteCount
@@ -275,11 +278,18 @@ extension UnsafeMutablePointer<SegmentDescriptor> {
             let excess = UInt32(bytes - maximumBytes)
             BlockCount.retain(last.pointee.base)
             let tail = Buffer(base: last.pointee.base, offset: last.pointee.offset + last.pointee.length - excess, length: excess)
-            guard let descriptor = ScatterGatherArray.makeDescriptor(tail) else { return nil }
-            last.pointee.length -= excess
-            bytes = maximumBytes
-            rest = descriptor
-            rest.pointee.next = last.pointee.next
+            if let descriptor = ScatterGatherArray.makeDescriptor(tail) {
+                last.pointee.length -= excess
+                bytes = maximumBytes
+                rest = descriptor
+                rest.pointee.next = last.pointee.next
+            } else {
+                bytes -= last.segmentByteCount
+                guard bytes > 0 else { return nil }
+                segments -= 1
+                rest = last
+                last = previous
+            }
             restSegments += 1
         } else {
             rest = last.pointee.next.unsafelyUnwrapped

@@ -120,9 +120,7 @@ struct MemoryQueues {
         var array = array
         while true {
             let pop = core.removeFirst(from: &queue.pointee.pops)
-            let rest = core.cut(array, for: pop)
-            core.completePop(pop, array)
-            guard let rest else { return }
+            guard let rest = core.completePop(pop, cutting: array) else { return }
             array = rest
             if queue.pointee.pops.isEmpty {
                 queue.pointee.append(array)
@@ -134,18 +132,16 @@ struct MemoryQueues {
     func pop(_ index: Int, _ operation: UInt32) -> Int32 {
         let queue = queues + index
         if let array = queue.pointee.first {
-            let rest = core.cut(array, for: operation)
-            if let rest {
-                rest.pointee.nextArray = array.pointee.nextArray
+            let next = array.pointee.nextArray
+            if let rest = core.completePop(operation, cutting: array) {
+                rest.pointee.nextArray = next
                 queue.pointee.first = rest
-                if array.pointee.nextArray == nil { queue.pointee.last = rest }
-            } else {
-                queue.pointee.first = array.pointee.nextArray
-                if array.pointee.nextArray == nil { queue.pointee.last = nil }
-                queue.pointee.count &-= 1
+                if next == nil { queue.pointee.last = rest }
+                return 0
             }
-            core.completePop(operation, array)
-            if rest != nil { return 0 }
+            queue.pointee.first = next
+            if next == nil { queue.pointee.last = nil }
+            queue.pointee.count &-= 1
             if !queue.pointee.pushes.isEmpty { admitPush(queue) }
         } else if !queue.pointee.takesPushes {
             core.completeEndOfStream(operation)

@@ -177,15 +177,6 @@ public struct RuntimeCore {
         if let next = link.next { next.pointee.previous = link.previous } else { list.tail = link.previous }
     }
 
-    /// Cuts an array to the limits of a pending pop. What exceeds them is returned, to stay queued. Should no descriptor be left for a cut inside
-    /// a segment, the pop gets the whole array: more than it asked for, and nothing is lost.
-    @inline(__always)
-    public func cut(_ array: UnsafeMutablePointer<SegmentDescriptor>, for pop: UInt32) -> UnsafeMutablePointer<SegmentDescriptor>? {
-        let slot = operation(pop)
-        if array.arrayByteCount <= slot.pointee.byteCount && array.arraySegmentCount <= Int(slot.pointee.maximumSegments) { return nil }
-        return array.splitArray(maximumSegments: Int(slot.pointee.maximumSegments), maximumBytes: slot.pointee.byteCount)
-    }
-
     // MARK: Completion
 
     /// A push: the queue has taken the whole array.
@@ -202,6 +193,33 @@ public struct RuntimeCore {
     public func completePop(_ index: UInt32, _ array: UnsafeMutablePointer<SegmentDescriptor>) {
         operation(index).pointee.array = array
         complete(index, .popped)
+    }
+
+    /// A pop that waits no more: gives it what of `array` is within its limits, and from where it came.
+    ///
+    /// Should that be less than a segment, and no descriptor be left to cut it, the pop fails with `ENOBUFS`.
+    /// - Returns: what the pop has not got, to stay queued: the rest, or, after `ENOBUFS`, the same array.
+    @inline(__always)
+    public func completePop(
+        _ index: UInt32, cutting array: UnsafeMutablePointer<SegmentDescriptor>, from address: SocketAddress? = nil
+    ) -> UnsafeMutablePointer<SegmentDescriptor>? {
+        let slot = operation(index)
+        var rest: UnsafeMutablePointer<SegmentDescriptor>?
+        if array.arrayByteCount > slot.pointee.byteCount || array.arraySegmentCount > Int(slot.pointee.maximumSegments) {
+            rest = array.splitArray(maximumSegments: Int(slot.pointee.maximumSegments), maximumBytes: slot.pointee.byteCount)
+            if rest == nil {
+                failUncut(index)
+                return array
+            }
+        }
+        if let address { completePop(index, array, from: address) } else { completePop(index, array) }
+        return rest
+    }
+
+    /// A pop whose limit lies inside a segment that cannot be cut.
+    @inline(never)
+    public func failUncut(_ index: UInt32) {
+        fail(index, ENOBUFS, "no segment descriptor is left to cut a segment: raise MemoryConfiguration.maximumSegments, or pop without a limit")
     }
 
     /// A pop of a datagram: takes over `array`.

@@ -370,17 +370,15 @@ extension KernelSocketsHandle {
 
     private func deliver(_ socket: UnsafeMutablePointer<KernelSocket>, _ array: UnsafeMutablePointer<SegmentDescriptor>, from: SocketAddress) {
         let pop = core.removeFirst(from: &socket.pointee.pops)
-        socket.pointee.rest = core.cut(array, for: pop)
         socket.pointee.restAddress = from
-        core.completePop(pop, array, from: from)
+        socket.pointee.rest = core.completePop(pop, cutting: array, from: from)
         if socket.pointee.rest != nil { serveRest(socket) }
     }
 
     private func serveRest(_ socket: UnsafeMutablePointer<KernelSocket>) {
         while let array = socket.pointee.rest, !socket.pointee.pops.isEmpty {
             let pop = core.removeFirst(from: &socket.pointee.pops)
-            socket.pointee.rest = core.cut(array, for: pop)
-            core.completePop(pop, array, from: socket.pointee.restAddress)
+            socket.pointee.rest = core.completePop(pop, cutting: array, from: socket.pointee.restAddress)
         }
     }
 

@@ -43,6 +43,11 @@ extension UserNetworkHandle {
                 socket.pointee.index, maximumSegments: Int(slot.pointee.maximumSegments), maximumBytes: slot.pointee.byteCount)
             socket.pointee.mayBeReadable = hasMore
             guard let array = taken else {
+                if hasMore && stack.receivableByteCount(socket.pointee.index) > 0 {
+                    core.remove(pop, from: &socket.pointee.pops)
+                    core.failUncut(pop)
+                    continue
+                }
                 if stack.isAtEndOfStream(socket.pointee.index) || socket.pointee.failure != 0 { return endPops(socket) }
                 return awaitNext(socket)
             }
@@ -109,8 +114,7 @@ extension UserNetworkHandle {
             }
             let array = socket.pointee.rest.unsafelyUnwrapped
             core.remove(pop, from: &socket.pointee.pops)
-            socket.pointee.rest = core.cut(array, for: pop)
-            core.completePop(pop, array, from: socket.pointee.restAddress)
+            socket.pointee.rest = core.completePop(pop, cutting: array, from: socket.pointee.restAddress)
         }
     }
 

@@ -125,14 +125,14 @@ extension StackWorld {
         let maximumSegments = 1 + Int(choices & 15)
         let maximumBytes = choices & 0x10 != 0 ? 1 + input.size() : Int.max
         let receivable = stack.receivableByteCount(socket.index)
-        // `splitArray`: without a descriptor for the rest nothing is cut off.
+        // `splitArray`: without a descriptor for the rest no segment is cut.
         let canCut = heap.hasFreeSegment
         guard let array = stack.takeReceived(socket.index, maximumSegments: maximumSegments, maximumBytes: maximumBytes) else {
-            return try require(receivable == 0, "bytes are promised and not given")
+            return try require(receivable == 0 || !canCut, "bytes are promised and not given")
         }
         let received = bytes(of: array)
-        try require(!received.isEmpty && (received.count <= maximumBytes || !canCut), "of \(maximumBytes) bytes \(received.count) are given")
-        try require(array.arraySegmentCount <= maximumSegments || !canCut, "more segments are given than asked for")
+        try require(!received.isEmpty && received.count <= maximumBytes, "of \(maximumBytes) bytes \(received.count) are given")
+        try require(array.arraySegmentCount <= maximumSegments, "more segments are given than asked for")
         try require(stack.receivableByteCount(socket.index) == receivable - received.count, "the bytes to receive are counted wrongly")
         if sendsCountingData {
             var next = socket.nextReceived ?? received[0]

@@ -1,3 +1,5 @@
+import DatapathMemory
+import EthernetDevice
 import NetworkStack
 import Testing
 import WireFormats
@@ -66,5 +68,31 @@ import WireFormats
         #expect(received.count == bytes.count)
         #expect(received.elementsEqual(bytes))
         #expect(pair.stacks[0].statistics.tcp.retransmittedSegments > 0)
+    }
+
+    @Test("without a descriptor to cut a segment, never more is given than asked for, and nothing is lost")
+    func takeWithoutDescriptor() throws {
+        let script = try SegmentScript()
+        let connection = script.established()
+        for index in 0..<3 { script.peer(.psh, seq: 1 + 100 * index, ack: 1, length: 100) }
+        var held: [Frame] = []
+        while script.heap.hasFreeSegment, let frame = Frame.makeSegment(script.heap, byteCount: 1, priority: .reserve) { held.append(frame) }
+        #expect(!script.heap.hasFreeSegment)
+        #expect(script.stack.takeReceived(connection, maximumSegments: 16, maximumBytes: 50) == nil)
+        #expect(script.stack.receivableByteCount(connection) == 300)
+        #expect(!script.stack.isAtEndOfStream(connection))
+        // What fits in whole segments; and that frees a descriptor, so that the next one can be cut.
+        let whole = try #require(script.stack.takeReceived(connection, maximumSegments: 16, maximumBytes: 250))
+        #expect(whole.arrayByteCount == 200)
+        for frame in held { frame.releaseArray() }
+        var bytes = [UInt8](repeating: 0, count: 200)
+        bytes.withUnsafeMutableBytes { whole.copyArray(to: $0.baseAddress!) }
+        whole.releaseArray()
+        bytes += script.receive(connection, maximumBytes: 50)
+        #expect(bytes.count == 250)
+        bytes += script.receive(connection)
+        #expect(bytes == pattern(300))
+        script.close(connection)
+        script.end()
     }
 }

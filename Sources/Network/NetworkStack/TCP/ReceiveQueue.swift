@@ -86,8 +86,8 @@ extension NetworkStack {
         return c.pointee.receiveHead == nil && (c.pointee.flags.contains(.finReceived) || c.pointee.flags.contains(.receiveShutDown))
     }
 
-    /// Takes the next bytes of the stream, as an array of at most `maximumSegments` segments and `maximumBytes` bytes; nil when there are none.
-    /// The caller owns it. O(segments).
+    /// Takes the next bytes of the stream, as an array of at most `maximumSegments` segments and `maximumBytes` bytes; nil when there are none, or when
+    /// `maximumBytes` is less than a segment's and no descriptor is left to cut it. The caller owns it. O(segments).
     public func takeReceived(_ connection: UInt32, maximumSegments: Int, maximumBytes: Int) -> Frame? {
         takeReceivedAndLook(connection, maximumSegments: maximumSegments, maximumBytes: maximumBytes).array
     }
@@ -108,7 +108,7 @@ extension NetworkStack {
     }
 
     @inline(never)
-    private func takeSeveral(_ c: ConnectionPointer, _ head: Frame, _ maximumSegments: Int, _ maximumBytes: Int) -> Frame {
+    private func takeSeveral(_ c: ConnectionPointer, _ head: Frame, _ maximumSegments: Int, _ maximumBytes: Int) -> Frame? {
         var last = head.lastSegment
         var next = head.pointee.nextArray
         c.pointee.receivePinnedByteCount -= min(head.blockByteCount, c.pointee.receivePinnedByteCount)
@@ -124,6 +124,11 @@ extension NetworkStack {
             c.pointee.receivePinnedByteCount += rest.blockByteCount
             if next == nil { c.pointee.receiveTail = rest }
             next = rest
+        } else if head.arrayByteCount > maximumBytes {
+            // Nothing was joined to a head that is too long by itself.
+            head.pointee.nextArray = next
+            c.pointee.receivePinnedByteCount += head.blockByteCount
+            return nil
         }
         c.pointee.receiveHead = next
         if next == nil { c.pointee.receiveTail = nil }
