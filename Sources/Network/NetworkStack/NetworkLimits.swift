@@ -18,7 +18,10 @@ import Glibc
 /// | `controlMessagesPerSecond` | 1,000 | an ICMP message is not sent and counted as `controlMessageRateLimited` |
 /// | `resetsPerSecond` | 1,000 | a reset to nobody's segment is not sent and counted as `resetRateLimited` |
 /// | `challengesPerSecond` | 10 a connection | a challenge acknowledgement is not sent and counted as `challengeRateLimited` |
-/// | `acknowledgementsPerSecond` | 100 a connection for unacceptable segments, as many for probes | the answer is counted as `acknowledgementRateLimited` |
+///
+/// `challengesPerSecond` also bounds, in a count of its own, the answers to unacceptable segments without data, and `acknowledgementsPerSecond`, 100 a
+/// connection, those to unacceptable segments with data, and again those to zero-window probes. What is not answered then is counted as
+/// `acknowledgementRateLimited`.
 public struct NetworkLimits: Sendable {
     public var maximumConnections = 65_536
     public var maximumTimeWait = 16_384

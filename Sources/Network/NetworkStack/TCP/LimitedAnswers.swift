@@ -6,6 +6,7 @@ import WireFormats
 struct AnswerCounts {
     private var secondStart: UInt64 = 0
     private var challenges: UInt32 = 0
+    private var empty: UInt32 = 0
     private var unacceptable: UInt32 = 0
     private var probes: UInt32 = 0
 
@@ -17,18 +18,21 @@ struct AnswerCounts {
         return AnswerCounts.take(&challenges, limits.challengesPerSecond)
     }
 
-    mutating func takeUnacceptable(now: UInt64, limits: borrowing NetworkLimits) -> Bool {
+    /// The same for the answer to an unacceptable segment. One that is empty may be such an answer itself, so that the two would go on for ever: there
+    /// are as few for these as challenges.
+    mutating func takeUnacceptable(isEmpty: Bool, now: UInt64, limits: borrowing NetworkLimits) -> Bool {
         startSecond(now)
-        return AnswerCounts.take(&unacceptable, limits.acknowledgementsPerSecond)
+        return isEmpty ? AnswerCounts.take(&empty, limits.challengesPerSecond) : AnswerCounts.take(&unacceptable, limits.acknowledgementsPerSecond)
     }
 
+    /// The same for the answer to a probe of our closed window.
     mutating func takeProbe(now: UInt64, limits: borrowing NetworkLimits) -> Bool {
         startSecond(now)
         return AnswerCounts.take(&probes, limits.acknowledgementsPerSecond)
     }
 
     private mutating func startSecond(_ now: UInt64) {
-        if now &- secondStart >= 1_000_000_000 { (secondStart, challenges, unacceptable, probes) = (now, 0, 0, 0) }
+        if now &- secondStart >= 1_000_000_000 { (secondStart, challenges, empty, unacceptable, probes) = (now, 0, 0, 0, 0) }
     }
 
     private static func take(_ count: inout UInt32, _ limit: Int) -> Bool {
@@ -56,8 +60,9 @@ extension NetworkStack {
     //# If the connection is in a synchronized state, any unacceptable segment must be responded to with an empty acknowledgment segment, and the connection
     //# remains in the same state.
     @inline(never)
-    func sendLimitedAcknowledgement(_ c: ConnectionPointer) {
-        guard c.pointee.answers.takeUnacceptable(now: state.pointee.now, limits: state.pointee.configuration.limits) else {
+    func sendLimitedAcknowledgement(_ c: ConnectionPointer, about header: TCPSegmentHeader) {
+        let isEmpty = header.segmentLength == 0 || header.flags.contains(.syn)
+        guard c.pointee.answers.takeUnacceptable(isEmpty: isEmpty, now: state.pointee.now, limits: state.pointee.configuration.limits) else {
             return countUnsent(.acknowledgementRateLimited)
         }
         sendControl(c, acceptableSequence(c), .ack)

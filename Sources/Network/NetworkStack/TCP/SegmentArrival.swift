@@ -40,7 +40,7 @@ extension NetworkStack {
                 //# R1) If there is a Timestamps option in the arriving segment, SEG.TSval < TS.Recent, TS.Recent is valid, and the RST bit is not set,
                 //# then treat the arriving segment as not acceptable: Send an acknowledgment in reply and drop the segment.
                 state.pointee.statistics.tcp.oldTimestamps += 1
-                sendLimitedAcknowledgement(c)
+                sendLimitedAcknowledgement(c, about: header)
                 return drop(frame, .oldTimestamp)
             }
         }
@@ -73,7 +73,7 @@ extension NetworkStack {
             }
             //= RFC 9293 section 3.10.7.4
             //# If an incoming segment is not acceptable, an acknowledgment should be sent in reply (unless the RST bit is set)
-            sendLimitedAcknowledgement(c)
+            sendLimitedAcknowledgement(c, about: header)
             return drop(frame, offset < 0 ? .duplicateData : .outsideWindow)
         }
         c.pointee.lastReceiveTime = state.pointee.now

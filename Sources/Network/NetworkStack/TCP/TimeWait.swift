@@ -48,7 +48,7 @@ extension NetworkStack {
             //= RFC 9293 section 3.10.7.4
             //# The only thing that can arrive in this state is a retransmission of the remote FIN. Acknowledge it, and restart the 2 MSL timeout.
             restartTimeWait(c)
-            sendLimitedAcknowledgement(c)
+            sendLimitedAcknowledgement(c, about: header)
             drop(frame, .duplicateData)
             return true
         }
