@@ -24,7 +24,7 @@ public struct NetworkStack {
     public init(_ configuration: NetworkConfiguration, heap: DatapathHeap, now: UInt64) throws(DemikernelError) {
         try configuration.validate()
         state = try StackState.make(configuration, heap: heap, now: now)
-        try configureNeighbors(configuration)
+        configureNeighbors(configuration)
     }
 
     /// Ends the stack: connections are forgotten without a word to their peers, and every frame and buffer is released.

@@ -1,6 +1,5 @@
 import DatapathMemory
 import EthernetDevice
-import Glibc
 import TaskScheduler
 import WireFormats
 
@@ -25,14 +24,11 @@ enum NeighborTimes {
 }
 
 extension NetworkStack {
-    /// Enters the neighbours that the configuration names.
-    func configureNeighbors(_ configuration: NetworkConfiguration) throws(DemikernelError) {
+    /// Enters the neighbours that the configuration names: no more than there is room for, as `validate` has found.
+    func configureNeighbors(_ configuration: NetworkConfiguration) {
         for known in configuration.staticNeighbors {
             let existing = findNeighbor(known.address)
             let slot = existing != 0 ? existing : addNeighbor(known.address, isLearning: true)
-            guard slot != 0 else {
-                throw DemikernelError(EINVAL, .initialize, "there are more static neighbours than NetworkLimits.maximumNeighbors")
-            }
             let neighbor = state.pointee.neighbors[slot]
             neighbor.pointee.state = .permanent
             neighbor.pointee.macAddress = known.macAddress
