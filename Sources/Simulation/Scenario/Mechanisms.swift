@@ -80,6 +80,6 @@ public struct Mechanisms: Sendable {
     private static let requiredDrops: Set<DropReason> = [
         .notForThisHost, .badARP, .unsolicitedARP, .badIPv4Header, .badIPv4Checksum, .neighborUnreachable, .neighborQueueFull, .outOfMemory,
         .badDatagramChecksum, .noDatagramSocket, .receiveQueueFull, .badSegmentChecksum, .noConnection, .backlogOverflow, .outsideWindow, .oldTimestamp,
-        .badAcknowledgement, .challengeRateLimited, .reassemblyOverflow, .dataAfterClose, .duplicateData, .unexpectedFlags,
+        .badAcknowledgement, .challengeRateLimited, .acknowledgementRateLimited, .reassemblyOverflow, .dataAfterClose, .duplicateData, .unexpectedFlags,
     ]
 }
