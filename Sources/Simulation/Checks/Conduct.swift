@@ -11,8 +11,10 @@ public struct Conduct {
     public var maximumSegmentSize: Int
     /// Out-of-order segments that it keeps for a connection.
     public var reassemblyPieces: Int
-    /// Acknowledgements that it sends in a second to segments that it does not accept.
+    /// Challenges that it sends in a second, and answers to segments without data that it does not accept.
     public var challengesPerSecond: Int
+    /// The same for segments with data, and for probes of its window.
+    public var acknowledgementsPerSecond: Int
 
     /// How long a connection stays in TIME_WAIT, in nanoseconds; 0 for one that may end early.
     public var timeWait: UInt64
@@ -20,8 +22,8 @@ public struct Conduct {
     public var asksForNeighbors: Bool
 
     public init(
-        minimumRetransmissionTimeout: UInt64, maximumSegmentSize: Int, reassemblyPieces: Int, challengesPerSecond: Int, timeWait: UInt64,
-        asksForNeighbors: Bool
+        minimumRetransmissionTimeout: UInt64, maximumSegmentSize: Int, reassemblyPieces: Int, challengesPerSecond: Int, acknowledgementsPerSecond: Int,
+        timeWait: UInt64, asksForNeighbors: Bool
     ) {
         self.minimumRetransmissionTimeout = minimumRetransmissionTimeout
         self.timeWait = timeWait
@@ -29,6 +31,7 @@ public struct Conduct {
         self.maximumSegmentSize = maximumSegmentSize
         self.reassemblyPieces = reassemblyPieces
         self.challengesPerSecond = challengesPerSecond
+        self.acknowledgementsPerSecond = acknowledgementsPerSecond
     }
 }
 

@@ -25,13 +25,15 @@ struct ReceiverConduct {
     private var largestSegment = 1
     /// What has come at one time.
     private var instant = Instant()
-    /// When segments were answered that were not accepted.
+    /// When segments were answered that were not accepted: those without data, and others.
+    private var emptyAnswers: [UInt64] = []
     private var answers: [UInt64] = []
 
     private struct Instant {
         var time: UInt64 = 0
         var segments = 0
         var refused = 0
+        var refusedWithData = 0
         var probes = 0
     }
 
@@ -81,12 +83,14 @@ struct ReceiverConduct {
         if !isForged, header.hasTimestamps { note(header.timestampValue, updates: false) }
         guard isAcceptable, !header.flags.contains(.rst) else {
             instant.refused += 1
+            if length > 0 { instant.refusedWithData += 1 }
             return offset == 0 && window == 0 && length > 0 && !isForged
         }
         if own.hasTimestamps, peer.hasTimestamps {
             let isOld = recentTimestamp.map { Int32(bitPattern: header.timestampValue &- $0) < 0 } ?? false
             guard header.hasTimestamps, !isOld else {
                 instant.refused += 1
+                if length > 0 { instant.refusedWithData += 1 }
                 isImprecise = isImprecise || length > 0
                 return false
             }
@@ -184,13 +188,18 @@ struct ReceiverConduct {
             return "a window that was closed opens by \(newEdge - edge) bytes only when it is probed"
         }
         guard instant.refused == instant.segments, header.acknowledgement == before.acknowledged, newEdge == edge else { return nil }
-        answers.removeAll { time - $0 >= 1_000_000_000 }
-        answers.append(time)
         //= RFC 5961 section 7
         //# An implementation SHOULD include an ACK throttling mechanism: in any 5 second window, no more than 10 challenge ACKs should be sent.
+        // Challenges and answers to what is empty are counted by themselves, and so are those to data and to probes.
+        if instant.refusedWithData == 0 { return ReceiverConduct.count(&emptyAnswers, 2 * conduct.challengesPerSecond, at: time) }
+        return ReceiverConduct.count(&answers, 2 * conduct.acknowledgementsPerSecond, at: time)
+    }
+
+    private static func count(_ answers: inout [UInt64], _ limit: Int, at time: UInt64) -> String? {
+        answers.removeAll { time - $0 >= 1_000_000_000 }
+        answers.append(time)
         // The second in which they are counted may begin at any time.
-        if answers.count > 2 * conduct.challengesPerSecond { return "\(answers.count) answers to unacceptable segments in a second" }
-        return nil
+        return answers.count > 2 * limit ? "\(answers.count) answers to unacceptable segments in a second" : nil
     }
 
     private func checkEcho(_ header: TCPSegmentHeader, _ flow: Flow) -> String? {

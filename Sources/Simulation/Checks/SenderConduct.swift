@@ -129,7 +129,11 @@ struct SenderConduct {
         if unacknowledged - initialSequence <= 1, duplicates < 3 {
             //= RFC 6928 section 2
             //# min (10*MSS, max (2*MSS, 14600))
-            let most = min(10 * segmentSize, max(2 * segmentSize, 14_600))
+            let initialWindow = min(10 * segmentSize, max(2 * segmentSize, 14_600))
+            //= RFC 3042 section 2
+            //# upon the arrival of the first two duplicate ACKs the amount of outstanding data would remain less than or equal to the congestion window plus
+            //# 2 segments
+            let most = initialWindow + (isUncertain ? 2 : duplicates) * segmentSize
             if end - initialSequence - 1 > most { complaint = "\(end - initialSequence - 1) bytes in the first flight, where \(most) may be" }
         }
         return complaint

@@ -131,6 +131,7 @@ struct ScenarioPlan {
         return Conduct(
             minimumRetransmissionTimeout: host.tcp.minimumRetransmissionTimeout, maximumSegmentSize: host.maximumTransmissionUnit - 40,
             reassemblyPieces: host.networkLimits.reassemblyPieces, challengesPerSecond: host.networkLimits.challengesPerSecond,
+            acknowledgementsPerSecond: host.networkLimits.acknowledgementsPerSecond,
             timeWait: host.networkLimits.maximumTimeWait > 3 ? 2 * host.tcp.maximumSegmentLifetime : 0, asksForNeighbors: host.staticNeighbors.isEmpty)
     }
 
