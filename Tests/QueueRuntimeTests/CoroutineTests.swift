@@ -218,4 +218,58 @@ import Testing
         try runtime.run()
         #expect(numbers.value == [EBADF, EBADF, EBADF])
     }
+
+    @Test("interrupted coroutines end: whatever one waits for, its wait throws EINTR, and so does the next one")
+    func interruption() throws {
+        let clock = VirtualClock()
+        let runtime = try makeRuntime { $0.clock = clock.clock }
+        let queue = try runtime.queue()
+        let numbers = Shared<[String: [Int32]]>([:])
+        func spawn(_ runtime: borrowing Runtime, _ name: String, _ wait: @escaping (borrowing Runtime) throws(DemikernelError) -> Void) throws {
+            try runtime.spawn { runtime in
+                for _ in 0..<2 {
+                    do throws(DemikernelError) { try wait(runtime) } catch { numbers.value[name, default: []].append(error.errno) }
+                }
+            }
+        }
+        try spawn(runtime, "one") { (runtime) throws(DemikernelError) in _ = try runtime.wait(runtime.pop(queue)) }
+        try spawn(runtime, "with a deadline") { (runtime) throws(DemikernelError) in _ = try runtime.wait(runtime.pop(queue), timeout: .seconds(1)) }
+        try spawn(runtime, "any") { (runtime) throws(DemikernelError) in _ = try runtime.first(of: [runtime.pop(queue), runtime.pop(queue)]) }
+        try spawn(runtime, "set") { (runtime) throws(DemikernelError) in
+            let set = try runtime.makeWaitSet()
+            try set.add(runtime.pop(queue))
+            _ = try set.wait()
+        }
+        while runtime.poll() {}
+        #expect(numbers.value.isEmpty)
+        let haveEnded = runtime.interruptCoroutines()
+        #expect(haveEnded)
+        #expect(numbers.value == ["one": [EINTR, EINTR], "with a deadline": [EINTR, EINTR], "any": [EINTR, EINTR], "set": [EINTR, EINTR]])
+        #expect(runtime.statistics.tasks == 0 && runtime.statistics.timers == 0)
+    }
+
+    @Test("a coroutine that goes on in spite of its interruption keeps no other one from ending, and the thread no longer than it is told")
+    func stubbornness() throws {
+        let runtime = try makeRuntime()
+        let queue = try runtime.queue()
+        let token = try runtime.pop(queue)
+        let (isOver, rounds, hasOtherEnded) = (Shared(false), Shared(0), Shared(false))
+        try runtime.spawn { runtime in
+            while !isOver.value {
+                _ = try? runtime.wait(token)
+                rounds.value += 1
+            }
+        }
+        try runtime.spawn { runtime in
+            if let token = try? runtime.pop(queue) { _ = try? runtime.wait(token) }
+            hasOtherEnded.value = true
+        }
+        while runtime.poll() {}
+        let haveEnded = runtime.interruptCoroutines(turns: 10)
+        #expect(!haveEnded && hasOtherEnded.value)
+        #expect(1...10 ~= rounds.value)
+        isOver.value = true
+        let haveEndedNow = runtime.interruptCoroutines()
+        #expect(haveEndedNow)
+    }
 }

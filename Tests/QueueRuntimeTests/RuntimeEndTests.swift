@@ -19,13 +19,6 @@ import Testing
     @Test("a hundred runtimes one after the other hold no address space", arguments: [false, true])
     func addressSpace(leavesWork: Bool) async {
         await #expect(processExitsWith: .success) { [leavesWork] in
-            func mappedByteCount() throws -> Int {
-                let file = try #require(fopen("/proc/self/statm", "r"))
-                defer { fclose(file) }
-                var text = [CChar](repeating: 0, count: 256)
-                _ = fgets(&text, 255, file)
-                return atol(text) * 4_096
-            }
             func makeOne(_ round: Int) throws {
                 if leavesWork { return try leaveWorkBehind(seed: UInt64(round)) }
                 let runtime = try makeSocketRuntime()
@@ -37,6 +30,30 @@ import Testing
             for round in 0..<100 { try makeOne(round) }
             // Less than one runtime's arena.
             #expect(try mappedByteCount() - before < 4 << 20)
+        }
+    }
+
+    @Test("interrupted coroutines leave no stack behind")
+    func coroutineStacks() async {
+        await #expect(processExitsWith: .success) {
+            func makeOne() throws {
+                let runtime = try makeRuntime()
+                let queue = try runtime.queue()
+                for _ in 0..<8 {
+                    try runtime.spawn { runtime in
+                        guard let token = try? runtime.pop(queue) else { return }
+                        _ = try? runtime.wait(token)
+                    }
+                }
+                while runtime.poll() {}
+                let haveEnded = runtime.interruptCoroutines()
+                #expect(haveEnded)
+            }
+            for _ in 0..<5 { try makeOne() }
+            let before = try mappedByteCount()
+            for _ in 0..<100 { try makeOne() }
+            // Less than a tenth of the stacks.
+            #expect(try mappedByteCount() - before < 80 * RuntimeConfiguration().limits.coroutineStackByteCount)
         }
     }
 
@@ -54,6 +71,14 @@ import Testing
         let bytes = buffer.withUnsafeBytes { [UInt8]($0) }
         #expect(bytes == [1, 2, 3])
     }
+}
+
+private func mappedByteCount() throws -> Int {
+    let file = try #require(fopen("/proc/self/statm", "r"))
+    defer { fclose(file) }
+    var text = [CChar](repeating: 0, count: 256)
+    _ = fgets(&text, 255, file)
+    return atol(text) * 4_096
 }
 
 /// A runtime that ends with everything under way.

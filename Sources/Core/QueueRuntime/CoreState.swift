@@ -130,6 +130,8 @@ struct CoreState {
     var lastFreeQueue: UInt32 = 0
     /// Tasks that are not coroutines of the program, for which `run` does not wait.
     var libraryTaskCount = 0
+    /// Every wait of a coroutine throws `EINTR`.
+    var interruptsCoroutines = false
     var openQueues = 0
     var closingQueues = 0
     var eventSource: EventSource?

@@ -43,6 +43,25 @@ extension Runtime {
         }
     }
 
+    /// Interrupts the coroutines for good, and runs until all have ended: whatever one waits for, its wait throws `EINTR`, and so does each later one that
+    /// would block. To be called at the runtime's end, which releases what ended coroutines hold and nothing of others.
+    ///
+    /// A coroutine that goes on in spite of it gets a turn for each wait, up to `turns`; one that is never woken again gets none.
+    /// - Returns: whether all have ended.
+    @discardableResult
+    public func interruptCoroutines(turns: Int = 1_000) -> Bool {
+        core.checkThread()
+        precondition(!core.scheduler.isInCoroutine, "a run loop must not be nested in a coroutine")
+        core.state.pointee.interruptsCoroutines = true
+        core.scheduler.wakeCoroutines()
+        var turnsLeft = turns
+        while core.scheduler.taskCount > core.state.pointee.libraryTaskCount, turnsLeft > 0 {
+            _ = core.turn()
+            turnsLeft -= 1
+        }
+        return core.scheduler.taskCount == core.state.pointee.libraryTaskCount
+    }
+
     /// Calls `body` with the runtime of a core, without owning it.
     static func borrowing(_ core: RuntimeCore, _ body: (borrowing Runtime) -> Void) {
         let runtime = Runtime(borrowing: core)
@@ -57,4 +76,9 @@ extension Runtime {
     consuming func forget() {
         discard self
     }
+}
+
+extension RuntimeCore {
+    /// Whether coroutines are interrupted for good: for who lets one wait for something else than operations.
+    public var interruptsCoroutines: Bool { state.pointee.interruptsCoroutines }
 }

@@ -212,7 +212,7 @@ extension RuntimeCore {
                 removeCompleted(index, from: 0)
                 return redeem(index, at: 0)
             }
-            if takeInterruption() { throw DemikernelError(EINTR, .wait, "the runtime was interrupted") }
+            if takeInterruption() { throw RuntimeCore.interrupted }
             if deadline != .max && state.pointee.now >= deadline { throw DemikernelError(ETIMEDOUT, .wait) }
             if progress == 0 { idle(until: deadline) }
         }

@@ -224,7 +224,7 @@ extension RuntimeCore {
         while true {
             let progress = turn()
             if waiter.pointee.count >= needed { return }
-            if takeInterruption() { throw DemikernelError(EINTR, .wait, "the runtime was interrupted") }
+            if takeInterruption() { throw RuntimeCore.interrupted }
             if deadline != .max && state.pointee.now >= deadline { throw DemikernelError(ETIMEDOUT, .wait) }
             if progress == 0 { idle(until: deadline) }
         }
@@ -232,6 +232,7 @@ extension RuntimeCore {
 
     private func blockCoroutine(_ waiter: UnsafeMutablePointer<Waiter>, needed: UInt32, deadline: UInt64) throws(DemikernelError) {
         let task = state.pointee.scheduler.currentCoroutine.unsafelyUnwrapped
+        if state.pointee.interruptsCoroutines { return try interruptCoroutine(waiter, task, needed: needed) }
         if deadline <= state.pointee.now { throw DemikernelError(ETIMEDOUT, .wait) }
         var timer = TimerIdentifier.none
         if deadline != .max {
@@ -251,7 +252,17 @@ extension RuntimeCore {
         while waiter.pointee.count < needed {
             state.pointee.scheduler.suspendCurrent()
             if waiter.pointee.count >= needed { return }
+            if state.pointee.interruptsCoroutines { throw RuntimeCore.interrupted }
             if deadline != .max && state.pointee.now >= deadline { throw DemikernelError(ETIMEDOUT, .wait) }
         }
     }
+
+    /// A wait that begins when coroutines are interrupted already: it gives way for one turn, so that who waits again and again keeps nobody from ending.
+    private func interruptCoroutine(_ waiter: UnsafeMutablePointer<Waiter>, _ task: TaskIdentifier, needed: UInt32) throws(DemikernelError) {
+        wakeTask(task.index)
+        state.pointee.scheduler.suspendCurrent()
+        if waiter.pointee.count < needed { throw RuntimeCore.interrupted }
+    }
+
+    static let interrupted = DemikernelError(EINTR, .wait, "the runtime was interrupted")
 }

@@ -101,6 +101,11 @@ extension TaskScheduler {
             UnsafeMutableRawPointer(coroutine).assumingMemoryBound(to: demi_execution.self), state.pointee.coroutines.thread)
     }
 
+    /// Makes every coroutine ready, whatever it waits for. O(number of tasks).
+    public func wakeCoroutines() {
+        for index in 0..<state.pointee.carved where state.pointee.tasks[index].isCoroutine { wake(UInt32(index)) }
+    }
+
     /// Continues a coroutine until it suspends or ends. As part of the pass, whose registers are saved already, it costs little more than the switch.
     @inline(__always)
     func continueCoroutine(_ context: UnsafeMutableRawPointer) {
