@@ -136,6 +136,19 @@ import Testing
         #expect(try capture(6) != first)
     }
 
+    @Test func theEndOfTheWorldEndsItsServersAndSleepers() throws {
+        let world = try World(seed: 8, .clean())
+        let client = try Self.echo(world, .tcp, rounds: 1)
+        let sleeper = try world.client.run("sleeper") { [host = world.client] runtime in
+            for _ in 0..<10 { host.sleep(nanoseconds: 3_600_000_000_000) }
+        }
+        try world.simulation.run(for: .seconds(60))
+        let servers = world.server.runningPrograms
+        #expect(client.isFinished && servers.count == 1 && !sleeper.isFinished)
+        world.simulation.end()
+        #expect(servers.allSatisfy { $0.isFinished && $0.error == nil } && sleeper.isFinished)
+    }
+
     @Test func aProgramThatNeverWaitsIsNamed() throws {
         let world = try World(seed: 7, .clean())
         try world.client.run("restless") { runtime in

@@ -156,6 +156,18 @@ import WireFormats
         talk.world.end()
     }
 
+    @Test func aResetThatNothingHasProvokedIsFound() throws {
+        let talk = try Conversation()
+        talk.shakeHands()
+        talk.send(.ack, sequence: 101, acknowledgement: 901, byteCount: 500)
+        // Each end may end the connection once, and answer each segment.
+        for _ in 0..<4 { talk.send(isBack: true, .rst, sequence: 901, isLost: true) }
+        #expect(talk.violations == [])
+        talk.send(isBack: true, .rst, sequence: 901, isLost: true)
+        #expect(talk.violations.contains { $0.contains("a reset that nothing has provoked") })
+        talk.world.end()
+    }
+
     @Test func aViolationEndsTheSimulation() throws {
         let talk = try Conversation()
         talk.world.schedule(after: 1_000) { talk.send(.syn, sequence: 100) { $0[50] ^= 1 } }

@@ -122,6 +122,8 @@ public enum DeliberateBug: String, CaseIterable, Sendable {
     case synchronizeResets
     /// A reset to nobody is answered with a reset.
     case resetAnswered
+    /// Resets to segments of no connection are sent without a limit.
+    case resetsUnlimited
     /// Challenge acknowledgements are sent without a limit.
     case challengesUnlimited
     /// Keep-alive is never started.
@@ -138,6 +140,10 @@ public enum DeliberateBug: String, CaseIterable, Sendable {
     case closedLost
 
     // MARK: Below
+    /// Where the device completes the checksum, it does so without the pseudo-header.
+    case pseudoHeaderForgotten
+    /// A host beyond a gateway is asked for as if it were on the link.
+    case gatewayIgnored
     /// Frames that wait for a neighbour are dropped when it answers.
     case waitingFramesDropped
     /// A neighbour that was resolved once is never asked again.

@@ -15,6 +15,8 @@ public struct Conduct {
     public var challengesPerSecond: Int
     /// The same for segments with data, and for probes of its window.
     public var acknowledgementsPerSecond: Int
+    /// Resets that it sends in a second to segments of no connection.
+    public var resetsPerSecond: Int
 
     /// How long a connection stays in TIME_WAIT, in nanoseconds; 0 for one that may end early.
     public var timeWait: UInt64
@@ -23,6 +25,7 @@ public struct Conduct {
 
     public init(
         minimumRetransmissionTimeout: UInt64, maximumSegmentSize: Int, reassemblyPieces: Int, challengesPerSecond: Int, acknowledgementsPerSecond: Int,
+        resetsPerSecond: Int,
         timeWait: UInt64, asksForNeighbors: Bool
     ) {
         self.minimumRetransmissionTimeout = minimumRetransmissionTimeout
@@ -32,6 +35,7 @@ public struct Conduct {
         self.reassemblyPieces = reassemblyPieces
         self.challengesPerSecond = challengesPerSecond
         self.acknowledgementsPerSecond = acknowledgementsPerSecond
+        self.resetsPerSecond = resetsPerSecond
     }
 }
 

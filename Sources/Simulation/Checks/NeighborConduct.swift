@@ -7,14 +7,14 @@ struct NeighborConduct {
     private var debt: (address: IPAddress, time: UInt64)?
 
     private struct Knowledge {
-        /// When the host last asked for the neighbour, or was sent something by it.
-        var heard: UInt64
+        /// When the host first sent something to the neighbour after it asked for it, or heard of it.
+        var used: UInt64?
         /// When it asked all stations, and has sent nothing since.
         var asked: UInt64?
     }
 
-    /// Half a minute until a neighbour that is in use is asked, twice if it was not in use then, and some more for the answer.
-    private static let longestTrust: UInt64 = 70_000_000_000
+    /// A neighbour that is used is asked within half a minute, and some.
+    private static let longestTrust: UInt64 = 31_000_000_000
 
     /// The time is `time` now.
     mutating func settle(_ time: UInt64) -> String? {
@@ -27,7 +27,7 @@ struct NeighborConduct {
 
     mutating func transmitted(_ packet: ARPPacket, toAll: Bool, at time: UInt64) {
         let address = packet.targetProtocol.ipv4Raw
-        neighbors[address, default: Knowledge(heard: time)].heard = time
+        neighbors[address, default: Knowledge()].used = nil
         if packet.operation == ARPPacket.request, toAll { neighbors[address]?.asked = time }
     }
 
@@ -35,20 +35,17 @@ struct NeighborConduct {
         let address = packet.senderProtocol.ipv4Raw
         // After a second it may have given up, and what waited is dropped.
         if let asked = neighbors[address]?.asked, time - asked < 1_000_000_000 { debt = (packet.senderProtocol, time) }
-        neighbors[address] = Knowledge(heard: time)
+        neighbors[address] = Knowledge()
     }
 
     /// The host sends a packet to a neighbour.
     mutating func transmitted(to address: IPAddress, at time: UInt64) -> String? {
         if debt?.address == address { debt = nil }
-        guard let known = neighbors[address.ipv4Raw] else {
-            neighbors[address.ipv4Raw] = Knowledge(heard: time)
-            return nil
-        }
-        neighbors[address.ipv4Raw]?.asked = nil
-        guard time - known.heard > NeighborConduct.longestTrust else { return nil }
+        let used = neighbors[address.ipv4Raw]?.used ?? time
+        neighbors[address.ipv4Raw] = Knowledge(used: used)
+        guard time - used > NeighborConduct.longestTrust else { return nil }
         //= RFC 1122 section 2.3.2.1
         //# An implementation of ARP MUST provide a mechanism to flush out-of-date cache entries.
-        return "sent to \(address), which it has not asked for \((time - known.heard) / 1_000_000_000) s"
+        return "sent to \(address) for \((time - used) / 1_000_000_000) s without asking for it"
     }
 }

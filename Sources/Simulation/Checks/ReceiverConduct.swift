@@ -161,10 +161,10 @@ struct ReceiverConduct {
         defer { (hasAcknowledged, owedSince, owedSegments) = (true, nil, 0) }
         var complaint: String?
         let acknowledgement = header.acknowledgement
-        if let next, next != acknowledgement, !flow.isTainted {
+        if let next, next != acknowledgement {
             // What sends again because of an acknowledgement does so before it looks at the text.
             let hasTakenAll = instant.segments == 0 || instant.segments == 1 && header.segmentLength == 0
-            if hasAcknowledged, !isImprecise, hasTakenAll, acknowledgement < next {
+            if hasAcknowledged, !isImprecise, hasTakenAll, acknowledgement < next, !flow.isTainted {
                 complaint = "an acknowledgement of \(acknowledgement), where everything up to \(next) has arrived"
             }
             if isImprecise || !hasAcknowledged || acknowledgement > next { resume(at: acknowledgement) }

@@ -9,6 +9,8 @@ struct SenderConduct {
     /// The field of the last window.
     private var window: UInt16 = 0
     private var duplicates = 0
+    /// The largest window that the sender has taken for sure, in bytes.
+    private var largestWindow = 0
     /// Something came since `unacknowledged` moved of which the sender may have made a duplicate, or not.
     private var isUncertain = false
     private var lastReceived: UInt64 = 0
@@ -61,6 +63,9 @@ struct SenderConduct {
         if progress > 0 {
             unacknowledged = header.acknowledgement
             (duplicates, isUncertain, hasTimedOut, lastProgress, window) = (0, false, false, time, header.window)
+            //= RFC 7323 section 2.2
+            //# The window field in a segment where the SYN bit is set MUST NOT be scaled.
+            largestWindow = max(largestWindow, header.flags.contains(.syn) ? Int(header.window) : windowByteCount(flow))
             if let end = recovery?.end {
                 if unacknowledged >= end {
                     recovery = nil
@@ -91,9 +96,11 @@ struct SenderConduct {
     }
 
     /// Whether the window has room for a segment, so that it is not being probed.
-    private func hasOpenWindow(_ flow: Flow, _ conduct: Conduct) -> Bool {
+    private func hasOpenWindow(_ flow: Flow, _ conduct: Conduct) -> Bool { windowByteCount(flow) >= segmentSize(flow, conduct) }
+
+    private func windowByteCount(_ flow: Flow) -> Int {
         let shift = flow.own?.windowScale ?? 0xff == 0xff || flow.peer?.windowScale ?? 0xff == 0xff ? 0 : min(flow.peer!.windowScale, 14)
-        return Int(window) << Int(shift) >= segmentSize(flow, conduct)
+        return Int(window) << Int(shift)
     }
 
     private func segmentSize(_ flow: Flow, _ conduct: Conduct) -> Int {
@@ -119,6 +126,13 @@ struct SenderConduct {
             //# ssthresh = max (FlightSize / 2, 2*SMSS), cwnd = ssthresh plus 3*SMSS, and SMSS for each further duplicate ACK
             let most = max(flight, max(flight / 2, 2 * segmentSize) + (4 + recovery.duplicates) * segmentSize)
             if end - unacknowledged > most { complaint = "\(end - unacknowledged) bytes in flight in fast recovery, where \(most) may be" }
+        }
+        if header.sequence == before.sendMaximum, header.sequence > unacknowledged, !header.flags.contains(.psh), end == flow.allowedEdge,
+            header.payloadByteCount + header.headerByteCount - TCPSegmentHeader.minimumByteCount < segmentSize, 2 * header.payloadByteCount < largestWindow
+        {
+            //= RFC 9293 section 3.8.6.2.1
+            //# A TCP implementation MUST include a SWS avoidance algorithm in the sender (MUST-38).
+            complaint = "a silly segment of \(header.payloadByteCount) bytes, which fills the window while data is in flight"
         }
         if let sent = sinceTimeout {
             sinceTimeout = sent + header.payloadByteCount

@@ -7,7 +7,8 @@ import WireFormats
 ///
 /// Rules: checksums are right and addresses the host's own; a segment is no larger than the peer asked for, lies within the window that the peer
 /// advertised (but for a probe of one byte), behind no FIN; an acknowledgement is of bytes that were sent, and goes back no more than the window's right
-/// edge does; timestamps, once agreed on, are in every segment and do not go back. Of a host whose `Conduct` it was told it also knows what it must do.
+/// edge does; timestamps, once agreed on, are in every segment and do not go back; a reset has a reason of its own. Of a host
+/// whose `Conduct` it was told it also knows what it must do.
 public final class WireChecker {
     /// What was found, in words.
     public private(set) var violations: [String] = []
@@ -21,6 +22,8 @@ public final class WireChecker {
     private var resetsTaken: [ObjectIdentifier: UInt64] = [:]
     private var lastResets: [FlowKey: UInt64] = [:]
     private var lastReceived: [FlowKey: UInt64] = [:]
+    /// How many more resets a host may send: one to each segment that it gets, and one of each connection.
+    private var resetsAllowed: [FlowKey: Int] = [:]
     /// The flows in the order in which they were first seen.
     private(set) var flowKeys: [FlowKey] = []
 
@@ -30,6 +33,10 @@ public final class WireChecker {
         let address: IPAddress
         let maximumTransmissionUnit: Int
         var conduct: Conduct?
+        /// When it sent resets to segments with an acknowledgement, within the last second.
+        var resetTimes: [UInt64] = []
+        /// When it last got an ARP packet, after which it may send what has waited for one.
+        var resolvedAt: UInt64?
         var neighbors = NeighborConduct()
     }
 
@@ -53,13 +60,14 @@ public final class WireChecker {
     func transmitted(_ frame: [UInt8], by host: SimulatedHost, at time: UInt64) {
         guard let station = stations[ObjectIdentifier(host)] else { return }
         if station.conduct?.asksForNeighbors == true { checkNeighbors(frame, isSent: true, host, time) }
-        check(frame, from: station, time)
+        check(frame, from: station, ObjectIdentifier(host), time)
     }
 
     func received(_ frame: SimulatedFrame, by host: SimulatedHost, at time: UInt64 = 0) {
         guard let station = stations[ObjectIdentifier(host)] else { return }
         if station.conduct?.asksForNeighbors == true { checkNeighbors(frame.bytes, isSent: false, host, time) }
         frame.bytes.withUnsafeBytes { bytes in
+            if EthernetView(bytes.baseAddress!, count: bytes.count)?.etherType == EtherType.arp { stations[ObjectIdentifier(host)]?.resolvedAt = time }
             guard let segment = Segment(bytes), segment.isChecksumValid, segment.destination.address == station.address,
                 MACAddress(at: bytes.baseAddress!) == station.macAddress
             else { return }
@@ -70,6 +78,7 @@ public final class WireChecker {
                 if lastReceived[key] != time { lastResets[key] = time }
             } else {
                 lastResets[key] = nil
+                resetsAllowed[key, default: 0] += 1
             }
             lastReceived[key] = time
             guard let conduct = station.conduct, let flow = flows[key] else { return }
@@ -98,7 +107,7 @@ public final class WireChecker {
         if let complaint { report(station, complaint) }
     }
 
-    func check(_ frame: [UInt8], from station: Station, _ time: UInt64) {
+    private func check(_ frame: [UInt8], from station: Station, _ host: ObjectIdentifier, _ time: UInt64) {
         frame.withUnsafeBytes { bytes in
             guard let ethernet = EthernetView(bytes.baseAddress!, count: bytes.count) else { return report(station, "sent a frame without a header") }
             if ethernet.source != station.macAddress { report(station, "sent a frame from another hardware address, \(ethernet.source)") }
@@ -109,7 +118,7 @@ public final class WireChecker {
             if !packet.isChecksumValid { report(station, "sent a wrong IPv4 header checksum") }
             if packet.source != station.address { report(station, "sent a packet from another address, \(packet.source)") }
             switch packet.protocolNumber {
-            case IPProtocol.tcp: checkSegment(bytes, station, time)
+            case IPProtocol.tcp: checkSegment(bytes, station, host, time)
             case IPProtocol.udp:
                 guard UDPView.check(packet.payload, count: packet.payloadByteCount) == .none else { return report(station, "sent a malformed datagram") }
                 let datagram = UDPView(unchecked: packet.payload)
@@ -125,7 +134,7 @@ public final class WireChecker {
         }
     }
 
-    private func checkSegment(_ bytes: UnsafeRawBufferPointer, _ station: Station, _ time: UInt64) {
+    private func checkSegment(_ bytes: UnsafeRawBufferPointer, _ station: Station, _ host: ObjectIdentifier, _ time: UInt64) {
         guard let segment = Segment(bytes) else { return report(station, "sent a malformed segment") }
         if !segment.isChecksumValid { report(station, "sent a wrong TCP checksum") }
         segments += 1
@@ -134,14 +143,16 @@ public final class WireChecker {
             resets += 1
             //= RFC 9293 section 3.10.7.1
             //# An incoming segment containing a RST is discarded.
-            if let last = lastResets[key], last == time, time > 0 {
+            if let last = lastResets[key], last == time, time > 0, station.resolvedAt != time {
                 report(station, "\(segment.source) to \(segment.destination): a reset in answer to a reset")
             }
+            countReset(segment, key, host, at: time)
         }
         let peer = flows[key.reversed]
         var complaint: String?
         let before = flows[key]
         with(key) { complaint = $0.transmitted(segment, peer: peer) }
+        if let begun = flows[key]?.own, begun.initialSequence != before?.own?.initialSequence { resetsAllowed[key, default: 0] += 1 }
         if let conduct = station.conduct, let flow = flows[key], let own = flow.own {
             if conducts[key]?.isOf(own) != true {
                 complaint = complaint ?? conducts[key]?.reopened(by: flow.peer, conduct, at: time)
@@ -151,6 +162,20 @@ public final class WireChecker {
             complaint = complaint ?? failing
         }
         if let complaint { report(station, "\(segment.source) to \(segment.destination): \(complaint)") }
+    }
+
+    private func countReset(_ segment: Segment, _ key: FlowKey, _ host: ObjectIdentifier, at time: UInt64) {
+        guard let station = stations[host] else { return }
+        guard let allowed = resetsAllowed[key], allowed > 0 else {
+            return report(station, "\(segment.source) to \(segment.destination): a reset that nothing has provoked")
+        }
+        resetsAllowed[key] = allowed - 1
+        guard let conduct = station.conduct, !segment.header.flags.contains(.ack) else { return }
+        var times = station.resetTimes.filter { time - $0 < 1_000_000_000 }
+        times.append(time)
+        stations[host]?.resetTimes = times
+        // The second in which they are counted may begin at any time.
+        if times.count > 2 * conduct.resetsPerSecond { report(station, "\(times.count) resets to segments of no connection in a second") }
     }
 
     private func with(_ key: FlowKey, _ body: (inout Flow) -> Void) {

@@ -66,6 +66,8 @@ public final class SimulatedLink {
         for side in 0..<2 { directions[side].conditions.isUp = isUp }
     }
 
+    func receiver(from side: Int) -> (any SimulatedNode)? { directions[side].receiver }
+
     /// Lets go of the nodes.
     func end() {
         for side in 0..<2 { directions[side].receiver = nil }

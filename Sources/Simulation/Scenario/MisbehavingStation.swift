@@ -43,12 +43,14 @@ final class MisbehavingStation {
         guard !isOver, stepsLeft > 0 else { return }
         stepsLeft -= 1
         switch random.below(16) {
-        case 0...5: forgeIntoFlow()
+        case 0...4: forgeIntoFlow()
+        case 5: sendOldSynchronizes()
         case 6: floodSynchronize()
         case 7, 8: open()
         case 9, 10: misbehaveInSession()
         case 11, 12: sendARP()
         case 13: sendGarbage()
+        case 14: sendStraySegments()
         default: sendControlMessage()
         }
         run.world.schedule(after: random.below(plan.longestPause) + 1) { [self] in step() }
@@ -77,7 +79,7 @@ final class MisbehavingStation {
         segment.window = UInt16(truncatingIfNeeded: random.next())
         // What the true peer has acknowledged, and no more.
         segment.acknowledgement = (run.world.checker.flow(key.reversed)?.acknowledged ?? flow.own?.initialSequence)?.rawValue ?? word()
-        switch random.below(14) {
+        switch random.below(13) {
         case 0:
             segment.flags = .rst
             segment.sequence = word()
@@ -128,8 +130,6 @@ final class MisbehavingStation {
             segment.flags = .ack
             segment.sequence = next &+ UInt32(window + random.between(1...1 << 20))
             segment.options = timestamps(timestamp &+ 1 << 29)
-        case 12:
-            return sendOldSynchronizes(keys)
         default:
             segment.flags = [.ack]
             let age = random.between(1...100_000)
@@ -142,12 +142,25 @@ final class MisbehavingStation {
     }
 
     /// Old SYNs to all listeners' connections: they must open nothing while these are in TIME_WAIT.
-    private func sendOldSynchronizes(_ keys: [FlowKey]) {
-        for key in keys where run.plan.listeners.contains(where: { run.hosts[$0.host].address == key.local.address && $0.port == key.local.port }) {
+    private func sendOldSynchronizes() {
+        let listeners = run.plan.listeners.map { Endpoint(address: run.hosts[$0.host].address, port: $0.port) }
+        for key in run.world.checker.flowKeys where listeners.contains(key.local) {
             guard let last = run.world.checker.flow(key)?.acknowledged else { continue }
             var segment = ForgedFrame.Segment(from: key.remote, to: key.local)
             segment.flags = .syn
             segment.sequence = last.rawValue &- UInt32(random.between(1...1 << 20))
+            send(segment)
+        }
+    }
+
+    /// Segments of no connection, each of which is worth a reset.
+    private func sendStraySegments() {
+        let victim = random.pick(run.hosts)
+        for _ in 0..<random.between(1...20) {
+            let source = Endpoint(address: station.address, port: UInt16(random.between(1...30_000)))
+            var segment = ForgedFrame.Segment(from: source, to: Endpoint(address: victim.address, port: UInt16(random.between(20_000...65_535))))
+            segment.flags = random.oneIn(4) ? .syn : .ack
+            (segment.sequence, segment.acknowledgement) = (word(), word())
             send(segment)
         }
     }

@@ -1,5 +1,6 @@
 import EthernetDevice
 import NetworkStack
+import WireFormats
 
 /// Draws the hosts, the network between them and what goes wrong with it.
 extension ScenarioPlan {
@@ -17,9 +18,9 @@ extension ScenarioPlan {
     mutating func drawHosts(_ root: SimulationRandom) {
         var random = root.stream("hosts")
         let count = random.pick([2, 2, 2, 2, 3, 3, 4])
-        usesSwitch = count > 2 || attack != nil || random.oneIn(4)
+        middle = count > 2 || attack != nil || random.oneIn(4) ? .switch : .link
         let maximumTransmissionUnit = random.pick([1_500, 1_500, 1_500, 1_500, 9_000, 1_280, 576])
-        let knowsNeighbors = random.oneIn(3)
+        let knowsNeighbors = random.oneIn(attack == nil ? 3 : 2)
         for index in 0..<count {
             var host = ScenarioPlan.drawHost(root.stream("host \(index)"))
             host.maximumTransmissionUnit = maximumTransmissionUnit
@@ -30,6 +31,24 @@ extension ScenarioPlan {
                 }
             }
             hosts.append(host)
+        }
+        var topology = root.stream("topology")
+        if attack == nil, topology.oneIn(6) { moveApart(knowsNeighbors) }
+        if attack != nil, topology.oneIn(2) {
+            for index in hosts.indices { hosts[index].networkLimits.resetsPerSecond = topology.between(1...3) }
+        }
+    }
+
+    /// Puts each host into a network of its own, with a router between them.
+    private mutating func moveApart(_ knowsNeighbors: Bool) {
+        middle = .router
+        for index in hosts.indices {
+            let address = IPAddress.ipv4(10, UInt8(index + 1), 0, UInt8(index + 1))
+            let gateway = SimulatedRouter.gateway(of: address)
+            hosts[index].address = address
+            hosts[index].routes = [NetworkConfiguration.Route(destination: IPv4Prefix(address: .ipv4(0, 0, 0, 0), length: 0), gateway: gateway.address)]
+            guard knowsNeighbors else { continue }
+            hosts[index].staticNeighbors = [NetworkConfiguration.StaticNeighbor(address: gateway.address, macAddress: gateway.macAddress)]
         }
     }
 
@@ -64,21 +83,28 @@ extension ScenarioPlan {
         if random.oneIn(2) { host.networkLimits.maximumConnections = 256 }
         // Segments that nobody forges call for few challenges.
         if random.oneIn(3) { host.networkLimits.challengesPerSecond = random.between(1...2) }
+        if random.oneIn(3) { host.offloads = random.pick(offloads) }
         return host
     }
+
+    private static let offloads: [DeviceOffloads] = [
+        [.transmitChecksumTCP, .transmitChecksumUDP], [.receiveChecksumIPv4, .receiveChecksumTCP, .receiveChecksumUDP],
+        [.transmitChecksumTCP, .transmitChecksumUDP, .receiveChecksumIPv4, .receiveChecksumTCP, .receiveChecksumUDP],
+        [.transmitChecksumUDP, .receiveChecksumIPv4, .receiveChecksumTCP],
+    ]
 
     mutating func drawLinks(_ root: SimulationRandom) {
         var random = root.stream("links")
         let quality = random.pick([Quality.clean, .mild, .mild, .bad, .bad, .terrible])
         if quality == .terrible { mayLoseConnections = true }
-        let count = usesSwitch ? hosts.count : 1
+        let count = middle == .link ? 1 : hosts.count
         for index in 0..<count {
             var stream = root.stream("link \(index)")
             let forward = ScenarioPlan.drawConditions(&stream, quality, hosts[0].maximumTransmissionUnit)
             let isEven = stream.oneIn(2)
             links.append((forward, isEven ? forward : ScenarioPlan.drawConditions(&stream, quality, hosts[0].maximumTransmissionUnit)))
         }
-        summary += "\(hosts.count) hosts on a \(usesSwitch ? "switch" : "link"), \(quality) network, MTU \(hosts[0].maximumTransmissionUnit)"
+        summary += "\(hosts.count) hosts on a \(middle), \(quality) network, MTU \(hosts[0].maximumTransmissionUnit)"
     }
 
     static func drawConditions(_ random: inout SimulationRandom, _ quality: Quality, _ maximumTransmissionUnit: Int) -> LinkConditions {
@@ -114,6 +140,18 @@ extension ScenarioPlan {
         guard random.oneIn(4), attack == nil, !connections.contains(where: { $0.incarnations > 1 }) else { return }
         for index in hosts.indices { hosts[index].tcp.fixedInitialSequenceNumber = 0 &- UInt32(random.magnitude(1...400_000)) }
         summary += ", sequence numbers that wrap"
+    }
+
+    /// Mostly the flow tables are as small as they can be, so that connections meet in them.
+    mutating func drawFlowTables(_ root: SimulationRandom) {
+        var random = root.stream("flow tables")
+        guard !random.oneIn(4) else { return }
+        for index in hosts.indices {
+            // Twice as many as the plan has: copies of old SYNs take some, too. And what an attack leaves half-open takes many.
+            let listeners = listeners.count { $0.host == index }
+            let ends = connections.reduce(0) { $0 + $1.incarnations * (($1.client == index ? 1 : 0) + ($1.server == index ? 1 : 0)) }
+            hosts[index].networkLimits.maximumConnections = attack != nil ? 256 : 4 + listeners + 2 * ends
+        }
     }
 
     mutating func drawFaults(_ root: SimulationRandom) {

@@ -6,6 +6,7 @@ extension ScenarioPlan {
         drawHosts(root)
         drawLinks(root)
         drawConnections(root)
+        drawFlowTables(root)
         drawSequenceNumbers(root)
         drawDatagrams(root)
         drawFaults(root)
@@ -74,6 +75,14 @@ extension ScenarioPlan {
                 plan.serverEnd.ending = .together
             case 10:
                 plan.clientEnd.ending = .exact
+            case 11 where index == 0:
+                // A crowd, so that connections meet in the flow table.
+                for _ in 0..<stream.between(8...16) {
+                    var further = plan
+                    (further.clientEnd, further.serverEnd) = ScenarioPlan.drawEnds(&stream, 400)
+                    further.startsAt = ScenarioPlan.time(&stream, 10_000...1_000_000_000)
+                    connections.append(further)
+                }
             default: break
             }
             listeners.append(listener)

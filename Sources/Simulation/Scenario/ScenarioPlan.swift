@@ -6,8 +6,11 @@ import WireFormats
 /// Everything that happens in one scenario, drawn from its seed before anything does. Times are nanoseconds from the scenario's start.
 struct ScenarioPlan {
     var hosts: [SimulatedHost.Settings] = []
-    var usesSwitch = false
-    /// One for each link: of a host to its switch, or of the two hosts.
+    /// What is between the hosts: a single link, or a link of each to a node.
+    enum Middle: String { case link, `switch`, router }
+
+    var middle = Middle.link
+    /// One for each link: of a host to its switch or router, or of the two hosts.
     var links: [(forward: LinkConditions, backward: LinkConditions)] = []
     var listeners: [ListenerPlan] = []
     var connections: [ConnectionPlan] = []
@@ -129,10 +132,13 @@ struct ScenarioPlan {
         // A frame may have to wait for its neighbour, too.
         guard !isDisturbed, host.transmitQueueLength == nil, !host.staticNeighbors.isEmpty || !losesFrames && attack == nil else { return nil }
         return Conduct(
-            minimumRetransmissionTimeout: host.tcp.minimumRetransmissionTimeout, maximumSegmentSize: host.maximumTransmissionUnit - 40,
+            minimumRetransmissionTimeout: host.tcp.minimumRetransmissionTimeout,
+            maximumSegmentSize: min(host.maximumTransmissionUnit - 40, host.tcp.maximumSegmentSize ?? .max),
             reassemblyPieces: host.networkLimits.reassemblyPieces, challengesPerSecond: host.networkLimits.challengesPerSecond,
             acknowledgementsPerSecond: host.networkLimits.acknowledgementsPerSecond,
-            timeWait: host.networkLimits.maximumTimeWait > 3 ? 2 * host.tcp.maximumSegmentLifetime : 0, asksForNeighbors: host.staticNeighbors.isEmpty)
+            resetsPerSecond: host.networkLimits.resetsPerSecond,
+            timeWait: host.networkLimits.maximumTimeWait > 3 ? 2 * host.tcp.maximumSegmentLifetime : 0,
+            asksForNeighbors: host.staticNeighbors.isEmpty && middle != .router)
     }
 
     /// Whether a frame may arrive that is not as it was sent, or was never right.

@@ -18,6 +18,8 @@ final class ScenarioRun {
     private var attacker: MisbehavingStation?
     private var expected: [FlowKey: ScenarioConnection] = [:]
     private let narrator: ((String) -> Void)?
+    /// What the programs say when the world ends under them tells nothing.
+    private var isOver = false
     /// Connections and datagram exchanges that are not over.
     private var openWork = 0
     /// The first thing that must not happen.
@@ -60,6 +62,7 @@ final class ScenarioRun {
             seed: seed, failure: failure, summary: plan.summary, mechanisms: mechanisms, virtualNanoseconds: world.now - start,
             events: world.eventCount, deliveredBytes: connections.reduce(0) { $0 + $1.deliveredByteCount },
             completedConnections: connections.count { $0.isComplete }, connections: connections.count)
+        isOver = true
         world.end()
         return report
     }
@@ -72,18 +75,17 @@ final class ScenarioRun {
             hosts.append(host)
             if let conduct = plan.conduct(ofHost: index) { world.checker.expect(conduct, of: host) }
         }
-        if plan.usesSwitch {
+        switch plan.middle {
+        case .link: links.append(world.connect(hosts[0], hosts[1], plan.links[0].forward, backward: plan.links[0].backward))
+        case .switch:
             let node = world.makeSwitch("switch", capacity: 16)
-            for (index, host) in hosts.enumerated() {
-                links.append(world.connect(host, node, plan.links[index].forward, backward: plan.links[index].backward))
-            }
+            connectHosts(to: node)
             if let attack = plan.attack {
                 let station = world.makeRawHost("station")
                 world.connect(station, node, .clean(delay: 20_000))
                 attacker = MisbehavingStation(attack, station, self)
             }
-        } else {
-            links.append(world.connect(hosts[0], hosts[1], plan.links[0].forward, backward: plan.links[0].backward))
+        case .router: connectHosts(to: world.makeRouter("router"))
         }
         for listener in plan.listeners { try open(Listener(listener)) }
         for connection in plan.connections { begin(connection, incarnation: 1) }
@@ -97,6 +99,12 @@ final class ScenarioRun {
         attacker?.begin()
         narrate(plan.summary)
         for (index, connection) in plan.connections.enumerated() { narrate("plan \(index): \(connection)") }
+    }
+
+    private func connectHosts(to node: any SimulatedNode) {
+        for (index, host) in hosts.enumerated() {
+            links.append(world.connect(host, node, plan.links[index].forward, backward: plan.links[index].backward))
+        }
     }
 
     private func schedule(_ fault: ScenarioPlan.Fault) {
@@ -263,7 +271,7 @@ final class ScenarioRun {
     }
 
     func narrate(_ line: @autoclosure () -> String) {
-        guard let narrator else { return }
+        guard let narrator, !isOver else { return }
         let nanoseconds = String(world.now % 1_000_000_000)
         narrator("\(world.now / 1_000_000_000).\(String(repeating: "0", count: 9 - nanoseconds.count))\(nanoseconds) \(line())")
     }

@@ -15,6 +15,7 @@ final class SimulatedDevice {
     private let macAddress: MACAddress
     private let maximumTransmissionUnit: Int
     private let maximumTransmitSegments: Int
+    private let offloads: DeviceOffloads
     /// Frames that may wait to be received.
     private let receiveQueueLength: Int
     /// Frames that it takes until `refill`; nil for as many as come.
@@ -31,6 +32,7 @@ final class SimulatedDevice {
         self.macAddress = macAddress
         maximumTransmissionUnit = settings.maximumTransmissionUnit
         maximumTransmitSegments = settings.maximumTransmitSegments
+        offloads = settings.offloads
         receiveQueueLength = settings.receiveQueueLength
         transmitQueueLength = settings.transmitQueueLength
         transmitRoom = settings.transmitQueueLength ?? .max
@@ -43,7 +45,7 @@ final class SimulatedDevice {
             name: "simulated", context: Unmanaged.passRetained(self).toOpaque(),
             capabilities: DeviceCapabilities(
                 macAddress: macAddress.value, maximumFrameByteCount: maximumTransmissionUnit + EthernetHeader.byteCount,
-                maximumTransmitSegments: maximumTransmitSegments, driverMode: "simulated", receiveMode: "copy", transmitMode: "copy"),
+                maximumTransmitSegments: maximumTransmitSegments, offloads: offloads, driverMode: "simulated", receiveMode: "copy", transmitMode: "copy"),
             close: { Unmanaged<SimulatedDevice>.fromOpaque($0).release() },
             attach: { SimulatedDevice.at($0).attach($1.assumingMemoryBound(to: DatapathHeap.self).pointee) },
             transmit: { Int32(SimulatedDevice.at($0).transmit($1.assumingMemoryBound(to: Frame.self), Int($2))) },
@@ -105,6 +107,7 @@ final class SimulatedDevice {
         statistics.transmittedBytes += UInt64(byteCount)
         let bytes = [UInt8](unsafeUninitializedCapacity: byteCount) { buffer, initialized in
             frame.copyArray(to: UnsafeMutableRawPointer(buffer.baseAddress!))
+            if frame.frameFlags.contains(.needsTransportChecksum) { completeChecksum(UnsafeMutableRawBufferPointer(buffer)) }
             initialized = byteCount
         }
         transmitted?(SimulatedFrame(bytes))
@@ -122,7 +125,7 @@ final class SimulatedDevice {
             }
             frame.truncate(to: bytes.count)
             bytes.withUnsafeBytes { frame.segmentAddress.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
-            frame.frameFlags = []
+            frame.frameFlags = bytes.withUnsafeBytes(hasVerifiedChecksums) ? .checksumVerified : []
             observe?(frame, .inbound)
             statistics.receivedFrames += 1
             statistics.receivedBytes += UInt64(bytes.count)
@@ -134,5 +137,38 @@ final class SimulatedDevice {
             firstWaiting = 0
         }
         return count
+    }
+}
+
+/// What the device does for the stack, if it has offered to.
+extension SimulatedDevice {
+    private func completeChecksum(_ bytes: UnsafeMutableRawBufferPointer) {
+        let ipv4 = bytes.baseAddress! + EthernetHeader.byteCount
+        let packet = IPv4View(unchecked: ipv4)
+        let isTCP = packet.protocolNumber == IPProtocol.tcp
+        precondition(offloads.contains(isTCP ? .transmitChecksumTCP : .transmitChecksumUDP), "a frame asks for a checksum that the device has not offered")
+        let transport = ipv4 + packet.headerByteCount
+        let checksum = InternetChecksum.finish(InternetChecksum.sum(transport, count: packet.payloadByteCount))
+        // A datagram's checksum of zero would say that there is none.
+        transport.storeBytes(of: checksum == 0 && !isTCP ? 0xffff : checksum, toByteOffset: isTCP ? 16 : 6, as: UInt16.self)
+    }
+
+    private func hasVerifiedChecksums(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        guard offloads.contains(.receiveChecksumIPv4), let ethernet = EthernetView(bytes.baseAddress!, count: bytes.count),
+            ethernet.etherType == EtherType.ipv4, IPv4View.check(ethernet.payload, count: ethernet.payloadByteCount) == .none
+        else { return false }
+        let packet = IPv4View(unchecked: ethernet.payload)
+        guard packet.isChecksumValid, !packet.isFragment else { return false }
+        var byteCount = packet.payloadByteCount
+        switch packet.protocolNumber {
+        case IPProtocol.tcp where offloads.contains(.receiveChecksumTCP) && byteCount >= TCPSegmentHeader.minimumByteCount: break
+        case IPProtocol.udp where offloads.contains(.receiveChecksumUDP) && UDPView.check(packet.payload, count: byteCount) == .none:
+            guard UDPView(unchecked: packet.payload).hasChecksum else { return false }
+            byteCount = UDPView(unchecked: packet.payload).byteCount
+        default: return false
+        }
+        let pseudo = InternetChecksum.pseudoHeader(
+            rawAddresses: packet.rawAddresses, protocolNumber: packet.protocolNumber, byteCount: byteCount)
+        return InternetChecksum.isValid(pseudo &+ InternetChecksum.sum(packet.payload, count: byteCount))
     }
 }

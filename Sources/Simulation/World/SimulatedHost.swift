@@ -42,7 +42,12 @@ public final class SimulatedHost: SimulatedNode {
         public var tcp = TCPConfiguration()
         public var networkLimits = NetworkLimits()
         public var maximumTransmissionUnit = 1_500
+        /// Nil for the host's number in 10.0.0.0/16.
+        public var address: IPAddress?
+        public var routes: [NetworkConfiguration.Route] = []
         public var staticNeighbors: [NetworkConfiguration.StaticNeighbor] = []
+        /// What the device computes and verifies for the stack: checksums of TCP and UDP.
+        public var offloads = DeviceOffloads()
         /// The most segments of one frame that the device gathers.
         public var maximumTransmitSegments = 8
         /// Nanoseconds by which the host's clock is ahead of the world's.
@@ -82,7 +87,8 @@ public final class SimulatedHost: SimulatedNode {
     ) throws(DemikernelError) {
         self.name = name
         self.simulation = simulation
-        (macAddress, address) = Simulation.addresses(ofHost: number)
+        let standard = Simulation.addresses(ofHost: number)
+        (macAddress, address) = (standard.macAddress, settings.address ?? standard.address)
         refillInterval = settings.transmitInterval
         clock = SimulatedClock(simulation, offset: settings.clockOffset)
         device = SimulatedDevice(macAddress, settings)
@@ -97,7 +103,9 @@ public final class SimulatedHost: SimulatedNode {
         network.tcp = settings.tcp
         network.limits = settings.networkLimits
         network.maximumTransmissionUnit = settings.maximumTransmissionUnit
+        network.routes = settings.routes
         network.staticNeighbors = settings.staticNeighbors
+        network.offloads = settings.offloads
         network.maximumTransmitSegments = settings.maximumTransmitSegments
         let handle = device.makeHandle()
         let runtime = try Runtime(configuration)
@@ -147,7 +155,8 @@ public final class SimulatedHost: SimulatedNode {
 
     /// Starts a program as a coroutine of the host's runtime: it runs while the world does.
     ///
-    /// A program that has not ended when the world does is left where it stands, and what it holds is never released.
+    /// A program that has not ended when the world does is interrupted: every wait throws `EINTR` then. One that goes on in spite of it is left where it
+    /// stands, and what it holds is never released.
     /// - Throws: as `Runtime.spawn`. What the program throws is in `SimulatedProgram.error`.
     @discardableResult
     public func run(_ name: String = "program", _ body: @escaping (borrowing Runtime) throws -> Void) throws(DemikernelError) -> SimulatedProgram {
@@ -172,18 +181,23 @@ public final class SimulatedHost: SimulatedNode {
         return try body(runtime)
     }
 
-    /// Lets the running program sleep. It is woken by the host's clock, which may jump.
+    /// Lets the running program sleep. It is woken by the host's clock, which may jump, or by the end of the world.
     public func sleep(nanoseconds: UInt64) {
         let scheduler = core.scheduler
         guard let task = scheduler.currentCoroutine else { preconditionFailure("only a program of this host can sleep") }
         let deadline = scheduler.deadline(after: nanoseconds, from: core.now)
-        _ = scheduler.armTimer(
+        let timer = scheduler.armTimer(
             deadline: deadline,
             { host, task in
                 Unmanaged<SimulatedHost>.fromOpaque(host).takeUnretainedValue().core.scheduler.wake(UInt32(truncatingIfNeeded: task))
             }, context: Unmanaged.passUnretained(self).toOpaque(), argument: UInt64(task.index))
         // A wait that has just ended may have left a wake-up behind.
-        while core.now < deadline { scheduler.suspendCurrent() }
+        while core.now < deadline {
+            if core.interruptsCoroutines { scheduler.wake(task.index) }
+            scheduler.suspendCurrent()
+            if core.interruptsCoroutines { break }
+        }
+        if let timer { scheduler.cancelTimer(timer) }
     }
 
     private var runtime: Runtime {
@@ -266,8 +280,13 @@ public final class SimulatedHost: SimulatedNode {
         if time != .max { simulation.wake(self, at: time, generation: wakeGeneration) }
     }
 
-    func end() {
+    /// Has the programs end, at this time.
+    func interruptPrograms() {
         returnMemory()
+        runtime.interruptCoroutines()
+    }
+
+    func end() {
         box = nil
     }
 }

@@ -20,7 +20,7 @@ public struct SimulatedFrame {
     }
 }
 
-/// What a link ends at: a host, a switch.
+/// What a link ends at: a host, a switch, a router.
 public protocol SimulatedNode: AnyObject {
     var name: String { get }
     /// Takes the end of a link.
@@ -34,6 +34,9 @@ public protocol SimulatedNode: AnyObject {
 public struct LinkEnd {
     public let link: SimulatedLink
     let side: Int
+
+    /// The node at the other end; nil when the world has ended.
+    var peer: (any SimulatedNode)? { link.receiver(from: side) }
 
     /// Sends a frame to the other end.
     public func send(_ frame: SimulatedFrame) { link.send(frame, from: side) }

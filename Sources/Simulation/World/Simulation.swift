@@ -46,7 +46,7 @@ public final class Simulation {
 
     // MARK: Making
 
-    /// A host with a runtime over a user-level network stack. Hosts are numbered from 10.0.0.1 on unless the settings name an address.
+    /// A host with a runtime over a user-level network stack. Hosts are numbered from 10.0.0.1 on unless the settings name an address; each has a /16.
     /// - Throws: what making its runtime throws.
     public func makeHost(_ name: String, _ settings: SimulatedHost.Settings = SimulatedHost.Settings()) throws(DemikernelError) -> SimulatedHost {
         addressCount += 1
@@ -66,6 +66,13 @@ public final class Simulation {
         }
         nodes.append(host)
         return host
+    }
+
+    /// A router. Each host that is connected to it must have an address in a /16 of its own, and route over `SimulatedRouter.gateway(of:)`.
+    public func makeRouter(_ name: String) -> SimulatedRouter {
+        let node = SimulatedRouter(name)
+        nodes.append(node)
+        return node
     }
 
     /// - Parameter capacity: stations that it remembers.
@@ -185,8 +192,10 @@ public final class Simulation {
 
     // MARK: End
 
-    /// Ends every host. No world is used after it; one that is not ended stays in memory.
+    /// Interrupts the programs and ends every host. No world is used after it; one that is not ended stays in memory.
     public func end() {
+        for host in hosts { host.interruptPrograms() }
+        // What the programs have sent on their way out.
         events.removeAll()
         for host in hosts { host.end() }
         for link in links { link.end() }

@@ -28,8 +28,9 @@ extension NetworkStack {
         else { return nil }
         //= RFC 1122 section 3.3.4.3
         //# In the absence of such a specification, the networking software MUST choose a source address.
+        let isNeighbor = entry.gateway == 0 || DeliberateBug.isPresent(.gatewayIgnored)
         return RouteDecision(
-            source: IPAddress(ipv4Raw: entry.source), nextHop: entry.gateway == 0 ? destination : IPAddress(ipv4Raw: entry.gateway), isLocal: false)
+            source: IPAddress(ipv4Raw: entry.source), nextHop: isNeighbor ? destination : IPAddress(ipv4Raw: entry.gateway), isLocal: false)
     }
 
     /// Whether a packet from the wire may come from `address`, as it lies in memory. O(number of addresses).

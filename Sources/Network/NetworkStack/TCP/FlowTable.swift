@@ -15,7 +15,7 @@ struct FlowTable {
 
     /// - Parameter capacity: connections at once; the table is at most half full.
     init(capacity: Int, key: (UInt64, UInt64)) throws(DemikernelError) {
-        var count = 1_024
+        var count = 16
         while count < 2 * capacity { count <<= 1 }
         entries = try mapTable(Entry.self, count: count)
         mask = count - 1

@@ -16,7 +16,7 @@ extension NetworkStack {
         //= RFC 9293 section 3.5.2
         //# If the connection does not exist (CLOSED), then a reset is sent in response to any incoming segment except another reset.
         if header.flags.contains(.rst) && !DeliberateBug.isPresent(.resetAnswered) { return }
-        guard state.pointee.resetBucket.take(now: state.pointee.now) else { return countUnsent(.resetRateLimited) }
+        guard state.pointee.resetBucket.take(now: state.pointee.now) || DeliberateBug.isPresent(.resetsUnlimited) else { return countUnsent(.resetRateLimited) }
         let reply: (sequence: SequenceNumber, acknowledgement: SequenceNumber, flags: TCPFlags)
         if header.flags.contains(.ack) {
             //= RFC 9293 section 3.10.7.1

@@ -65,7 +65,8 @@ extension NetworkStack {
         let checksum = header + HeaderTemplate.transportOffset + 16
         if state.pointee.offloads.contains(.transmitChecksumTCP) {
             // The device adds the rest to the pseudo-header's sum.
-            checksum.storeBytes(of: InternetChecksum.fold(c.pointee.template.pseudoSum &+ length), as: UInt16.self)
+            let sum = DeliberateBug.isPresent(.pseudoHeaderForgotten) ? 0 : c.pointee.template.pseudoSum &+ length
+            checksum.storeBytes(of: InternetChecksum.fold(sum), as: UInt16.self)
             return .needsTransportChecksum
         }
         checksum.storeBytes(of: InternetChecksum.finish(transportSum &+ length), as: UInt16.self)
