@@ -79,8 +79,6 @@ extension ScenarioPlan {
         if random.oneIn(6) { host.networkLimits.neighborQueueLength = random.between(1...4) }
         if random.oneIn(6) { host.networkLimits.datagramQueueByteCount = 4_096 }
         if random.oneIn(4) { host.networkLimits.maximumHalfOpen = random.between(2...4) }
-        // The smallest flow table, in which connections meet.
-        if random.oneIn(2) { host.networkLimits.maximumConnections = 256 }
         // Segments that nobody forges call for few challenges.
         if random.oneIn(3) { host.networkLimits.challengesPerSecond = random.between(1...2) }
         if random.oneIn(3) { host.offloads = random.pick(offloads) }
