@@ -93,9 +93,13 @@ extension NetworkStack {
     /// Makes and sends a segment with payload from the send queue.
     /// - Parameters:
     ///   - cursor: where its first byte lies; the queue holds at least `byteCount` bytes from there on.
-    /// - Returns: whether it was made; without memory nothing changes.
+    /// - Returns: whether it was made; without memory, or a way to the peer, nothing changes.
     @inline(__always)
     func sendData(_ c: ConnectionPointer, _ sequence: SequenceNumber, _ flags: TCPFlags, _ cursor: Frame, offset: Int, byteCount: Int) -> Bool {
+        guard refreshTemplate(c) else {
+            countUnsent(.noRoute)
+            return false
+        }
         let headerByteCount = HeaderTemplate.transportOffset + (c.pointee.flags.contains(.timestamps) ? 32 : 20)
         if byteCount >= NetworkStack.zeroCopyByteCount, let frame = makeGatheredFrame(c, headerByteCount, sequence, flags, cursor, offset, byteCount) {
             transmit(c, frame)
