@@ -7,7 +7,7 @@ import Glibc
 /// |---|---|---|
 /// | `maximumConnections` | 65,536 | `socket` fails with `ENOBUFS`; a SYN is dropped as `connectionLimit` |
 /// | `maximumTimeWait` | 16,384 | the connection that is longest in TIME_WAIT ends early |
-/// | `maximumHalfOpen` | 1,024 a listener | a SYN is dropped as `backlogOverflow` |
+/// | `maximumHalfOpen` | 1,024 a listener | a SYN is answered with a cookie, or dropped as `backlogOverflow` without `TCPConfiguration.sendsCookies` |
 /// | `reassemblyPieces` | 64 a connection | an out-of-order segment is dropped as `reassemblyOverflow` |
 /// | `maximumDatagramSockets` | 16,384 | `socket` fails with `ENOBUFS` |
 /// | `datagramQueueByteCount` | 256 KiB a socket | a datagram is dropped as `receiveQueueFull` |

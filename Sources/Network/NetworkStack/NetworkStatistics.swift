@@ -93,6 +93,10 @@ public struct TCPStatistics: Sendable {
     public var nagleDelays: UInt64 = 0
     public var sillyWindowDelays: UInt64 = 0
     public var headerPredictions: UInt64 = 0
+    public var cookiesSent: UInt64 = 0
+    public var cookiesAccepted: UInt64 = 0
+    public var pathMTUReductions: UInt64 = 0
+    public var blackHolesSuspected: UInt64 = 0
 
     public init() {}
 }

@@ -37,6 +37,7 @@ struct StackState: ~Copyable {
     var neighborCache: NeighborCache
     /// Raised whenever what a connection has copied from a neighbour may no longer hold.
     var neighborEpoch: UInt32 = 1
+    var pathMTUs = PathMTUTable()
     var errorBucket: TokenBucket
     var resetBucket: TokenBucket
     var datagramSockets: Slab<DatagramSocket>
@@ -56,6 +57,8 @@ struct StackState: ~Copyable {
     /// Connections in TIME_WAIT, oldest first.
     var timeWait = SlotQueue()
     var timeWaitCount = 0
+    /// When the last SYN cookie is no longer valid: before that, an acknowledgement for a listener may bring one.
+    var cookiesValidUntil: UInt64 = 0
 
     static func make(_ configuration: NetworkConfiguration, heap: DatapathHeap, now: UInt64) throws(DemikernelError) -> UnsafeMutablePointer<StackState> {
         let limits = configuration.limits
@@ -95,6 +98,7 @@ struct StackState: ~Copyable {
         datagramSockets.deallocate()
         connections.deallocate()
         flows.deallocate()
+        pathMTUs.deallocate()
         connectionEvents.deallocate()
         datagramEvents.deallocate()
         output.pointee.deallocate()

@@ -35,6 +35,8 @@ public struct Mechanisms: Sendable {
         count("segments sent", tcp.segmentsSent)
         count("segments received", tcp.segmentsReceived)
         count("header predictions", tcp.headerPredictions)
+        count("SYN cookies sent", tcp.cookiesSent)
+        count("SYN cookies accepted", tcp.cookiesAccepted)
         count("connections opened", tcp.connectionsOpened)
         count("connections accepted", tcp.connectionsAccepted)
         count("connections failed", tcp.connectionsFailed)

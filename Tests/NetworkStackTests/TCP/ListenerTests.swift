@@ -73,7 +73,10 @@ import WireFormats
 
     @Test("half-open connections are limited, and end by themselves")
     func halfOpenLimit() throws {
-        let script = try SegmentScript { $0.limits.maximumHalfOpen = 10 }
+        let script = try SegmentScript {
+            $0.limits.maximumHalfOpen = 10
+            $0.tcp.sendsCookies = false
+        }
         let listener = script.listener()
         for port in 6_000..<6_100 {
             script.remotePort = UInt16(port)

@@ -84,7 +84,7 @@ extension NetworkStack {
         //# certain ICMP messages MUST be passed up from the IP layer to the appropriate transport-layer routine
         switch quotation.protocolNumber {
         case IPProtocol.tcp:
-            tcpControlMessage(error, local: local, remote: remote, sequence: quotation.sequence)
+            tcpControlMessage(error, local: local, remote: remote, sequence: quotation.sequence, quotedByteCount: quotation.totalByteCount)
             return true
         case IPProtocol.udp:
             return datagramControlMessage(error, local: local, remote: remote)

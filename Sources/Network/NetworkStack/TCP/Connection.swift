@@ -67,6 +67,10 @@ struct Connection: SlabElement {
     var sendLimit = 0
     /// Bytes of payload in a full segment, the options subtracted (Eff.snd.MSS of RFC 9293, section 3.7.1).
     var sendSegmentSize = 536
+    /// The same, before anything was learnt of the path.
+    var offeredSegmentSize: UInt16 = 536
+    /// When a larger one is tried again; `.max` where none is known to be too large.
+    var segmentSizeValidUntil = UInt64.max
     var congestion = CongestionControl.newReno(NewReno())
     var duplicateAcknowledgements: UInt16 = 0
     var retransmissionCount: UInt16 = 0

@@ -5,7 +5,8 @@ import WireFormats
 extension NetworkStack {
     /// - Parameters:
     ///   - sequence: the sequence number of the segment that the error is about.
-    func tcpControlMessage(_ error: ControlError, local: Endpoint, remote: Endpoint, sequence: SequenceNumber) {
+    ///   - quotedByteCount: the length of the packet that the error is about, as quoted.
+    func tcpControlMessage(_ error: ControlError, local: Endpoint, remote: Endpoint, sequence: SequenceNumber, quotedByteCount: Int) {
         let ports = UInt32(remote.port) << 16 | UInt32(local.port)
         let index = state.pointee.flows.find(remote.address, local.address, ports, in: state.pointee.connections)
         guard index != 0 else { return countUnsent(.unmatchedControlMessage) }
@@ -15,8 +16,8 @@ extension NetworkStack {
         //# SND.UNA =< SEG.SEQ < SND.NXT
         let offset = sequence.since(c.pointee.sendUnacknowledged)
         guard offset >= 0, offset < max(c.pointee.flightSize, 1) else { return countUnsent(.unmatchedControlMessage) }
-        if case .fragmentationNeeded = error {
-            // Where path MTU discovery will act.
+        if case .fragmentationNeeded(let mtu) = error {
+            if c.pointee.state.isSynchronized { packetTooBig(c, Int(mtu), quotedByteCount: quotedByteCount) }
             return
         }
         //= RFC 9293 section 3.9.2.2

@@ -126,6 +126,7 @@ extension NetworkStack {
         c.pointee.congestion.timeOut(
             flightSize: c.pointee.flightSize, segmentSize: c.pointee.sendSegmentSize, isFirst: c.pointee.retransmissionCount == 0)
         c.pointee.retransmissionCount += 1
+        suspectBlackHole(c)
         //= RFC 6582 section 3.2
         //# After a retransmit timeout, record the highest sequence number transmitted in the variable recover, and exit the fast recovery procedure
         c.pointee.recoverySequence = c.pointee.sendMaximum

@@ -46,6 +46,7 @@ extension NetworkStack {
                 destination = state.pointee.neighbors[neighbor].pointee.macAddress
             }
         }
+        if c.pointee.state.isSynchronized { refreshSegmentSize(c) }
         c.pointee.templateEpoch = state.pointee.neighborEpoch
         c.pointee.templateValidUntil = state.pointee.now &+ 1_000_000_000
 

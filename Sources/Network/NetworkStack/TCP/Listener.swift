@@ -45,12 +45,31 @@ extension NetworkStack {
         _ listener: ConnectionPointer, _ header: TCPSegmentHeader, _ source: IPAddress, _ destination: IPAddress,
         earliest: SequenceNumber? = nil
     ) -> DropReason? {
-        // Where SYN cookies will take over.
-        guard listener.pointee.acceptCount < listener.pointee.backlog,
-            Int(listener.pointee.halfOpenCount) < state.pointee.configuration.limits.maximumHalfOpen
-        else { return .backlogOverflow }
+        guard listener.pointee.acceptCount < listener.pointee.backlog else { return .backlogOverflow }
+        let isFlooded = Int(listener.pointee.halfOpenCount) >= state.pointee.configuration.limits.maximumHalfOpen
+        // A cookie cannot choose where its sequence numbers begin.
+        if isFlooded && (!state.pointee.configuration.tcp.sendsCookies || earliest != nil) { return .backlogOverflow }
+        guard let c = makeChild(of: listener, header, source, destination) else { return .connectionLimit }
+        //= RFC 9293 section 3.10.7.2
+        //# Third, check for a SYN: Set RCV.NXT to SEG.SEQ+1, IRS is set to SEG.SEQ. ISS should be selected and a SYN segment sent of the form:
+        //# <SEQ=ISS><ACK=RCV.NXT><CTL=SYN,ACK>. The connection state should be changed to SYN-RECEIVED.
+        var sequence = chooseInitialSequence(c)
+        if let earliest, sequence.since(earliest) < 0 { sequence = earliest }
+        if isFlooded {
+            sendCookie(c, header)
+            return nil
+        }
+        takeSynchronize(c, header)
+        beginSending(c, sequence)
+        enterSynReceived(c, listener)
+        sendSynchronize(c, acknowledges: true)
+        return nil
+    }
+
+    /// A connection of a listener, with what is set on that, and nothing else; nil at the limit.
+    func makeChild(of listener: ConnectionPointer, _ header: TCPSegmentHeader, _ source: IPAddress, _ destination: IPAddress) -> ConnectionPointer? {
         let index = makeConnection(owner: 0)
-        guard index != 0 else { return .connectionLimit }
+        guard index != 0 else { return nil }
         let c = state.pointee.connections[index]
         c.pointee.remoteAddress = source
         c.pointee.localAddress = destination
@@ -65,20 +84,16 @@ extension NetworkStack {
         c.pointee.userTimeout = listener.pointee.userTimeout
         c.pointee.linger = listener.pointee.linger
         c.pointee.flags.insert(.passive)
-        //= RFC 9293 section 3.10.7.2
-        //# Third, check for a SYN: Set RCV.NXT to SEG.SEQ+1, IRS is set to SEG.SEQ. ISS should be selected and a SYN segment sent of the form:
-        //# <SEQ=ISS><ACK=RCV.NXT><CTL=SYN,ACK>. The connection state should be changed to SYN-RECEIVED.
-        var sequence = chooseInitialSequence(c)
-        if let earliest, sequence.since(earliest) < 0 { sequence = earliest }
-        takeSynchronize(c, header)
-        beginSending(c, sequence)
+        return c
+    }
+
+    /// Both SYNs are known, ours is sent, or is about to be.
+    func enterSynReceived(_ c: ConnectionPointer, _ listener: ConnectionPointer) {
         c.pointee.state = .synReceived
         state.pointee.flows.insert(c)
         c.pointee.flags.insert(.inFlowTable)
         enterHalfOpen(c, listener)
-        sendSynchronize(c, acknowledges: true)
         setRetransmission(c, after: c.pointee.roundTrip.timeout)
-        return nil
     }
 
     /// The handshake's last acknowledgement.

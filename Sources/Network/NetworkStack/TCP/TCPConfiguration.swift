@@ -43,6 +43,10 @@ public struct TCPConfiguration: Sendable {
     public var finWait2Timeout: UInt64 = 60_000_000_000
     /// Whether small segments are sent at once instead of gathered (RFC 9293, section 3.7.4).
     public var isNoDelay = true
+    /// Whether segments become smaller when full ones vanish without a word, as where ICMP is filtered (RFC 4821).
+    public var detectsBlackHoles = true
+    /// Whether a SYN beyond `NetworkLimits.maximumHalfOpen` is answered with a cookie (RFC 4987, section 3.6) instead of dropped.
+    public var sendsCookies = true
     /// Initial sequence numbers are this instead of RFC 6528's: for packet scripts, never on a network.
     public var fixedInitialSequenceNumber: UInt32?
 

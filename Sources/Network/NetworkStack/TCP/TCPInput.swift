@@ -45,6 +45,11 @@ extension NetworkStack {
         //# Second, check for an ACK: Any acknowledgment is bad if it arrives on a connection still in the LISTEN state. An acceptable reset segment
         //# should be formed for any arriving ACK-bearing segment. <SEQ=SEG.ACK><CTL=RST>
         if header.flags.contains(.ack) {
+            if !header.flags.contains(.syn), let c = acceptCookie(state.pointee.connections[listener], header, source, destination) {
+                var header = header
+                frame.removeFirst(frame.segmentByteCount &- header.payloadByteCount)
+                return segmentArrives(c, frame, &header)
+            }
             sendReset(about: header, source: source, destination: destination)
             return drop(frame, .noConnection)
         }
@@ -148,7 +153,8 @@ extension NetworkStack {
         //# the largest transmission size permitted by the IP layer, less the options
         let optionByteCount = c.pointee.flags.contains(.timestamps) ? 12 : 0
         let largest = min(max(offered, NetworkStack.smallestSegmentSize), segmentSizeOfLink)
-        c.pointee.sendSegmentSize = largest - optionByteCount
+        c.pointee.offeredSegmentSize = UInt16(largest - optionByteCount)
+        chooseSegmentSize(c)
         //= RFC 7323 section 2.2
         //# The window field in a segment where the SYN bit is set MUST NOT be scaled.
         c.pointee.sendWindow = Int(header.window) << (DeliberateBug.isPresent(.synchronizeWindowScaled) ? Int(c.pointee.sendWindowShift) : 0)

@@ -1,0 +1,94 @@
+import DatapathMemory
+import EthernetDevice
+import WireFormats
+
+/// Half-open connections that the peer keeps for us (RFC 4987, section 3.6): when a listener has as many as it may, the answer to a further SYN carries
+/// in its sequence number, and in its timestamp, all that the handshake's last acknowledgement needs to make the connection.
+///
+/// The sequence number: 5 bits of time, 3 bits of maximum segment size, 24 bits that nobody without the secret can make. The timestamp's last 6 bits:
+/// the peer's window scale (15 for none) and whether it permits SACK. Without timestamps a connection has neither.
+//= RFC 4987 section 3.6
+//# SYN cookies go further and allocate no state at all for connections in SYN-RECEIVED. Instead, they encode most of the state (and all of the strictly
+//# required) state that they would normally keep into the sequence number transmitted on the SYN-ACK.
+extension NetworkStack {
+    /// The segment sizes that a cookie can name; a peer gets the largest one that is not above its own.
+    private static let cookieSegmentSizes: InlineArray<8, UInt16> = [64, 536, 1_220, 1_300, 1_400, 1_440, 1_460, 8_960]
+    /// Of the timestamp.
+    private static let cookieOptionMask: UInt32 = 0x3f
+    private static let noWindowScale: UInt32 = 15
+    /// Nanoseconds are shifted by this to the cookie's time: 69 s.
+    private static let cookieTickShift: UInt64 = 36
+
+    /// Answers a SYN with a cookie. The connection was made for that, and its slot is free afterwards.
+    func sendCookie(_ c: ConnectionPointer, _ header: TCPSegmentHeader) {
+        var sizeIndex: UInt32 = 0
+        let offered = max(header.maximumSegmentSize, header.maximumSegmentSize == 0 ? 536 : 64)
+        while sizeIndex < 7 && NetworkStack.cookieSegmentSizes[Int(sizeIndex + 1)] <= offered { sizeIndex += 1 }
+        takeSynchronize(c, header)
+        let tick = UInt32(truncatingIfNeeded: state.pointee.now &>> NetworkStack.cookieTickShift) & 31
+        let upper = tick &<< 3 | sizeIndex
+        beginSending(c, SequenceNumber(rawValue: cookie(c, header.sequence, upper)))
+        if c.pointee.flags.contains(.timestamps) {
+            let options =
+                (c.pointee.flags.contains(.windowScaling) ? UInt32(c.pointee.sendWindowShift) : NetworkStack.noWindowScale)
+                | (header.isSACKPermitted ? 0x10 : 0)
+            let value = timestampValue(c)
+            var marked = value & ~NetworkStack.cookieOptionMask | options
+            // Never ahead of what the connection will send.
+            if marked > value { marked &-= NetworkStack.cookieOptionMask + 1 }
+            c.pointee.timestampOffset &+= marked &- value
+        } else {
+            c.pointee.flags.remove(.windowScaling)
+        }
+        c.pointee.state = .synReceived
+        sendSynchronize(c, acknowledges: true)
+        c.pointee.state = .closed
+        state.pointee.connections.free(c.pointee.index)
+        state.pointee.statistics.tcp.cookiesSent += 1
+        state.pointee.cookiesValidUntil = state.pointee.now &+ 2 &<< NetworkStack.cookieTickShift
+    }
+
+    /// Makes the connection of a handshake's last acknowledgement that carries a cookie back.
+    /// - Returns: nil when it does not, or the listener has no room.
+    func acceptCookie(_ listener: ConnectionPointer, _ header: TCPSegmentHeader, _ source: IPAddress, _ destination: IPAddress) -> ConnectionPointer? {
+        guard state.pointee.now < state.pointee.cookiesValidUntil, listener.pointee.acceptCount < listener.pointee.backlog,
+            let c = makeChild(of: listener, header, source, destination)
+        else { return nil }
+        let sequence = header.acknowledgement.advanced(by: -1)
+        _ = chooseInitialSequence(c)
+        var synchronize = header
+        synchronize.sequence = header.sequence.advanced(by: -1)
+        let upper = sequence.rawValue &>> 24
+        let age = UInt32(truncatingIfNeeded: state.pointee.now &>> NetworkStack.cookieTickShift) &- upper &>> 3
+        guard age & 31 <= 1, cookie(c, synchronize.sequence, upper) == sequence.rawValue else {
+            state.pointee.connections.free(c.pointee.index)
+            return nil
+        }
+        synchronize.flags = .syn
+        synchronize.maximumSegmentSize = NetworkStack.cookieSegmentSizes[Int(upper & 7)]
+        let options = header.timestampEchoReply & NetworkStack.cookieOptionMask
+        let scale = options & 15
+        synchronize.windowScale = header.hasTimestamps && scale != NetworkStack.noWindowScale ? UInt8(scale) : 0xff
+        synchronize.isSACKPermitted = header.hasTimestamps && options & 0x10 != 0
+        takeSynchronize(c, synchronize)
+        beginSending(c, sequence)
+        // The echoed time is only near to when our SYN was sent: it gives no round trip.
+        c.pointee.flags.remove(.timing)
+        c.pointee.lastSendTime = state.pointee.now
+        // What our SYN has promised and acknowledged.
+        c.pointee.receiveEdge = c.pointee.receiveNext.advanced(by: min(c.pointee.receiveLimit, 65_535))
+        noteAcknowledgementSent(c)
+        enterSynReceived(c, listener)
+        state.pointee.statistics.tcp.cookiesAccepted += 1
+        return c
+    }
+
+    /// - Parameter upper: the eight bits of time and segment size.
+    private func cookie(_ c: ConnectionPointer, _ peerSequence: SequenceNumber, _ upper: UInt32) -> UInt32 {
+        // The same secret as of initial sequence numbers, of other words.
+        var hash = SipHash(state.pointee.sequenceSecret)
+        hash.combine(flowHash(c))
+        hash.combine(UInt64(peerSequence.rawValue) &<< 8 | UInt64(upper))
+        return upper &<< 24 | UInt32(truncatingIfNeeded: hash.finish()) & 0xff_ffff
+    }
+}
