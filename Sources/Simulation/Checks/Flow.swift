@@ -43,7 +43,7 @@ struct Flow {
         if isForged { isTainted = true }
         if header.flags.contains(.syn) {
             offers.append(Offer(header))
-            if offers.count > 8 { offers.removeFirst() }
+            if offers.count > 64 { offers.removeFirst() }
         }
         guard let own, header.flags.contains(.ack), !header.flags.contains(.rst) else { return }
         let acknowledgement = header.acknowledgement
@@ -123,6 +123,8 @@ struct Flow {
         }
         if let acknowledged, acknowledgement < acknowledged { return "an acknowledgement of \(acknowledgement) after one of \(acknowledged)" }
         acknowledged = acknowledgement
+        // An answer to a SYN of so long ago that nobody knows whether it offered to scale windows.
+        guard peer != nil else { return nil }
         let isScaled = !header.flags.contains(.syn) && (own?.windowScale ?? 0xff) != 0xff && (peer?.windowScale ?? 0xff) != 0xff
         let shift = isScaled ? Int(min(own!.windowScale, 14)) : 0
         let edge = acknowledgement + Int(header.window) << shift

@@ -166,6 +166,10 @@ struct SenderConduct {
                 //# If the cumulative acknowledgment field covers more than "recover", then enter fast retransmit; if not, do not.
                 return "a fast retransmit of what a timeout has sent again"
             }
+            if recovery != nil, debt?.sequence != header.sequence {
+                // Nothing asked for it: the timer has expired at the same time.
+                (recovery, sinceTimeout, isUncertain) = (nil, nil, true)
+            }
             guard recovery == nil, debt == nil, isCertain, duplicates == 1 || duplicates == 2 else { return nil }
             return "a fast retransmit after \(duplicates) duplicate acknowledgements"
         }

@@ -90,6 +90,8 @@ final class MisbehavingStation {
             segment.flags = random.oneIn(2) ? .syn : [.syn, .ack]
             segment.sequence = random.oneIn(2) ? inWindow : word()
             segment.options = soup()
+            // More than may be answered.
+            for _ in 0..<random.below(24) { send(segment) }
         case 3:
             segment.flags = [.ack, .psh]
             segment.sequence = word()
