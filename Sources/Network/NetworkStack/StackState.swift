@@ -59,6 +59,8 @@ struct StackState: ~Copyable {
     var timeWaitCount = 0
     /// When the last SYN cookie is no longer valid: before that, an acknowledgement for a listener may bring one.
     var cookiesValidUntil: UInt64 = 0
+    /// Until when there may be peers whose cookie had to be refused.
+    var cookiesRefusedUntil: UInt64 = 0
 
     static func make(_ configuration: NetworkConfiguration, heap: DatapathHeap, now: UInt64) throws(DemikernelError) -> UnsafeMutablePointer<StackState> {
         let limits = configuration.limits

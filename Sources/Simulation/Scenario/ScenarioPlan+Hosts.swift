@@ -78,7 +78,10 @@ extension ScenarioPlan {
         if random.oneIn(5) { host.networkLimits.reassemblyPieces = random.between(1...6) }
         if random.oneIn(6) { host.networkLimits.neighborQueueLength = random.between(1...4) }
         if random.oneIn(6) { host.networkLimits.datagramQueueByteCount = 4_096 }
-        if random.oneIn(4) { host.networkLimits.maximumHalfOpen = random.between(2...4) }
+        if random.oneIn(4) {
+            host.networkLimits.maximumHalfOpen = random.between(2...4)
+            host.tcp.sendsCookies = random.oneIn(2)
+        }
         // Segments that nobody forges call for few challenges.
         if random.oneIn(3) { host.networkLimits.challengesPerSecond = random.between(1...2) }
         if random.oneIn(3) { host.offloads = random.pick(offloads) }

@@ -5,8 +5,8 @@ import WireFormats
 /// Half-open connections that the peer keeps for us (RFC 4987, section 3.6): when a listener has as many as it may, the answer to a further SYN carries
 /// in its sequence number, and in its timestamp, all that the handshake's last acknowledgement needs to make the connection.
 ///
-/// The sequence number: 5 bits of time, 3 bits of maximum segment size, 24 bits that nobody without the secret can make. The timestamp's last 6 bits:
-/// the peer's window scale (15 for none) and whether it permits SACK. Without timestamps a connection has neither.
+/// The sequence number: 4 bits of time, whether timestamps are agreed on, 3 bits of maximum segment size, 24 bits that nobody without the secret can
+/// make. The timestamp's last 6 bits: the peer's window scale (15 for none) and whether it permits SACK. Without timestamps a connection has neither.
 //= RFC 4987 section 3.6
 //# SYN cookies go further and allocate no state at all for connections in SYN-RECEIVED. Instead, they encode most of the state (and all of the strictly
 //# required) state that they would normally keep into the sequence number transmitted on the SYN-ACK.
@@ -25,8 +25,8 @@ extension NetworkStack {
         let offered = max(header.maximumSegmentSize, header.maximumSegmentSize == 0 ? 536 : 64)
         while sizeIndex < 7 && NetworkStack.cookieSegmentSizes[Int(sizeIndex + 1)] <= offered { sizeIndex += 1 }
         takeSynchronize(c, header)
-        let tick = UInt32(truncatingIfNeeded: state.pointee.now &>> NetworkStack.cookieTickShift) & 31
-        let upper = tick &<< 3 | sizeIndex
+        let tick = UInt32(truncatingIfNeeded: state.pointee.now &>> NetworkStack.cookieTickShift) & 15
+        let upper = tick &<< 4 | (c.pointee.flags.contains(.timestamps) ? 8 : 0) | sizeIndex
         beginSending(c, SequenceNumber(rawValue: cookie(c, header.sequence, upper)))
         if c.pointee.flags.contains(.timestamps) {
             let options =
@@ -48,21 +48,35 @@ extension NetworkStack {
         state.pointee.cookiesValidUntil = state.pointee.now &+ 2 &<< NetworkStack.cookieTickShift
     }
 
+    /// What becomes of an acknowledgement that may bring a cookie back.
+    enum CookieOutcome {
+        case accepted(ConnectionPointer)
+        /// It does, and the listener has no room: the peer sends again.
+        case refused
+        case noCookie
+    }
+
     /// Makes the connection of a handshake's last acknowledgement that carries a cookie back.
-    /// - Returns: nil when it does not, or the listener has no room.
-    func acceptCookie(_ listener: ConnectionPointer, _ header: TCPSegmentHeader, _ source: IPAddress, _ destination: IPAddress) -> ConnectionPointer? {
-        guard state.pointee.now < state.pointee.cookiesValidUntil, listener.pointee.acceptCount < listener.pointee.backlog,
-            let c = makeChild(of: listener, header, source, destination)
-        else { return nil }
+    func acceptCookie(_ listener: ConnectionPointer, _ header: TCPSegmentHeader, _ source: IPAddress, _ destination: IPAddress) -> CookieOutcome {
+        guard state.pointee.now < state.pointee.cookiesValidUntil, header.flags.isDisjoint(with: [.syn, .rst]), header.flags.contains(.ack) else {
+            return .noCookie
+        }
+        // Without a place for it nobody can tell whether it is one.
+        guard let c = makeChild(of: listener, header, source, destination) else { return refuseCookie() }
         let sequence = header.acknowledgement.advanced(by: -1)
         _ = chooseInitialSequence(c)
         var synchronize = header
         synchronize.sequence = header.sequence.advanced(by: -1)
         let upper = sequence.rawValue &>> 24
-        let age = UInt32(truncatingIfNeeded: state.pointee.now &>> NetworkStack.cookieTickShift) &- upper &>> 3
-        guard age & 31 <= 1, cookie(c, synchronize.sequence, upper) == sequence.rawValue else {
+        let age = UInt32(truncatingIfNeeded: state.pointee.now &>> NetworkStack.cookieTickShift) &- upper &>> 4
+        let isValid =
+            age & 15 <= 1 && (upper & 8 != 0) == header.hasTimestamps && cookie(c, synchronize.sequence, upper) == sequence.rawValue
+        guard isValid, listener.pointee.acceptCount < listener.pointee.backlog else {
             state.pointee.connections.free(c.pointee.index)
-            return nil
+            if isValid { return refuseCookie() }
+            // What follows a segment that was refused brings no cookie, and a reset would end what the peer takes for a connection.
+            let mayFollow = state.pointee.now < state.pointee.cookiesRefusedUntil && header.segmentLength > 0
+            return mayFollow ? .refused : .noCookie
         }
         synchronize.flags = .syn
         synchronize.maximumSegmentSize = NetworkStack.cookieSegmentSizes[Int(upper & 7)]
@@ -80,7 +94,29 @@ extension NetworkStack {
         noteAcknowledgementSent(c)
         enterSynReceived(c, listener)
         state.pointee.statistics.tcp.cookiesAccepted += 1
-        return c
+        return .accepted(c)
+    }
+
+    private func refuseCookie() -> CookieOutcome {
+        state.pointee.cookiesRefusedUntil = state.pointee.cookiesValidUntil
+        return .refused
+    }
+
+    /// In SYN_RECEIVED: an acknowledgement of a cookie that was sent for an earlier copy of the SYN, which the peer has taken.
+    /// - Returns: whether the frame was dealt with.
+    func bringsEarlierCookie(_ c: ConnectionPointer, _ frame: Frame, _ header: inout TCPSegmentHeader) -> Bool {
+        guard c.pointee.flags.contains(.passive), header.flags.contains(.ack), header.acknowledgement != c.pointee.initialSendSequence.advanced(by: 1),
+            state.pointee.now < state.pointee.cookiesValidUntil
+        else { return false }
+        switch acceptCookie(state.pointee.connections[c.pointee.listener], header, c.pointee.remoteAddress, c.pointee.localAddress) {
+        case .noCookie: return false
+        case .refused: drop(frame, .backlogOverflow)
+        case .accepted(let child):
+            // The flow table has both for a moment.
+            finish(c)
+            segmentArrives(child, frame, &header)
+        }
+        return true
     }
 
     /// - Parameter upper: the eight bits of time and segment size.

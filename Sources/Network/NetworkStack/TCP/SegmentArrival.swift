@@ -19,7 +19,7 @@ extension NetworkStack {
         case .closed, .listen: return drop(frame, .noConnection)
         case .synSent: return segmentArrivesInSynSent(c, frame, &header)
         case .timeWait: if segmentArrivesInTimeWait(c, frame, header) { return }
-        case .synReceived: if repeatsHandshake(c, frame, &header) { return }
+        case .synReceived: if repeatsHandshake(c, frame, &header) || bringsEarlierCookie(c, frame, &header) { return }
         default: break
         }
 

@@ -45,10 +45,13 @@ extension NetworkStack {
         //# Second, check for an ACK: Any acknowledgment is bad if it arrives on a connection still in the LISTEN state. An acceptable reset segment
         //# should be formed for any arriving ACK-bearing segment. <SEQ=SEG.ACK><CTL=RST>
         if header.flags.contains(.ack) {
-            if !header.flags.contains(.syn), let c = acceptCookie(state.pointee.connections[listener], header, source, destination) {
+            switch acceptCookie(state.pointee.connections[listener], header, source, destination) {
+            case .accepted(let c):
                 var header = header
                 frame.removeFirst(frame.segmentByteCount &- header.payloadByteCount)
                 return segmentArrives(c, frame, &header)
+            case .refused: return drop(frame, .backlogOverflow)
+            case .noCookie: break
             }
             sendReset(about: header, source: source, destination: destination)
             return drop(frame, .noConnection)
