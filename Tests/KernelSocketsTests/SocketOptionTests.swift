@@ -8,7 +8,7 @@ import Testing
         arguments: [
             SocketOption.noDelay(false), .noDelay(true), .keepAlive(idle: 60, interval: 7), .noKeepAlive, .linger(seconds: 0), .linger(seconds: 3),
             .linger(seconds: nil), .reuseAddress(false), .reuseAddress(true), .reusePort(true), .reusePort(false),
-            .userTimeout(milliseconds: 1_500), .userTimeout(milliseconds: 0),
+            .userTimeout(milliseconds: 1_500), .userTimeout(milliseconds: 0), .congestionControl(.newReno), .congestionControl(.cubic),
         ])
     func roundTrip(_ option: SocketOption) throws {
         let runtime = try makeRuntime()

@@ -9,7 +9,7 @@ import UserNetwork
         arguments: [
             SocketOption.noDelay(false), .noDelay(true), .keepAlive(idle: 60, interval: 7), .noKeepAlive, .linger(seconds: 0), .linger(seconds: 3),
             .linger(seconds: nil), .reuseAddress(true), .reusePort(true), .reusePort(false), .userTimeout(milliseconds: 1_500),
-            .userTimeout(milliseconds: 0), .sendBuffer(byteCount: 20_000), .receiveBuffer(byteCount: 20_000),
+            .userTimeout(milliseconds: 0), .congestionControl(.newReno), .congestionControl(.cubic), .sendBuffer(byteCount: 20_000), .receiveBuffer(byteCount: 20_000),
         ])
     func roundTrip(_ option: SocketOption) throws {
         let pair = try Pair()

@@ -53,6 +53,11 @@ public enum DeliberateBug: String, CaseIterable, Sendable {
     /// The congestion window stays as it is in fast recovery.
     case windowKeptInRecovery
 
+    /// CUBIC comes back to where the window was at once.
+    case cubicPeriodForgotten
+    /// Slow start goes on while round trips grow.
+    case delayIncreaseIgnored
+
     // MARK: Windows
     /// A closed window is never probed.
     case zeroWindowNotProbed

@@ -93,6 +93,8 @@ public struct TCPStatistics: Sendable {
     public var nagleDelays: UInt64 = 0
     public var sillyWindowDelays: UInt64 = 0
     public var headerPredictions: UInt64 = 0
+    /// Slow starts that became conservative as round trips grew (RFC 9406).
+    public var conservativeSlowStarts: UInt64 = 0
 
     public init() {}
 }

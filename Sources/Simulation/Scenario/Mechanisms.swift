@@ -64,6 +64,7 @@ public struct Mechanisms: Sendable {
         count("old timestamps", tcp.oldTimestamps)
         count("receive buffer growths", tcp.receiveBufferGrowths)
         count("idle restarts", tcp.idleRestarts)
+        count("conservative slow starts", tcp.conservativeSlowStarts)
         count("Nagle delays", tcp.nagleDelays)
         count("silly window delays", tcp.sillyWindowDelays)
         count("ARP requests", statistics.arpRequestsSent)

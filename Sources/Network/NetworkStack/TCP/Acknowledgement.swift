@@ -22,9 +22,7 @@ extension NetworkStack {
         if c.pointee.flags.contains(.fastRecovery) {
             acknowledgeInRecovery(c, acknowledgement, acknowledged)
         } else {
-            if c.pointee.flags.contains(.congestionWindowLimited) {
-                c.pointee.congestion.acknowledge(byteCount: acknowledged, segmentSize: c.pointee.sendSegmentSize)
-            }
+            if c.pointee.flags.contains(.congestionWindowLimited) { growCongestionWindow(c, acknowledged, timestampEcho) }
             restartRetransmission(c)
         }
         c.pointee.duplicateAcknowledgements = 0
@@ -33,6 +31,23 @@ extension NetworkStack {
             c.pointee.flags.remove(.ownerWantsRoom)
             raise(c, .writable)
         }
+    }
+
+    /// The window was what limited sending, and new data is acknowledged: it may grow.
+    @inline(never)
+    private func growCongestionWindow(_ c: ConnectionPointer, _ acknowledged: Int, _ timestampEcho: UInt32?) {
+        var roundTrip: UInt64 = 0
+        // What a peer echoes may be anything; a sample that cannot be is none.
+        if let timestampEcho, c.pointee.flags.contains(.timestamps), timestampEcho != 0 {
+            let ticks = timestampValue(c) &- timestampEcho
+            if ticks < 1 << 16 { roundTrip = UInt64(max(ticks, 1)) << 20 }
+        }
+        let wasConservative = c.pointee.congestion.isConservative
+        c.pointee.congestion.acknowledge(
+            CongestionEvent(
+                byteCount: acknowledged, segmentSize: c.pointee.sendSegmentSize, acknowledgement: c.pointee.sendUnacknowledged,
+                sendMaximum: c.pointee.sendMaximum, now: state.pointee.now, smoothedRoundTrip: c.pointee.roundTrip.smoothed, roundTrip: roundTrip))
+        if c.pointee.congestion.isConservative && !wasConservative { state.pointee.statistics.tcp.conservativeSlowStarts &+= 1 }
     }
 
     @inline(__always)

@@ -67,7 +67,7 @@ struct Connection: SlabElement {
     var sendLimit = 0
     /// Bytes of payload in a full segment, the options subtracted (Eff.snd.MSS of RFC 9293, section 3.7.1).
     var sendSegmentSize = 536
-    var congestion = CongestionControl.newReno(NewReno())
+    var congestion = CongestionControl(.cubic)
     var duplicateAcknowledgements: UInt16 = 0
     var retransmissionCount: UInt16 = 0
     /// RFC 6582's `recover`.

@@ -64,6 +64,7 @@ extension NetworkStack {
         c.pointee.keepAliveInterval = listener.pointee.keepAliveInterval
         c.pointee.userTimeout = listener.pointee.userTimeout
         c.pointee.linger = listener.pointee.linger
+        c.pointee.congestion = CongestionControl(listener.pointee.congestion.algorithm)
         c.pointee.flags.insert(.passive)
         //= RFC 9293 section 3.10.7.2
         //# Third, check for a SYN: Set RCV.NXT to SEG.SEQ+1, IRS is set to SEG.SEQ. ISS should be selected and a SYN segment sent of the form:
