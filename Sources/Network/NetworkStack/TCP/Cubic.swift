@@ -76,7 +76,7 @@ struct Cubic {
     //# application-limited behavior
     private mutating func passOver(_ event: CongestionEvent) {
         let pause = event.now &- lastGrowth
-        if pause > event.smoothedRoundTrip { epochStart &+= pause &- event.smoothedRoundTrip }
+        if pause > 2 &* event.smoothedRoundTrip { epochStart &+= pause &- event.smoothedRoundTrip }
     }
 
     /// W_cubic(t), in bytes.
