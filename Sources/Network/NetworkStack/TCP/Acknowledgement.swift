@@ -36,6 +36,7 @@ extension NetworkStack {
     /// The window was what limited sending, and new data is acknowledged: it may grow.
     @inline(never)
     private func growCongestionWindow(_ c: ConnectionPointer, _ acknowledged: Int, _ timestampEcho: UInt32?) {
+        if isEcho(c) { return }
         var roundTrip: UInt64 = 0
         // What a peer echoes may be anything; a sample that cannot be is none.
         if let timestampEcho, c.pointee.flags.contains(.timestamps), timestampEcho != 0 {
@@ -164,6 +165,7 @@ extension NetworkStack {
         //= RFC 5681 section 3.2
         //# When RFC 3042 is in use, additional data sent in limited transmit MUST NOT be included in this calculation.
         c.pointee.congestion.enterRecovery(flightSize: c.pointee.flightSize &- c.pointee.limitedTransmitByteCount, segmentSize: segmentSize)
+        noteReduction(c)
         c.pointee.recoverySequence = c.pointee.sendMaximum
         c.pointee.flags.insert(.fastRecovery)
         c.pointee.flags.remove(.partiallyAcknowledged)

@@ -129,6 +129,14 @@ struct CongestionControl {
         window = slowStartThreshold + 3 * segmentSize
     }
 
+    /// A mark of a router was echoed (RFC 3168). To be called once for each window.
+    mutating func reduceForMark(flightSize: Int, segmentSize: Int) {
+        //= RFC 9438 section 4.6
+        //# cwnd is reduced to ssthresh also when an ECN-Echo ACK is received
+        slowStartThreshold = reducedThreshold(flightSize: flightSize, segmentSize: segmentSize)
+        window = min(window, slowStartThreshold)
+    }
+
     /// The threshold after a loss, by the algorithm, which takes note of it.
     private mutating func reducedThreshold(flightSize: Int, segmentSize: Int) -> Int {
         switch algorithm {

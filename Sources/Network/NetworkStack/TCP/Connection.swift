@@ -68,6 +68,10 @@ struct Connection: SlabElement {
     /// Bytes of payload in a full segment, the options subtracted (Eff.snd.MSS of RFC 9293, section 3.7.1).
     var sendSegmentSize = 536
     var congestion = CongestionControl(.cubic)
+    var ecn = CongestionMarks()
+    /// What was sent when a mark last reduced the window, and the acknowledgement that had an echo last; meaningful with ECN.
+    var reductionEnd = SequenceNumber(rawValue: 0)
+    var echoedAcknowledgement = SequenceNumber(rawValue: 0)
     var duplicateAcknowledgements: UInt16 = 0
     var retransmissionCount: UInt16 = 0
     /// RFC 6582's `recover`.

@@ -111,6 +111,7 @@ extension NetworkStack {
     /// - Returns: whether the frame was dealt with.
     func repeatsHandshake(_ c: ConnectionPointer, _ frame: Frame, _ header: inout TCPSegmentHeader) -> Bool {
         guard header.flags.contains(.syn), !header.flags.contains(.rst), header.sequence == c.pointee.initialReceiveSequence else { return false }
+        takeCongestionOffer(c, header.flags)
         if header.flags.contains(.ack) && !c.pointee.flags.contains(.passive) {
             // RFC 9293, figure 8: the peer's SYN is known, its acknowledgement is news.
             header.becomeUnsynchronized(windowShift: c.pointee.sendWindowShift)

@@ -142,6 +142,9 @@ extension NetworkStack {
                 if c.pointee.sendUnacknowledged.since(c.pointee.recoverySequence) > 1 << 30 {
                     c.pointee.recoverySequence = c.pointee.sendUnacknowledged.advanced(by: -1)
                 }
+                if c.pointee.sendUnacknowledged.since(c.pointee.reductionEnd) > 1 << 30 {
+                    c.pointee.reductionEnd = c.pointee.sendUnacknowledged.advanced(by: -1)
+                }
             }
         } else {
             state.pointee.statistics.tcp.retransmittedSegments &+= 1
