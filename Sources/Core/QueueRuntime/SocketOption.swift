@@ -29,6 +29,8 @@ public enum SocketOption: Hashable, Sendable {
         case cubic
         /// RFC 5681 and RFC 6582.
         case newReno
+        /// RFC 8257, for data centers whose switches mark.
+        case dctcp
     }
 
     /// Names an option without its value.

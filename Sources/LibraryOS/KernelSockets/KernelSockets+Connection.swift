@@ -461,6 +461,7 @@ extension SocketOption.CongestionControlName {
         switch self {
         case .cubic: "cubic"
         case .newReno: "reno"
+        case .dctcp: "dctcp"
         }
     }
 }

@@ -99,6 +99,7 @@ extension CongestionControlAlgorithm {
         switch name {
         case .cubic: self = .cubic
         case .newReno: self = .newReno
+        case .dctcp: self = .dctcp
         }
     }
 }
@@ -108,6 +109,7 @@ extension SocketOption.CongestionControlName {
         switch algorithm {
         case .cubic: self = .cubic
         case .newReno: self = .newReno
+        case .dctcp: self = .dctcp
         }
     }
 }

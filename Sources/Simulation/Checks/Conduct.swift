@@ -18,11 +18,14 @@ public struct Conduct {
     public var timeWait: UInt64
     /// Whether it has to ask for its neighbours.
     public var asksForNeighbors: Bool
+    /// Whether its acknowledgements echo each mark by itself (RFC 8257) and not until the sender has reduced its window.
+    public var echoesEachMark: Bool
 
     public init(
         minimumRetransmissionTimeout: UInt64, maximumSegmentSize: Int, reassemblyPieces: Int, challengesPerSecond: Int, timeWait: UInt64,
-        asksForNeighbors: Bool
+        asksForNeighbors: Bool, echoesEachMark: Bool = false
     ) {
+        self.echoesEachMark = echoesEachMark
         self.minimumRetransmissionTimeout = minimumRetransmissionTimeout
         self.timeWait = timeWait
         self.asksForNeighbors = asksForNeighbors
@@ -108,7 +111,7 @@ struct FlowConduct {
         if isOver { return nil }
         let late = sender.settle(time) ?? receiver.settle(time)
         let sent = sender.transmitted(header, before, flow, conduct, at: time)
-        let marked = marks.transmitted(segment, before, at: time)
+        let marked = marks.transmitted(segment, before, conduct, at: time)
         let untainted = late ?? sent ?? marked
         let acknowledged = receiver.transmitted(header, before, flow, conduct, at: time)
         if header.flags.contains(.fin), !receiver.hasAcknowledgedFinish { hasFinishedFirst = true }

@@ -35,7 +35,7 @@ struct MarkConduct {
     }
 
     /// - Parameter before: the connection before the segment.
-    mutating func transmitted(_ segment: Segment, _ before: Flow, at time: UInt64) -> String? {
+    mutating func transmitted(_ segment: Segment, _ before: Flow, _ conduct: Conduct, at time: UInt64) -> String? {
         let header = segment.header
         if header.flags.contains(.syn) {
             //= RFC 3168 section 6.1.1
@@ -57,6 +57,7 @@ struct MarkConduct {
             }
         }
         if header.flags.contains(.cwr) { (echoed, hasReduced) = (nil, before.sendMaximum) }
+        if conduct.echoesEachMark { return nil }
         if header.flags.contains(.ece) {
             return mayNotEcho ? "an echo of a mark, where none has come since the sender reduced its window" : nil
         }

@@ -46,7 +46,7 @@ extension ScenarioPlan {
         if random.oneIn(6) { host.tcp.windowScale = UInt8(random.between(0...14)) }
         if random.oneIn(3) { host.tcp.maximumSegmentSize = random.pick([64, 100, 256, 536, 1_000, 1_460]) }
         var choice = stream.stream("congestion control")
-        host.tcp.congestionControl = choice.pick([.cubic, .cubic, .newReno])
+        host.tcp.congestionControl = choice.pick([.cubic, .cubic, .newReno, .dctcp])
         host.tcp.explicitCongestion = choice.pick([.off, .accept, .on, .on])
         host.tcp.isNoDelay = random.oneIn(2)
         host.tcp.receiveBuffer = random.oneIn(2) ? 65_536 : random.magnitude(2_048...262_144)

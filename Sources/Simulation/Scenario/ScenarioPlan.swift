@@ -131,7 +131,8 @@ struct ScenarioPlan {
         return Conduct(
             minimumRetransmissionTimeout: host.tcp.minimumRetransmissionTimeout, maximumSegmentSize: host.maximumTransmissionUnit - 40,
             reassemblyPieces: host.networkLimits.reassemblyPieces, challengesPerSecond: host.networkLimits.challengesPerSecond,
-            timeWait: host.networkLimits.maximumTimeWait > 3 ? 2 * host.tcp.maximumSegmentLifetime : 0, asksForNeighbors: host.staticNeighbors.isEmpty)
+            timeWait: host.networkLimits.maximumTimeWait > 3 ? 2 * host.tcp.maximumSegmentLifetime : 0, asksForNeighbors: host.staticNeighbors.isEmpty,
+            echoesEachMark: host.tcp.congestionControl == .dctcp)
     }
 
     /// Whether a frame may arrive that is not as it was sent, or was never right.

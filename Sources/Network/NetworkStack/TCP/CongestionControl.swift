@@ -6,12 +6,15 @@ public enum CongestionControlAlgorithm: UInt8, Sendable, CaseIterable {
     case cubic
     /// RFC 5681 and RFC 6582.
     case newReno
+    /// RFC 8257, for data centers whose switches mark; with peers that do not use ECN the same as `newReno`.
+    case dctcp
 
-    /// As it is known elsewhere: `cubic`, `reno`.
+    /// As it is known elsewhere: `cubic`, `reno`, `dctcp`.
     public var name: StaticString {
         switch self {
         case .cubic: "cubic"
         case .newReno: "reno"
+        case .dctcp: "dctcp"
         }
     }
 }
@@ -43,6 +46,7 @@ struct CongestionControl {
     private var newReno = NewReno()
     private var cubic = Cubic()
     private var slowStart = HyStart()
+    private var dctcp = DCTCP()
     private var saved: Saved?
 
     /// What a reduction has changed.
@@ -71,7 +75,7 @@ struct CongestionControl {
     mutating func change(to algorithm: CongestionControlAlgorithm) {
         guard algorithm != self.algorithm else { return }
         self.algorithm = algorithm
-        (newReno, cubic, slowStart, saved) = (NewReno(), Cubic(), HyStart(), nil)
+        (newReno, cubic, slowStart, dctcp, saved) = (NewReno(), Cubic(), HyStart(), DCTCP(), nil)
     }
 
     /// The connection is established: the initial window for its segment size, a smaller one after several losses in the handshake.
@@ -94,7 +98,9 @@ struct CongestionControl {
             growInSlowStart(event)
         } else {
             switch algorithm {
-            case .newReno: window = newReno.grow(window, event)
+            //= RFC 8257 section 3.4
+            //# A DCTCP sender grows its congestion window in the same way as conventional TCP.
+            case .newReno, .dctcp: window = newReno.grow(window, event)
             case .cubic: window = cubic.grow(window, event)
             }
         }
@@ -131,16 +137,29 @@ struct CongestionControl {
 
     /// A mark of a router was echoed (RFC 3168). To be called once for each window.
     mutating func reduceForMark(flightSize: Int, segmentSize: Int) {
+        if algorithm == .dctcp {
+            window = min(window, dctcp.reduced(window, segmentSize: segmentSize))
+            slowStartThreshold = window
+            return
+        }
         //= RFC 9438 section 4.6
         //# cwnd is reduced to ssthresh also when an ECN-Echo ACK is received
         slowStartThreshold = reducedThreshold(flightSize: flightSize, segmentSize: segmentSize)
         window = min(window, slowStartThreshold)
     }
 
+    /// Bytes were acknowledged, `marked` of them by an acknowledgement with an echo. Called for each of those, and once for each window.
+    @inline(__always)
+    mutating func observe(_ acknowledgement: SequenceNumber, marked: Int, sendMaximum: SequenceNumber) {
+        if algorithm == .dctcp { dctcp.observe(acknowledgement, marked: marked, sendMaximum: sendMaximum) }
+    }
+
     /// The threshold after a loss, by the algorithm, which takes note of it.
     private mutating func reducedThreshold(flightSize: Int, segmentSize: Int) -> Int {
         switch algorithm {
-        case .newReno: newReno.reduce(flightSize: flightSize, segmentSize: segmentSize)
+        //= RFC 8257 section 3.5
+        //# A DCTCP sender MUST react to loss episodes in the same way as conventional TCP
+        case .newReno, .dctcp: newReno.reduce(flightSize: flightSize, segmentSize: segmentSize)
         case .cubic: cubic.reduce(window: window, flightSize: flightSize, segmentSize: segmentSize)
         }
     }

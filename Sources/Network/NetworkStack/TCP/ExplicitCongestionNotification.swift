@@ -51,7 +51,7 @@ extension NetworkStack {
         //= RFC 3168 section 6.1.1.1
         //# A host that receives no reply to an ECN-setup SYN within the normal SYN retransmission timeout interval MAY resend the SYN and any subsequent SYN
         //# retransmissions with CWR and ECE cleared.
-        guard c.pointee.retransmissionCount == 0, state.pointee.configuration.tcp.explicitCongestion == .on else {
+        guard c.pointee.retransmissionCount == 0, state.pointee.configuration.tcp.explicitCongestion == .on || c.pointee.congestion.algorithm == .dctcp else {
             c.pointee.ecn.insert(.hasNotAsked)
             return .syn
         }
@@ -68,7 +68,7 @@ extension NetworkStack {
         let isAnswer = flags.contains(.ack)
         // Receivers handle all forms of the others, as the same: both bits of an answer are those of a host that reflects what it does not know.
         guard flags.contains(.ece), flags.contains(.cwr) != isAnswer,
-            isAnswer ? c.pointee.ecn.contains(.hasAsked) : state.pointee.configuration.tcp.explicitCongestion != .off
+            isAnswer ? c.pointee.ecn.contains(.hasAsked) : state.pointee.configuration.tcp.explicitCongestion != .off || c.pointee.congestion.algorithm == .dctcp
         else {
             c.pointee.ecn.subtract([.sends, .receives])
             c.pointee.ecn.insert(.isRefused)
@@ -134,6 +134,7 @@ extension NetworkStack {
     }
 
     private func takeMarkOfData(_ c: ConnectionPointer, _ header: TCPSegmentHeader) {
+        if c.pointee.congestion.algorithm == .dctcp { return followMark(c) }
         //= RFC 3168 section 6.1.3
         //# After the receipt of the CWR packet, acknowledgments for subsequent non-CE data packets will not have the ECN-Echo flag set.
         if header.flags.contains(.cwr) && !DeliberateBug.isPresent(.echoNeverEnds) { c.pointee.ecn.remove(.echoes) }
@@ -154,6 +155,7 @@ extension NetworkStack {
         guard acknowledged >= 0, acknowledged <= c.pointee.flightSize else { return }
         state.pointee.statistics.tcp.congestionEchoes += 1
         c.pointee.echoedAcknowledgement = header.acknowledgement
+        c.pointee.congestion.observe(header.acknowledgement, marked: acknowledged, sendMaximum: c.pointee.sendMaximum)
         guard c.pointee.flightSize > 0 else { return }
         //= RFC 3168 section 6.1.2
         //# TCP should not react to congestion indications more than once every window of data (or more loosely, more than once every round-trip time). That is,
