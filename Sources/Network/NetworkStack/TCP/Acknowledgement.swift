@@ -85,6 +85,8 @@ extension NetworkStack {
             c.pointee.flags.remove(.timing)
             c.pointee.roundTrip.measure(state.pointee.now &- c.pointee.timedAt, state.pointee.configuration.tcp)
             c.pointee.timedSequence = c.pointee.sendMaximum
+            c.pointee.deliveredByteCount = acknowledgement.since(c.pointee.timedUnacknowledged)
+            c.pointee.deliveryInterval = state.pointee.now &- c.pointee.timedAt
             c.pointee.congestion.observe(acknowledgement, marked: 0, sendMaximum: c.pointee.sendMaximum)
         } else if c.pointee.flags.contains(.timestamps), let timestampEcho {
             measureByTimestamp(c, timestampEcho)

@@ -80,6 +80,11 @@ struct Connection: SlabElement {
     var timedAt: UInt64 = 0
     var roundTrip = RoundTripEstimator()
     var lastSendTime: UInt64 = 0
+    /// What was unacknowledged when the timed segment was sent, and what was acknowledged by the time it was.
+    var timedUnacknowledged = SequenceNumber(rawValue: 0)
+    var deliveredByteCount = 0
+    var deliveryInterval: UInt64 = 0
+    var retransmittedSegments: UInt32 = 0
 
     // MARK: Timers, as deadlines; `.max` for none
     var retransmitDeadline = UInt64.max
