@@ -21,6 +21,7 @@ import Testing
         case .reuseAddress(let isOn): try runtime.setOption(.reuseAddress(!isOn), on: socket)
         case .reusePort(let isOn): try runtime.setOption(.reusePort(!isOn), on: socket)
         case .userTimeout: try runtime.setOption(.userTimeout(milliseconds: 77), on: socket)
+        case .congestionControl(let name): try runtime.setOption(.congestionControl(name == .cubic ? .newReno : .cubic), on: socket)
         default: break
         }
         try runtime.setOption(option, on: socket)

@@ -426,7 +426,9 @@ extension KernelSocketsHandle {
 
     func option(_ index: Int, _ name: SocketOption.Name, _ values: UnsafeMutablePointer<Int64>) -> Int32 {
         let file = socket(index).pointee.file
-        if socket(index).pointee.type == .datagram, name == .noDelay || name == .keepAlive || name == .linger || name == .userTimeout || name == .congestionControl {
+        if socket(index).pointee.type == .datagram,
+            name == .noDelay || name == .keepAlive || name == .linger || name == .userTimeout || name == .congestionControl
+        {
             return core.refuse(EOPNOTSUPP, "a datagram socket has no such option")
         }
         func get(_ level: Int32, _ name: Int32) -> Int64 {

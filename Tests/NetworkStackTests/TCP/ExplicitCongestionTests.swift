@@ -269,13 +269,16 @@ import WireFormats
         let script = try Self.script(.off, .dctcp)
         let connection = Self.connect(script)
         script.stack.setSendBuffer(connection, byteCount: 4 << 20)
-        for _ in 0..<5 { script.send(connection, Self.bytes) }
+        func supply() { while script.stack.unacknowledgedByteCount(connection) < 1_000_000 { script.send(connection, Self.bytes) } }
         var acknowledged = 0
         var sent = 0
+        supply()
         func collect() { for segment in script.takeSent() { sent = max(sent, (segment.seq - 1) / 1_000 + 1) } }
         func round(marked: Int = 0) {
             script.advance(10)
+            supply()
             let end = sent
+            guard acknowledged < end else { return }
             for segment in acknowledged + 1...end {
                 script.peer(segment <= acknowledged + marked ? [.ack, .ece] : .ack, seq: 1, ack: 1 + segment * 1_000)
                 collect()

@@ -51,7 +51,9 @@ extension NetworkStack {
         //= RFC 3168 section 6.1.1.1
         //# A host that receives no reply to an ECN-setup SYN within the normal SYN retransmission timeout interval MAY resend the SYN and any subsequent SYN
         //# retransmissions with CWR and ECE cleared.
-        guard c.pointee.retransmissionCount == 0, state.pointee.configuration.tcp.explicitCongestion == .on || c.pointee.congestion.algorithm == .dctcp else {
+        guard c.pointee.retransmissionCount == 0,
+            state.pointee.configuration.tcp.explicitCongestion == .on || c.pointee.congestion.algorithm == .dctcp
+        else {
             c.pointee.ecn.insert(.hasNotAsked)
             return .syn
         }
@@ -66,9 +68,10 @@ extension NetworkStack {
     //# non-ECN-setup SYN or non-ECN-setup SYN-ACK packet, then it SHOULD NOT set ECT on data packets.
     func takeCongestionOffer(_ c: ConnectionPointer, _ flags: TCPFlags) {
         let isAnswer = flags.contains(.ack)
+        let isWilling = state.pointee.configuration.tcp.explicitCongestion != .off || c.pointee.congestion.algorithm == .dctcp
         // Receivers handle all forms of the others, as the same: both bits of an answer are those of a host that reflects what it does not know.
         guard flags.contains(.ece), flags.contains(.cwr) != isAnswer,
-            isAnswer ? c.pointee.ecn.contains(.hasAsked) : state.pointee.configuration.tcp.explicitCongestion != .off || c.pointee.congestion.algorithm == .dctcp
+            isAnswer ? c.pointee.ecn.contains(.hasAsked) : isWilling
         else {
             c.pointee.ecn.subtract([.sends, .receives])
             c.pointee.ecn.insert(.isRefused)
@@ -133,6 +136,10 @@ extension NetworkStack {
         if c.pointee.ecn.contains(.sends) && header.flags.contains([.ece, .ack]) && c.pointee.state.isSynchronized { takeEcho(c, header) }
     }
 
+    //= RFC 3168 section 6.1.1
+    //# If a host has sent at least one ECN-setup SYN or ECN-setup SYN-ACK packet, and has received no non-ECN-setup SYN or non-ECN-setup SYN-ACK packet, then
+    //# if that host receives TCP data packets with ECT and CE codepoints set in the IP header, then that host MUST process these packets as specified for an
+    //# ECN-capable connection.
     private func takeMarkOfData(_ c: ConnectionPointer, _ header: TCPSegmentHeader) {
         if c.pointee.congestion.algorithm == .dctcp { return followMark(c) }
         //= RFC 3168 section 6.1.3

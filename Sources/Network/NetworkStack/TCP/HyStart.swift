@@ -28,6 +28,9 @@ struct HyStart {
     private static var longestConservative: Int { 5 }
     private static var segmentLimit: Int { 8 }
 
+    /// Of the samples, which are differences of timestamps (`timestampValue`).
+    private static var resolution: UInt64 { 1 << 20 }
+
     /// - Returns: by how much an acknowledgement lets the window grow.
     mutating func growth(_ event: CongestionEvent) -> Int {
         if let end = roundEnd, event.acknowledgement.since(end) >= 0 {
@@ -61,7 +64,8 @@ struct HyStart {
         if isConservative {
             //= RFC 9406 section 4.2
             //# if (currentRoundMinRTT < cssBaselineMinRtt): cssBaselineMinRtt = infinity, resume slow start including HyStart++
-            if currentRoundMinimum < baseline { baseline = .max }
+            // By more than a tick of the timestamps, which are one more or less of the same time.
+            if currentRoundMinimum &+ HyStart.resolution < baseline { baseline = .max }
             return
         }
         guard lastRoundMinimum != .max, !DeliberateBug.isPresent(.delayIncreaseIgnored) else { return }
