@@ -8,7 +8,7 @@ import Testing
         arguments: [
             SocketOption.noDelay(false), .noDelay(true), .keepAlive(idle: 60, interval: 7), .noKeepAlive, .linger(seconds: 0), .linger(seconds: 3),
             .linger(seconds: nil), .reuseAddress(false), .reuseAddress(true), .reusePort(true), .reusePort(false),
-            .userTimeout(milliseconds: 1_500), .userTimeout(milliseconds: 0),
+            .userTimeout(milliseconds: 1_500), .userTimeout(milliseconds: 0), .congestionControl(.newReno), .congestionControl(.cubic),
         ])
     func roundTrip(_ option: SocketOption) throws {
         let runtime = try makeRuntime()
@@ -21,6 +21,7 @@ import Testing
         case .reuseAddress(let isOn): try runtime.setOption(.reuseAddress(!isOn), on: socket)
         case .reusePort(let isOn): try runtime.setOption(.reusePort(!isOn), on: socket)
         case .userTimeout: try runtime.setOption(.userTimeout(milliseconds: 77), on: socket)
+        case .congestionControl(let name): try runtime.setOption(.congestionControl(name == .cubic ? .newReno : .cubic), on: socket)
         default: break
         }
         try runtime.setOption(option, on: socket)

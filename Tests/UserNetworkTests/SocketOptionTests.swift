@@ -9,7 +9,8 @@ import UserNetwork
         arguments: [
             SocketOption.noDelay(false), .noDelay(true), .keepAlive(idle: 60, interval: 7), .noKeepAlive, .linger(seconds: 0), .linger(seconds: 3),
             .linger(seconds: nil), .reuseAddress(true), .reusePort(true), .reusePort(false), .userTimeout(milliseconds: 1_500),
-            .userTimeout(milliseconds: 0), .sendBuffer(byteCount: 20_000), .receiveBuffer(byteCount: 20_000),
+            .userTimeout(milliseconds: 0), .congestionControl(.newReno), .congestionControl(.cubic), .congestionControl(.dctcp),
+            .sendBuffer(byteCount: 20_000), .receiveBuffer(byteCount: 20_000),
         ])
     func roundTrip(_ option: SocketOption) throws {
         let pair = try Pair()
@@ -21,6 +22,7 @@ import UserNetwork
         case .linger: try pair.runtime.setOption(.linger(seconds: 9), on: socket)
         case .reusePort(let isOn): try pair.runtime.setOption(.reusePort(!isOn), on: socket)
         case .userTimeout: try pair.runtime.setOption(.userTimeout(milliseconds: 77), on: socket)
+        case .congestionControl(let name): try pair.runtime.setOption(.congestionControl(name == .cubic ? .dctcp : .cubic), on: socket)
         default: break
         }
         try pair.runtime.setOption(option, on: socket)
@@ -104,5 +106,20 @@ import UserNetwork
         pair.silence()
         #expect(try pair.runtime.result(pop, timeout: .seconds(60)) == .failed(ETIMEDOUT, byteCount: 0))
         #expect(pair.network.tcp.keepAliveProbes > 0)
+    }
+
+    @Test("how a connection is doing can be asked of its queue, and of no other")
+    func connectionInformation() throws {
+        let pair = try Pair()
+        let connection = try pair.connection()
+        try pair.runtime.setOption(.congestionControl(.newReno), on: connection.client)
+        let library = pair.libraryA
+        let information = try UserNetwork.connectionInformation(of: connection.client, in: library)
+        #expect(information.state == .established && information.congestionControl == .newReno && information.congestionWindow > 0)
+        #expect(errorNumber { () throws(DemikernelError) in _ = try UserNetwork.connectionInformation(of: connection.server, in: library) } == EBADF)
+        let datagrams = try pair.runtime.socket(.ipv4, .datagram, on: pair.a)
+        #expect(errorNumber { () throws(DemikernelError) in _ = try UserNetwork.connectionInformation(of: datagrams, in: library) } == EOPNOTSUPP)
+        try pair.runtime.close(connection.client)
+        #expect(errorNumber { () throws(DemikernelError) in _ = try UserNetwork.connectionInformation(of: connection.client, in: library) } == EBADF)
     }
 }

@@ -19,11 +19,24 @@ public enum SocketOption: Hashable, Sendable {
     /// How long bytes may stay unacknowledged before the connection fails with `ETIMEDOUT` (TCP_USER_TIMEOUT; RFC 5482); 0, the default, leaves it
     /// to the protocol.
     case userTimeout(milliseconds: Int)
+    /// How a stream finds out how much may be in flight (TCP_CONGESTION). A listener's connections begin with its own.
+    case congestionControl(CongestionControlName)
+
+    /// Names an algorithm of congestion control.
+    @frozen
+    public enum CongestionControlName: UInt8, Sendable, CaseIterable {
+        /// RFC 9438.
+        case cubic
+        /// RFC 5681 and RFC 6582.
+        case newReno
+        /// RFC 8257, for data centers whose switches mark.
+        case dctcp
+    }
 
     /// Names an option without its value.
     @frozen
     public enum Name: UInt8, Sendable, CaseIterable {
-        case noDelay, keepAlive, linger, reuseAddress, reusePort, sendBuffer, receiveBuffer, userTimeout
+        case noDelay, keepAlive, linger, reuseAddress, reusePort, sendBuffer, receiveBuffer, userTimeout, congestionControl
     }
 
     /// The form in which an option crosses to a library OS: a name and two numbers; -1 stands for none.
@@ -39,6 +52,7 @@ public enum SocketOption: Hashable, Sendable {
         case .sendBuffer(let byteCount): (.sendBuffer, Int64(byteCount), 0)
         case .receiveBuffer(let byteCount): (.receiveBuffer, Int64(byteCount), 0)
         case .userTimeout(let milliseconds): (.userTimeout, Int64(milliseconds), 0)
+        case .congestionControl(let name): (.congestionControl, Int64(name.rawValue), 0)
         }
     }
 
@@ -53,6 +67,7 @@ public enum SocketOption: Hashable, Sendable {
         case .sendBuffer: self = .sendBuffer(byteCount: Int(first))
         case .receiveBuffer: self = .receiveBuffer(byteCount: Int(first))
         case .userTimeout: self = .userTimeout(milliseconds: Int(first))
+        case .congestionControl: self = .congestionControl(UInt8(exactly: first).flatMap(CongestionControlName.init(rawValue:)) ?? .cubic)
         }
     }
 }

@@ -358,7 +358,7 @@ extension KernelSocketsHandle {
         guard let value = Int32(exactly: first), let second = Int32(exactly: second) else {
             return core.refuse(EINVAL, "the value is out of range")
         }
-        if socket.pointee.type == .datagram, name == .noDelay || name == .keepAlive || name == .linger || name == .userTimeout {
+        if socket.pointee.type == .datagram, name == .noDelay || name == .keepAlive || name == .linger || name == .userTimeout || name == .congestionControl {
             return core.refuse(EOPNOTSUPP, "a datagram socket has no such option")
         }
         // -1 stands for none where there is such a thing.
@@ -384,7 +384,38 @@ extension KernelSocketsHandle {
         case .sendBuffer: return set(index, SOL_SOCKET, SO_SNDBUF, value)
         case .receiveBuffer: return set(index, SOL_SOCKET, SO_RCVBUF, value)
         case .userTimeout: return set(index, Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, value)
+        case .congestionControl: return setCongestionControl(socket.pointee.file, value)
         }
+    }
+
+    /// By the kernel's names; it refuses an algorithm that it has not loaded.
+    private func setCongestionControl(_ file: Int32, _ value: Int32) -> Int32 {
+        guard let algorithm = UInt8(exactly: value).flatMap(SocketOption.CongestionControlName.init(rawValue:)) else {
+            return core.refuse(EINVAL, "the value is out of range")
+        }
+        let name = algorithm.kernelName
+        let result = setsockopt(file, Int32(IPPROTO_TCP), TCP_CONGESTION, name.utf8Start, socklen_t(name.utf8CodeUnitCount))
+        return result == 0 ? 0 : core.refuse(errno, "the kernel has not loaded this congestion control")
+    }
+
+    private func congestionControl(_ file: Int32, _ value: UnsafeMutablePointer<Int64>) -> Int32 {
+        // TCP_CA_NAME_MAX is 16, with the zero at its end.
+        let found = withUnsafeTemporaryAllocation(of: CChar.self, capacity: 17) { name -> Int32 in
+            name.initialize(repeating: 0)
+            var length: socklen_t = 16
+            guard getsockopt(file, Int32(IPPROTO_TCP), TCP_CONGESTION, name.baseAddress!, &length) == 0 else { return -errno }
+            for algorithm in SocketOption.CongestionControlName.allCases {
+                let other = UnsafeRawPointer(algorithm.kernelName.utf8Start).assumingMemoryBound(to: CChar.self)
+                if strcmp(name.baseAddress!, other) == 0 { return Int32(algorithm.rawValue) }
+            }
+            return -EOPNOTSUPP
+        }
+        guard found < 0 else {
+            value.pointee = Int64(found)
+            return 0
+        }
+        if found != -EOPNOTSUPP { return core.refuse(-found, "") }
+        return core.refuse(EOPNOTSUPP, "the kernel's congestion control is another one")
     }
 
     private func set(_ index: Int, _ level: Int32, _ name: Int32, _ value: Int32) -> Int32 {
@@ -395,7 +426,9 @@ extension KernelSocketsHandle {
 
     func option(_ index: Int, _ name: SocketOption.Name, _ values: UnsafeMutablePointer<Int64>) -> Int32 {
         let file = socket(index).pointee.file
-        if socket(index).pointee.type == .datagram, name == .noDelay || name == .keepAlive || name == .linger || name == .userTimeout {
+        if socket(index).pointee.type == .datagram,
+            name == .noDelay || name == .keepAlive || name == .linger || name == .userTimeout || name == .congestionControl
+        {
             return core.refuse(EOPNOTSUPP, "a datagram socket has no such option")
         }
         func get(_ level: Int32, _ name: Int32) -> Int64 {
@@ -419,7 +452,18 @@ extension KernelSocketsHandle {
         case .sendBuffer: values[0] = get(SOL_SOCKET, SO_SNDBUF)
         case .receiveBuffer: values[0] = get(SOL_SOCKET, SO_RCVBUF)
         case .userTimeout: values[0] = get(Int32(IPPROTO_TCP), TCP_USER_TIMEOUT)
+        case .congestionControl: return congestionControl(file, values)
         }
         return 0
+    }
+}
+
+extension SocketOption.CongestionControlName {
+    fileprivate var kernelName: StaticString {
+        switch self {
+        case .cubic: "cubic"
+        case .newReno: "reno"
+        case .dctcp: "dctcp"
+        }
     }
 }

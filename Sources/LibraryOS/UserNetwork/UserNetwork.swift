@@ -59,6 +59,18 @@ public enum UserNetwork {
             droppedSendBufferFull: state.pointee.droppedSendBufferFull)
     }
 
+    /// How the connection of a stream socket is doing. O(1).
+    /// - Parameter libraryOS: made by `make`, and its runtime lives; called on the runtime's thread.
+    /// - Throws: `EBADF` for a queue that is not open in this library OS, `EOPNOTSUPP` for a datagram socket.
+    public static func connectionInformation(of queue: QueueDescriptor, in libraryOS: LibraryOS) throws(DemikernelError) -> ConnectionInformation {
+        let handle = UserNetworkHandle(libraryOS.context)
+        guard queue.slot < handle.state.pointee.carvedSockets, case let socket = handle.socket(queue.slot), socket.pointee.phase != .free,
+            socket.pointee.queue == queue
+        else { throw DemikernelError(EBADF, .option, "no open queue of this library OS has this descriptor") }
+        guard socket.pointee.type == .stream else { throw DemikernelError(EOPNOTSUPP, .option, "a datagram socket has no connection") }
+        return handle.stack.connectionInformation(socket.pointee.index)
+    }
+
     /// When the network of a library OS that `make` made, and whose runtime lives, has something to do by itself, in nanoseconds of the runtime's clock;
     /// nil for never. For who moves the clock: a poll at that time is the next one that brings something, unless a frame arrives before.
     public static func nextDeadline(of libraryOS: LibraryOS) -> UInt64? {

@@ -172,6 +172,7 @@ extension UserNetworkHandle {
         stack.setKeepAlive(new, stack.keepAlive(old))
         stack.setLinger(new, seconds: stack.linger(old))
         stack.setUserTimeout(new, stack.userTimeout(old))
+        stack.setCongestionControl(new, stack.congestionControl(old))
         stack.setSendBuffer(new, byteCount: stack.sendBuffer(old))
         if socket.pointee.isReceiveBufferFixed { stack.setReceiveBuffer(new, byteCount: stack.receiveBuffer(old)) }
         stack.release(old)

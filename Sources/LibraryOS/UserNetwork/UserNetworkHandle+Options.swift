@@ -34,6 +34,11 @@ extension UserNetworkHandle {
             stack.setReceiveBuffer(connection, byteCount: Int(value))
             socket.pointee.isReceiveBufferFixed = true
         case .userTimeout: stack.setUserTimeout(connection, UInt64(value) * 1_000_000)
+        case .congestionControl:
+            guard let algorithm = UInt8(exactly: value).flatMap(SocketOption.CongestionControlName.init(rawValue:)) else {
+                return core.refuse(EINVAL, UserNetworkHandle.outOfRange)
+            }
+            stack.setCongestionControl(connection, CongestionControlAlgorithm(algorithm))
         }
         return 0
     }
@@ -47,7 +52,7 @@ extension UserNetworkHandle {
         case .reuseAddress:
             return value == 0 ? 0 : core.refuse(EOPNOTSUPP, "datagram sockets share a port by reusePort")
         case .sendBuffer, .receiveBuffer: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramBuffer)
-        case .noDelay, .keepAlive, .linger, .userTimeout: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramOption)
+        case .noDelay, .keepAlive, .linger, .userTimeout, .congestionControl: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramOption)
         }
     }
 
@@ -68,6 +73,7 @@ extension UserNetworkHandle {
         case .sendBuffer: values[0] = Int64(stack.sendBuffer(connection))
         case .receiveBuffer: values[0] = Int64(stack.receiveBuffer(connection))
         case .userTimeout: values[0] = Int64(stack.userTimeout(connection) / 1_000_000)
+        case .congestionControl: values[0] = Int64(SocketOption.CongestionControlName(stack.congestionControl(connection)).rawValue)
         }
         return 0
     }
@@ -78,7 +84,7 @@ extension UserNetworkHandle {
         case .reusePort: values[0] = socket.pointee.reusesPort ? 1 : 0
         case .reuseAddress: values[0] = 0
         case .sendBuffer, .receiveBuffer: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramBuffer)
-        case .noDelay, .keepAlive, .linger, .userTimeout: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramOption)
+        case .noDelay, .keepAlive, .linger, .userTimeout, .congestionControl: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramOption)
         }
         return 0
     }
@@ -86,4 +92,24 @@ extension UserNetworkHandle {
     private static let outOfRange: StaticString = "the value is out of range"
     private static let noDatagramOption: StaticString = "a datagram socket has no such option"
     private static let noDatagramBuffer: StaticString = "all datagram sockets have the same bounds: configure NetworkLimits.datagramQueueByteCount"
+}
+
+extension CongestionControlAlgorithm {
+    init(_ name: SocketOption.CongestionControlName) {
+        switch name {
+        case .cubic: self = .cubic
+        case .newReno: self = .newReno
+        case .dctcp: self = .dctcp
+        }
+    }
+}
+
+extension SocketOption.CongestionControlName {
+    init(_ algorithm: CongestionControlAlgorithm) {
+        switch algorithm {
+        case .cubic: self = .cubic
+        case .newReno: self = .newReno
+        case .dctcp: self = .dctcp
+        }
+    }
 }

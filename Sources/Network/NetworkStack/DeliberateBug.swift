@@ -53,6 +53,21 @@ public enum DeliberateBug: String, CaseIterable, Sendable {
     /// The congestion window stays as it is in fast recovery.
     case windowKeptInRecovery
 
+    /// CUBIC comes back to where the window was at once.
+    case cubicPeriodForgotten
+    /// Slow start goes on while round trips grow.
+    case delayIncreaseIgnored
+    /// A router's mark is not echoed.
+    case echoForgotten
+    /// Marks are echoed though the sender has reduced its window.
+    case echoNeverEnds
+    /// A sender that has reduced its window for a mark does not say so.
+    case reductionNotTold
+    /// What is sent again may be marked.
+    case retransmissionMarked
+    /// Acknowledgements without data may be marked.
+    case acknowledgementMarked
+
     // MARK: Windows
     /// A closed window is never probed.
     case zeroWindowNotProbed

@@ -97,6 +97,13 @@ public struct TCPStatistics: Sendable {
     public var cookiesAccepted: UInt64 = 0
     public var pathMTUReductions: UInt64 = 0
     public var blackHolesSuspected: UInt64 = 0
+    /// Slow starts that became conservative as round trips grew (RFC 9406).
+    public var conservativeSlowStarts: UInt64 = 0
+    /// Connections that use ECN; data that routers have marked, echoes of such marks, and reductions of a window because of them.
+    public var congestionCapableConnections: UInt64 = 0
+    public var congestionMarks: UInt64 = 0
+    public var congestionEchoes: UInt64 = 0
+    public var markedReductions: UInt64 = 0
 
     public init() {}
 }

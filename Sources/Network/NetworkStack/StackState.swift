@@ -16,6 +16,8 @@ struct StackState: ~Copyable {
     let output: UnsafeMutablePointer<OutputRing>
     /// Frames to the stack's own addresses.
     var loopback = FrameQueue()
+    /// The ECN field of the packet whose segment is being processed.
+    var arrivingCodepoint: UInt8 = 0
     var statistics = NetworkStatistics()
     /// What the device does for us.
     let offloads: DeviceOffloads

@@ -22,12 +22,14 @@ public struct Conduct {
     public var timeWait: UInt64
     /// Whether it has to ask for its neighbours.
     public var asksForNeighbors: Bool
+    /// Whether its acknowledgements echo each mark by itself (RFC 8257) and not until the sender has reduced its window.
+    public var echoesEachMark: Bool
 
     public init(
         minimumRetransmissionTimeout: UInt64, maximumSegmentSize: Int, reassemblyPieces: Int, challengesPerSecond: Int, acknowledgementsPerSecond: Int,
-        resetsPerSecond: Int,
-        timeWait: UInt64, asksForNeighbors: Bool
+        resetsPerSecond: Int, timeWait: UInt64, asksForNeighbors: Bool, echoesEachMark: Bool = false
     ) {
+        self.echoesEachMark = echoesEachMark
         self.minimumRetransmissionTimeout = minimumRetransmissionTimeout
         self.timeWait = timeWait
         self.asksForNeighbors = asksForNeighbors
@@ -43,6 +45,7 @@ public struct Conduct {
 struct FlowConduct {
     private var sender: SenderConduct
     private var receiver = ReceiverConduct()
+    private var marks = MarkConduct()
     private let begun: SequenceNumber
     /// The host has reset the connection: it owes nothing any more.
     private var isOver = false
@@ -78,11 +81,13 @@ struct FlowConduct {
 
     /// The host has got a segment.
     /// - Returns: what it should have done before.
-    mutating func received(_ header: TCPSegmentHeader, isForged: Bool, _ flow: Flow, _ conduct: Conduct, at time: UInt64) -> String? {
+    mutating func received(_ segment: Segment, isForged: Bool, _ flow: Flow, _ conduct: Conduct, at time: UInt64) -> String? {
+        let header = segment.header
         if isOver { return nil }
         if header.flags.contains(.syn), flow.peer.map({ $0.initialSequence != header.sequence }) ?? false { strangeSynchronize = time }
         let complaint = sender.settle(time) ?? receiver.settle(time)
         let isAccepted = receiver.received(header, isForged: isForged, flow, conduct, at: time)
+        marks.received(segment, isAccepted: isAccepted, isForged: isForged, at: time)
         sender.received(header, isAccepted: isAccepted, flow, conduct, at: time)
         if header.flags.contains(.rst), receiver.mayTakeReset(header) { isOver = true }
         noteTimeWait(at: time)
@@ -97,7 +102,8 @@ struct FlowConduct {
     /// - Parameters:
     ///   - before: what was known of the connection before the segment, and `flow` after it.
     /// - Returns: what is wrong with the segment, or what the host should have done before.
-    mutating func transmitted(_ header: TCPSegmentHeader, before: Flow, _ flow: Flow, _ conduct: Conduct, at time: UInt64) -> String? {
+    mutating func transmitted(_ segment: Segment, before: Flow, _ flow: Flow, _ conduct: Conduct, at time: UInt64) -> String? {
+        let header = segment.header
         if header.flags.contains(.rst) {
             //= RFC 5961 section 4.2
             //# If the SYN bit is set, irrespective of the sequence number, TCP MUST send an ACK (also referred to as challenge ACK) to the remote peer.
@@ -111,7 +117,8 @@ struct FlowConduct {
         if isOver { return nil }
         let late = sender.settle(time) ?? receiver.settle(time)
         let sent = sender.transmitted(header, before, flow, conduct, at: time)
-        let untainted = late ?? sent
+        let marked = marks.transmitted(segment, before, conduct, at: time)
+        let untainted = late ?? sent ?? marked
         let acknowledged = receiver.transmitted(header, before, flow, conduct, at: time)
         if header.flags.contains(.fin), !receiver.hasAcknowledgedFinish { hasFinishedFirst = true }
         noteTimeWait(at: time)

@@ -163,7 +163,8 @@ struct ReceiverConduct {
         let acknowledgement = header.acknowledgement
         if let next, next != acknowledgement {
             // What sends again because of an acknowledgement does so before it looks at the text.
-            let hasTakenAll = instant.segments == 0 || instant.segments == 1 && header.segmentLength == 0
+            // So does a receiver that has to tell of a change between marked and unmarked.
+            let hasTakenAll = instant.segments == 0 || instant.segments == 1 && header.segmentLength == 0 && !conduct.echoesEachMark
             if hasAcknowledged, !isImprecise, hasTakenAll, acknowledgement < next, !flow.isTainted {
                 complaint = "an acknowledgement of \(acknowledgement), where everything up to \(next) has arrived"
             }

@@ -124,7 +124,9 @@ struct SenderConduct {
             self.recovery?.flight = flight
             //= RFC 5681 section 3.2
             //# ssthresh = max (FlightSize / 2, 2*SMSS), cwnd = ssthresh plus 3*SMSS, and SMSS for each further duplicate ACK
-            let most = max(flight, max(flight / 2, 2 * segmentSize) + (4 + recovery.duplicates) * segmentSize)
+            //= RFC 9438 section 4.6
+            //# ssthresh = flight_size * beta_cubic, with beta_cubic = 0.7
+            let most = max(flight, max(flight * 7 / 10, 2 * segmentSize) + (4 + recovery.duplicates) * segmentSize)
             if end - unacknowledged > most { complaint = "\(end - unacknowledged) bytes in flight in fast recovery, where \(most) may be" }
         }
         if header.sequence == before.sendMaximum, header.sequence > unacknowledged, !header.flags.contains(.psh), end == flow.allowedEdge,

@@ -82,7 +82,7 @@ public final class WireChecker {
             }
             lastReceived[key] = time
             guard let conduct = station.conduct, let flow = flows[key] else { return }
-            if let complaint = conducts[key]?.received(segment.header, isForged: frame.isForged, flow, conduct, at: time) {
+            if let complaint = conducts[key]?.received(segment, isForged: frame.isForged, flow, conduct, at: time) {
                 report(station, "\(key.local) to \(key.remote): \(complaint)")
             }
         }
@@ -158,7 +158,7 @@ public final class WireChecker {
                 complaint = complaint ?? conducts[key]?.reopened(by: flow.peer, conduct, at: time)
                 conducts[key] = FlowConduct(own)
             }
-            let failing = conducts[key]?.transmitted(segment.header, before: before ?? flow, flow, conduct, at: time)
+            let failing = conducts[key]?.transmitted(segment, before: before ?? flow, flow, conduct, at: time)
             complaint = complaint ?? failing
         }
         if let complaint { report(station, "\(segment.source) to \(segment.destination): \(complaint)") }
@@ -205,6 +205,8 @@ struct Segment {
     let source: Endpoint
     let destination: Endpoint
     let isChecksumValid: Bool
+    /// The ECN field of the packet (RFC 3168, section 5).
+    let congestionCodepoint: UInt8
 
     init?(_ bytes: UnsafeRawBufferPointer) {
         guard let base = bytes.baseAddress, let ethernet = EthernetView(base, count: bytes.count), ethernet.etherType == EtherType.ipv4,
@@ -214,6 +216,7 @@ struct Segment {
         guard packet.protocolNumber == IPProtocol.tcp, !packet.isFragment,
             TCPSegmentHeader.parse(packet.payload, count: packet.payloadByteCount, into: &header) == .none
         else { return nil }
+        congestionCodepoint = packet.ecn
         source = Endpoint(address: packet.source, port: header.sourcePort)
         destination = Endpoint(address: packet.destination, port: header.destinationPort)
         isChecksumValid =

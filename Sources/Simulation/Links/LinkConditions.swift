@@ -12,6 +12,8 @@ public struct LinkConditions: Equatable, Sendable {
     public var bandwidth: UInt64?
     /// Bytes that may wait for the bandwidth; a frame that finds more is dropped.
     public var queueByteCount = 256 << 10
+    /// Bytes that wait for the bandwidth above which a packet that can be marked is marked (RFC 3168, CE); nil for never.
+    public var markThreshold: Int?
     /// Frames lost one by one.
     public var loss: UInt32 = 0
     /// Frames lost together (Gilbert and Elliott).
@@ -49,6 +51,9 @@ public struct LinkStatistics: Equatable, Sendable {
     public var lost: UInt64 = 0
     public var burstLost: UInt64 = 0
     public var queueFull: UInt64 = 0
+    public var marked: UInt64 = 0
+    /// The most bytes that have waited.
+    public var longestQueueByteCount = 0
     public var tooLong: UInt64 = 0
     public var down: UInt64 = 0
     /// Frames that come out damaged, and those that are lost of it.

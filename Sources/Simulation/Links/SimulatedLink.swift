@@ -87,13 +87,17 @@ public final class SimulatedLink {
             directions[side].statistics.tooLong += 1
             return
         }
+        var frame = frame
         var departure = now
         if let bandwidth = conditions.bandwidth {
             let start = max(now, directions[side].busyUntil)
-            guard Double(start - now) * Double(bandwidth) / 8e9 <= Double(conditions.queueByteCount) else {
+            let waiting = Int(Double(start - now) * Double(bandwidth) / 8e9)
+            guard waiting <= conditions.queueByteCount else {
                 directions[side].statistics.queueFull += 1
                 return
             }
+            directions[side].statistics.longestQueueByteCount = max(directions[side].statistics.longestQueueByteCount, waiting)
+            if let threshold = conditions.markThreshold, waiting > threshold, mark(&frame) { directions[side].statistics.marked += 1 }
             departure = start + UInt64(byteCount) * 8_000_000_000 / bandwidth
             directions[side].busyUntil = departure
         }
@@ -105,7 +109,6 @@ public final class SimulatedLink {
             if isLost { directions[side].statistics.lost += 1 } else { directions[side].statistics.burstLost += 1 }
             return
         }
-        var frame = frame
         if isCorrupted {
             guard corrupt(&frame, side) else {
                 directions[side].statistics.frameCheckFailed += 1
@@ -118,6 +121,22 @@ public final class SimulatedLink {
             directions[side].statistics.duplicated += 1
             pass(frame, side, departure)
         }
+    }
+
+    /// As a router that is congested: an IPv4 packet of an ECN-capable transport gets the codepoint CE (RFC 3168, section 5).
+    /// - Returns: whether it is one.
+    private func mark(_ frame: inout SimulatedFrame) -> Bool {
+        guard !frame.isDamaged, frame.bytes.count >= 34, frame.bytes[12] == 0x08, frame.bytes[13] == 0x00, frame.bytes[14] >> 4 == 4,
+            case let codepoint = frame.bytes[15] & 3, codepoint == 1 || codepoint == 2
+        else { return false }
+        frame.bytes[15] |= 3
+        // RFC 1624, equation 3: HC' = ~(~HC + ~m + m'), of the word that the field is in.
+        let checksum = UInt32(frame.bytes[24]) << 8 | UInt32(frame.bytes[25])
+        var sum = (~checksum & 0xffff) + UInt32(3 - codepoint)
+        sum = (sum & 0xffff) + sum >> 16
+        frame.bytes[24] = UInt8(truncatingIfNeeded: ~sum >> 8)
+        frame.bytes[25] = UInt8(truncatingIfNeeded: ~sum)
+        return true
     }
 
     private func losesInBurst(_ side: Int) -> Bool {

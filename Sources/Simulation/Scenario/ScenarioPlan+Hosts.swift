@@ -64,6 +64,9 @@ extension ScenarioPlan {
         host.tcp.offersWindowScale = !random.oneIn(4)
         if random.oneIn(6) { host.tcp.windowScale = UInt8(random.between(0...14)) }
         if random.oneIn(3) { host.tcp.maximumSegmentSize = random.pick([64, 100, 256, 536, 1_000, 1_460]) }
+        var choice = stream.stream("congestion control")
+        host.tcp.congestionControl = choice.pick([.cubic, .cubic, .newReno, .dctcp])
+        host.tcp.explicitCongestion = choice.pick([.off, .accept, .on, .on])
         host.tcp.isNoDelay = random.oneIn(2)
         host.tcp.receiveBuffer = random.oneIn(2) ? 65_536 : random.magnitude(2_048...262_144)
         host.tcp.maximumReceiveBuffer = max(host.tcp.receiveBuffer, random.magnitude(2_048...1 << 20))
@@ -114,6 +117,8 @@ extension ScenarioPlan {
         conditions.delay = time(&random, 5_000...(quality == .clean ? 5_000_000 : 80_000_000))
         if random.oneIn(2) { conditions.bandwidth = UInt64(random.magnitude(2_000_000...2_000_000_000)) }
         conditions.queueByteCount = random.magnitude(16_384...262_144)
+        var marking = random.stream("marking")
+        if marking.oneIn(2) { conditions.markThreshold = marking.magnitude(1_000...conditions.queueByteCount) }
         // A frame in so many; 0 for none.
         let worst: (loss: Int, other: Int)
         switch quality {

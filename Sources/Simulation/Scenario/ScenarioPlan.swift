@@ -140,7 +140,8 @@ struct ScenarioPlan {
             acknowledgementsPerSecond: host.networkLimits.acknowledgementsPerSecond,
             resetsPerSecond: host.networkLimits.resetsPerSecond,
             timeWait: host.networkLimits.maximumTimeWait > 3 ? 2 * host.tcp.maximumSegmentLifetime : 0,
-            asksForNeighbors: host.staticNeighbors.isEmpty && middle != .router)
+            asksForNeighbors: host.staticNeighbors.isEmpty && middle != .router,
+            echoesEachMark: host.tcp.congestionControl == .dctcp)
     }
 
     /// Whether a frame may arrive that is not as it was sent, or was never right.

@@ -4,9 +4,16 @@ import NetworkStack
 import Testing
 import WireFormats
 
-/// Congestion control: RFC 5681, RFC 6582 and RFC 6928. One segment is 1,460 bytes.
+/// Congestion control by NewReno: RFC 5681, RFC 6582 and RFC 6928. One segment is 1,460 bytes.
 @Suite("TCP: congestion control") struct CongestionTests {
     static let mss = 1_460
+
+    private static func script(_ configure: (inout NetworkConfiguration) -> Void = { _ in }) throws -> SegmentScript {
+        try SegmentScript {
+            $0.tcp.congestionControl = .newReno
+            configure(&$0)
+        }
+    }
 
     /// A connection with more to send than any window allows; the initial window is in flight.
     private func sender(_ script: SegmentScript, mss: Int = mss, bytes: Int = 200_000) -> UInt32 {
@@ -35,7 +42,7 @@ import WireFormats
     // RFC 6928, section 2: min (10*MSS, max (2*MSS, 14600))
     @Test("the initial window", arguments: [(1_460, 10), (536, 10), (1_000, 10), (100, 10)])
     func initialWindow(_ mss: Int, _ expected: Int) throws {
-        let script = try SegmentScript()
+        let script = try Self.script()
         _ = sender(script, mss: mss, bytes: 100_000)
         let sent = script.takeSent()
         #expect(sent.count == expected)
@@ -45,7 +52,7 @@ import WireFormats
     @Test("the initial window of large segments is 14,600 bytes, or two of them")
     func initialWindowOfLargeSegments() throws {
         for (mss, expected) in [(4_000, 14_600), (8_960, 17_920)] {
-            let script = try SegmentScript { $0.maximumTransmissionUnit = 9_000 }
+            let script = try Self.script { $0.maximumTransmissionUnit = 9_000 }
             _ = sender(script, mss: mss, bytes: 100_000)
             let bytes = script.takeSent().reduce(0) { $0 + $1.length }
             #expect(bytes <= expected && bytes > expected - mss)
@@ -55,7 +62,7 @@ import WireFormats
     // RFC 5681, section 3.1, and RFC 6928, section 2: not for one lost SYN, but for more.
     @Test("the initial window is one segment after a SYN was lost more than once")
     func initialWindowAfterLoss() throws {
-        let script = try SegmentScript()
+        let script = try Self.script()
         let (connection, _) = script.connect()
         script.advance(3_500)
         script.peer([.syn, .ack], seq: 0, ack: 1, mss: 1_460, scale: 7)
@@ -67,7 +74,7 @@ import WireFormats
     // RFC 5681, section 3.1
     @Test("slow start: one more segment for each acknowledgement, at most, and only for new data")
     func slowStart() throws {
-        let script = try SegmentScript()
+        let script = try Self.script()
         _ = sender(script)
         #expect(segments(script) == Array(0..<10))
         acknowledge(script, 1)
@@ -85,7 +92,7 @@ import WireFormats
     // RFC 5681, section 3.2
     @Test("exactly the third duplicate makes the fast retransmission")
     func thirdDuplicate() throws {
-        let script = try SegmentScript()
+        let script = try Self.script()
         _ = sender(script)
         #expect(segments(script) == Array(0..<10))
         acknowledge(script, 0)
@@ -102,7 +109,7 @@ import WireFormats
     // RFC 3042, section 2
     @Test("limited transmit: each of the first two duplicates sends one new segment, and cwnd stays as it is")
     func limitedTransmit() throws {
-        let script = try SegmentScript()
+        let script = try Self.script()
         _ = sender(script)
         #expect(segments(script) == Array(0..<10))
         acknowledge(script, 0)
@@ -124,7 +131,7 @@ import WireFormats
     // RFC 5681, section 3.2, step 2: "additional data sent in limited transmit MUST NOT be included in this calculation"
     @Test("what limited transmit sent does not count for ssthresh")
     func limitedTransmitLeavesThreshold() throws {
-        let script = try SegmentScript()
+        let script = try Self.script()
         _ = sender(script, bytes: 12 * CongestionTests.mss + 100 * CongestionTests.mss)
         #expect(segments(script) == Array(0..<10))
         for _ in 0..<3 { acknowledge(script, 0) }
@@ -142,7 +149,7 @@ import WireFormats
     // RFC 3042, section 2: "the receiver's advertised window allows the transmission of the segment"
     @Test("limited transmit sends nothing beyond the peer's window, and no old segment after a timeout")
     func limitedTransmitIsBounded() throws {
-        let script = try SegmentScript()
+        let script = try Self.script()
         let connection = script.established(mss: CongestionTests.mss, window: 10 * CongestionTests.mss)
         script.send(connection, 20 * CongestionTests.mss)
         #expect(segments(script) == Array(0..<10))
@@ -158,7 +165,7 @@ import WireFormats
     // RFC 5681, section 2: the definition
     @Test("what is no duplicate acknowledgement")
     func noDuplicates() throws {
-        let script = try SegmentScript()
+        let script = try Self.script()
         let connection = sender(script, bytes: 10 * CongestionTests.mss)
         #expect(segments(script) == Array(0..<10))
         acknowledge(script, 1)
@@ -184,7 +191,7 @@ import WireFormats
 
     @Test("an acknowledgement of new data starts the count of duplicates again")
     func duplicatesAreInARow() throws {
-        let script = try SegmentScript()
+        let script = try Self.script()
         _ = sender(script, bytes: 10 * CongestionTests.mss)
         _ = script.takeSent()
         for segment in 0..<5 {
@@ -196,7 +203,7 @@ import WireFormats
     // RFC 6582, section 3.2
     @Test("fast recovery: the window is inflated by duplicates and deflated at the end")
     func fastRecovery() throws {
-        let script = try SegmentScript()
+        let script = try Self.script()
         _ = sender(script)
         #expect(segments(script) == Array(0..<10))
         for _ in 0..<3 { acknowledge(script, 0) }
@@ -228,7 +235,7 @@ import WireFormats
     // RFC 6582, section 3.2, step 3
     @Test("a partial acknowledgement sends the next hole again at once")
     func partialAcknowledgement() throws {
-        let script = try SegmentScript()
+        let script = try Self.script()
         _ = sender(script)
         _ = script.takeSent()
         // Segments 0, 3 and 6 are lost.
@@ -249,7 +256,7 @@ import WireFormats
     @Test("the first partial acknowledgement starts the retransmission timer, later ones do not")
     func partialAcknowledgementTimer() throws {
         // "For the first partial ACK that arrives during fast recovery, also reset the retransmit timer."
-        let script = try SegmentScript { $0.tcp.minimumRetransmissionTimeout = 1_000_000_000 }
+        let script = try Self.script { $0.tcp.minimumRetransmissionTimeout = 1_000_000_000 }
         _ = sender(script)
         _ = script.takeSent()
         for _ in 0..<4 { acknowledge(script, 0) }
@@ -266,7 +273,7 @@ import WireFormats
 
     @Test("duplicates of less than recover make no second fast retransmission")
     func noSecondFastRetransmission() throws {
-        let script = try SegmentScript()
+        let script = try Self.script()
         _ = sender(script, bytes: 10 * CongestionTests.mss)
         _ = script.takeSent()
         // A timeout: recover is the highest sequence number sent.
@@ -280,7 +287,7 @@ import WireFormats
 
     @Test("beyond recover a new loss is a new fast retransmission")
     func secondFastRetransmission() throws {
-        let script = try SegmentScript()
+        let script = try Self.script()
         _ = sender(script)
         _ = script.takeSent()
         for _ in 0..<9 { acknowledge(script, 0) }
@@ -295,6 +302,7 @@ import WireFormats
     @Test("a loss is found by duplicates also when the last one lies more than 2^31 bytes back")
     func fastRetransmissionAfterManyBytes() throws {
         let script = try SegmentScript(arenaByteCount: 64 << 20) {
+            $0.tcp.congestionControl = .newReno
             $0.maximumTransmissionUnit = 65_535
             $0.offloads = .transmitChecksumTCP
             $0.maximumTransmitSegments = 8
@@ -348,7 +356,7 @@ import WireFormats
     // RFC 5681, section 3.1: equation 4, and the loss window
     @Test("after a timeout: one segment, slow start to half of what was in flight, then congestion avoidance")
     func timeout() throws {
-        let script = try SegmentScript()
+        let script = try Self.script()
         _ = sender(script)
         #expect(segments(script) == Array(0..<10))
         script.advance(201)
@@ -372,7 +380,7 @@ import WireFormats
 
     @Test("a second timeout of the same segment leaves ssthresh")
     func secondTimeout() throws {
-        let script = try SegmentScript { $0.tcp.detectsBlackHoles = false }
+        let script = try Self.script { $0.tcp.detectsBlackHoles = false }
         _ = sender(script)
         _ = script.takeSent()
         script.advance(700)
@@ -386,7 +394,7 @@ import WireFormats
     // RFC 5681, section 4.1
     @Test("after an idle period of more than a timeout the window is the initial one again")
     func idleRestart() throws {
-        let script = try SegmentScript()
+        let script = try Self.script()
         let connection = sender(script, bytes: 60 * CongestionTests.mss)
         var next = 0
         for _ in 0..<60 {
@@ -412,7 +420,7 @@ import WireFormats
     // RFC 9293, section 3.8.6: what is sent again is never more than what was sent before.
     @Test("a retransmission contains nothing that was never sent, and stays in the peer's window")
     func retransmissionOfAShortSegment() throws {
-        let script = try SegmentScript()
+        let script = try Self.script()
         let connection = script.established(window: 1_000)
         script.send(connection, 600)
         script.expect(.ack, seq: 1, length: 600)

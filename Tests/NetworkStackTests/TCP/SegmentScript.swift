@@ -24,6 +24,8 @@ struct SentSegment: CustomStringConvertible {
     var payload: [UInt8]
     /// When it was taken from the stack, in nanoseconds.
     var time: UInt64
+    /// The ECN field of its packet (RFC 3168, section 5).
+    var codepoint: UInt8 = 0
 
     var length: Int { payload.count }
     var description: String { "\(flags) seq \(seq) ack \(ack) len \(length) win \(window)" }
@@ -52,6 +54,8 @@ final class SegmentScript {
     var remotePort: UInt16 = 5_000
     /// The window that the peer's segments carry unless they say otherwise, as it stands in the header.
     var peerWindow = 65_535
+    /// The ECN field of the peer's packets.
+    var peerCodepoint: UInt8 = 0
     /// Added to every segment of the peer while set: the value and what it echoes of the stack's last one.
     var peerTimestamp: UInt32?
     private(set) var lastTimestampOfStack: UInt32 = 0
@@ -134,7 +138,7 @@ final class SegmentScript {
     }
 
     func injectPacket(protocolNumber: UInt8, _ payload: [UInt8], source: IPAddress = SegmentScript.remote) {
-        var header: [UInt8] = [0x45, 0] + bigEndian(UInt16(20 + payload.count)) + [0, 0, 0x40, 0, 64, protocolNumber, 0, 0]
+        var header: [UInt8] = [0x45, peerCodepoint] + bigEndian(UInt16(20 + payload.count)) + [0, 0, 0x40, 0, 64, protocolNumber, 0, 0]
         header += ipv4Bytes(source) + ipv4Bytes(SegmentScript.local)
         header.replaceSubrange(10..<12, with: bigEndian(internetChecksum(header)))
         let bytes = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0] + header + payload
@@ -185,6 +189,7 @@ final class SegmentScript {
             flags: TCPFlags(rawValue: tcp[13]), rawSequence: number32(tcp, at: 4), rawAcknowledgement: number32(tcp, at: 8), seq: 0, ack: 0,
             window: Int(number(tcp, at: 14)), sourcePort: number(tcp, at: 0), destinationPort: number(tcp, at: 2), payload: Array(tcp[headerByteCount...]),
             time: now)
+        segment.codepoint = bytes[15] & 3
         segment.seq = Int(Int32(bitPattern: segment.rawSequence &- stackISN))
         segment.ack = segment.flags.contains(.ack) ? Int(Int32(bitPattern: segment.rawAcknowledgement &- peerISN)) : 0
         var offset = 20

@@ -66,7 +66,8 @@ extension NetworkStack {
             frame, transport: UnsafeMutableRawPointer(mutating: packet.payload), byteCount: packet.payloadByteCount, source: packet.source,
             destination: packet.destination,
             pseudoHeaderSum: InternetChecksum.pseudoHeader(
-                rawAddresses: packet.rawAddresses, protocolNumber: IPProtocol.tcp, byteCount: packet.payloadByteCount))
+                rawAddresses: packet.rawAddresses, protocolNumber: IPProtocol.tcp, byteCount: packet.payloadByteCount),
+            congestionCodepoint: packet.ecn)
     }
 
     /// Whether packets to `destination` are received, told apart from the plain case.

@@ -22,9 +22,7 @@ extension NetworkStack {
         if c.pointee.flags.contains(.fastRecovery) {
             acknowledgeInRecovery(c, acknowledgement, acknowledged)
         } else {
-            if c.pointee.flags.contains(.congestionWindowLimited) {
-                c.pointee.congestion.acknowledge(byteCount: acknowledged, segmentSize: c.pointee.sendSegmentSize)
-            }
+            if c.pointee.flags.contains(.congestionWindowLimited) { growCongestionWindow(c, acknowledged, timestampEcho) }
             restartRetransmission(c)
         }
         c.pointee.duplicateAcknowledgements = 0
@@ -33,6 +31,24 @@ extension NetworkStack {
             c.pointee.flags.remove(.ownerWantsRoom)
             raise(c, .writable)
         }
+    }
+
+    /// The window was what limited sending, and new data is acknowledged: it may grow.
+    @inline(never)
+    private func growCongestionWindow(_ c: ConnectionPointer, _ acknowledged: Int, _ timestampEcho: UInt32?) {
+        if isEcho(c) { return }
+        var roundTrip: UInt64 = 0
+        // What a peer echoes may be anything; a sample that cannot be is none.
+        if let timestampEcho, c.pointee.flags.contains(.timestamps), timestampEcho != 0 {
+            let ticks = timestampValue(c) &- timestampEcho
+            if ticks < 1 << 16 { roundTrip = UInt64(max(ticks, 1)) << 20 }
+        }
+        let wasConservative = c.pointee.congestion.isConservative
+        c.pointee.congestion.acknowledge(
+            CongestionEvent(
+                byteCount: acknowledged, segmentSize: c.pointee.sendSegmentSize, acknowledgement: c.pointee.sendUnacknowledged,
+                sendMaximum: c.pointee.sendMaximum, now: state.pointee.now, smoothedRoundTrip: c.pointee.roundTrip.smoothed, roundTrip: roundTrip))
+        if c.pointee.congestion.isConservative && !wasConservative { state.pointee.statistics.tcp.conservativeSlowStarts &+= 1 }
     }
 
     @inline(__always)
@@ -69,6 +85,9 @@ extension NetworkStack {
             c.pointee.flags.remove(.timing)
             c.pointee.roundTrip.measure(state.pointee.now &- c.pointee.timedAt, state.pointee.configuration.tcp)
             c.pointee.timedSequence = c.pointee.sendMaximum
+            c.pointee.deliveredByteCount = acknowledgement.since(c.pointee.timedUnacknowledged)
+            c.pointee.deliveryInterval = state.pointee.now &- c.pointee.timedAt
+            c.pointee.congestion.observe(acknowledgement, marked: 0, sendMaximum: c.pointee.sendMaximum)
         } else if c.pointee.flags.contains(.timestamps), let timestampEcho {
             measureByTimestamp(c, timestampEcho)
         }
@@ -149,6 +168,7 @@ extension NetworkStack {
         //= RFC 5681 section 3.2
         //# When RFC 3042 is in use, additional data sent in limited transmit MUST NOT be included in this calculation.
         c.pointee.congestion.enterRecovery(flightSize: c.pointee.flightSize &- c.pointee.limitedTransmitByteCount, segmentSize: segmentSize)
+        noteReduction(c)
         c.pointee.recoverySequence = c.pointee.sendMaximum
         c.pointee.flags.insert(.fastRecovery)
         c.pointee.flags.remove(.partiallyAcknowledged)

@@ -71,7 +71,11 @@ struct Connection: SlabElement {
     var offeredSegmentSize: UInt16 = 536
     /// When a larger one is tried again; `.max` where none is known to be too large.
     var segmentSizeValidUntil = UInt64.max
-    var congestion = CongestionControl.newReno(NewReno())
+    var congestion = CongestionControl(.cubic)
+    var ecn = CongestionMarks()
+    /// What was sent when a mark last reduced the window, and the acknowledgement that had an echo last; meaningful with ECN.
+    var reductionEnd = SequenceNumber(rawValue: 0)
+    var echoedAcknowledgement = SequenceNumber(rawValue: 0)
     var duplicateAcknowledgements: UInt16 = 0
     var retransmissionCount: UInt16 = 0
     /// RFC 6582's `recover`.
@@ -80,6 +84,11 @@ struct Connection: SlabElement {
     var timedAt: UInt64 = 0
     var roundTrip = RoundTripEstimator()
     var lastSendTime: UInt64 = 0
+    /// What was unacknowledged when the timed segment was sent, and what was acknowledged by the time it was.
+    var timedUnacknowledged = SequenceNumber(rawValue: 0)
+    var deliveredByteCount = 0
+    var deliveryInterval: UInt64 = 0
+    var retransmittedSegments: UInt32 = 0
 
     // MARK: Timers, as deadlines; `.max` for none
     var retransmitDeadline = UInt64.max

@@ -77,6 +77,15 @@ extension NetworkStack {
 
     public func receiveBuffer(_ connection: UInt32) -> Int { state.pointee.connections[connection].pointee.receiveLimit }
 
+    /// How the connection finds out how much may be in flight (TCP_CONGESTION). Another algorithm goes on from where the last one was.
+    public func setCongestionControl(_ connection: UInt32, _ algorithm: CongestionControlAlgorithm) {
+        state.pointee.connections[connection].pointee.congestion.change(to: algorithm)
+    }
+
+    public func congestionControl(_ connection: UInt32) -> CongestionControlAlgorithm {
+        state.pointee.connections[connection].pointee.congestion.algorithm
+    }
+
     /// Lets several sockets bind to one port, which share its connections.
     public func setReusePort(_ connection: UInt32, _ isOn: Bool) {
         let c = state.pointee.connections[connection]

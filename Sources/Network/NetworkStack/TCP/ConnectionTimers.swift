@@ -125,6 +125,7 @@ extension NetworkStack {
         //# (MUST-19).
         c.pointee.congestion.timeOut(
             flightSize: c.pointee.flightSize, segmentSize: c.pointee.sendSegmentSize, isFirst: c.pointee.retransmissionCount == 0)
+        noteReduction(c)
         c.pointee.retransmissionCount += 1
         suspectBlackHole(c)
         //= RFC 6582 section 3.2

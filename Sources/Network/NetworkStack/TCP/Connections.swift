@@ -22,6 +22,7 @@ extension NetworkStack {
         c.pointee.receiveSegmentSize = UInt16(segmentSizeOfLink)
         if configuration.isNoDelay { c.pointee.flags.insert(.noDelay) }
         c.pointee.roundTrip = RoundTripEstimator(timeout: configuration.initialRetransmissionTimeout)
+        c.pointee.congestion = CongestionControl(configuration.congestionControl)
         //= RFC 7323 section 2.3
         //# the scale is chosen so that the largest receive buffer can be advertised
         var shift: UInt8 = 0

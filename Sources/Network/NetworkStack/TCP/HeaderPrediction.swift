@@ -19,7 +19,9 @@ extension NetworkStack {
         guard frameByteCount >= DatagramTemplate.byteCount, frame.nextSegment == nil,
             header.loadUnaligned(as: UInt64.self) & 0xffff_ffff_ffff == state.pointee.rawMACAddress,
             // EtherType 0x0800, version 4, 5 words of header.
-            (header + 12).loadUnaligned(as: UInt32.self) & 0xff_ffff == 0x45_0008,
+            case let kind = (header + 12).loadUnaligned(as: UInt32.self), kind & 0xff_ffff == 0x45_0008,
+            // A router's mark is counted, and echoed, on the long way.
+            kind & 0x300_0000 != 0x300_0000,
             // Neither a fragment nor one of many; DF may be set.
             (header + 20).loadUnaligned(as: UInt16.self) & 0xffbf == 0
         else { return false }

@@ -83,6 +83,7 @@ extension NetworkStack {
         c.pointee.keepAliveInterval = listener.pointee.keepAliveInterval
         c.pointee.userTimeout = listener.pointee.userTimeout
         c.pointee.linger = listener.pointee.linger
+        c.pointee.congestion = CongestionControl(listener.pointee.congestion.algorithm)
         c.pointee.flags.insert(.passive)
         return c
     }
@@ -125,6 +126,7 @@ extension NetworkStack {
     /// - Returns: whether the frame was dealt with.
     func repeatsHandshake(_ c: ConnectionPointer, _ frame: Frame, _ header: inout TCPSegmentHeader) -> Bool {
         guard header.flags.contains(.syn), !header.flags.contains(.rst), header.sequence == c.pointee.initialReceiveSequence else { return false }
+        takeCongestionOffer(c, header.flags)
         if header.flags.contains(.ack) && !c.pointee.flags.contains(.passive) {
             // RFC 9293, figure 8: the peer's SYN is known, its acknowledgement is news.
             header.becomeUnsynchronized(windowShift: c.pointee.sendWindowShift)

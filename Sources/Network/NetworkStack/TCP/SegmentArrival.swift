@@ -103,6 +103,8 @@ extension NetworkStack {
             return drop(frame, .unexpectedFlags)
         }
 
+        if !c.pointee.ecn.isEmpty { takeMarks(c, header, byteCount: byteCount) }
+
         // Fifth, check the ACK field.
         //= RFC 9293 section 3.10.7.4
         //# Fifth, check the ACK field: if the ACK bit is off, drop the segment and return.

@@ -27,6 +27,11 @@ extension NetworkStack {
         let words = c.pointee.template.words
         header.storeBytes(of: (words.0, words.1, words.2, words.3, words.4), as: (UInt64, UInt64, UInt64, UInt64, UInt64).self)
         let tcp = header + HeaderTemplate.transportOffset
+        var (flags, codepoint) = (flags, UInt8(0))
+        if !c.pointee.ecn.isEmpty {
+            (flags, codepoint) = mark(c, flags, sequence, payloadByteCount: payloadByteCount)
+            (header + HeaderTemplate.ethernetByteCount + 1).storeBytes(of: codepoint, as: UInt8.self)
+        }
         // No urgent data.
         (tcp + 18).storeBytes(of: 0, as: UInt16.self)
         let hasTimestamps = c.pointee.flags.contains(.timestamps)
@@ -51,16 +56,20 @@ extension NetworkStack {
             (tcp + 28).storeBytes(of: echo, as: UInt32.self)
             sum = sum &+ 0x0a08_0101 &+ UInt64(value) &+ UInt64(echo)
         }
-        return finishHeaders(c, at: header, transportByteCount: headerByteCount + payloadByteCount, sum)
+        return finishHeaders(c, at: header, transportByteCount: headerByteCount + payloadByteCount, sum, codepoint: codepoint)
     }
 
     /// Writes the lengths and checksums.
-    /// - Parameter transportSum: the sum of the TCP header and payload, and of the pseudo-header with a length of 0.
+    /// - Parameters:
+    ///   - transportSum: the sum of the TCP header and payload, and of the pseudo-header with a length of 0.
+    ///   - codepoint: what was written over the template's ECN field of zero.
     @inline(__always)
-    func finishHeaders(_ c: ConnectionPointer, at header: UnsafeMutableRawPointer, transportByteCount: Int, _ transportSum: UInt64) -> FrameFlags {
+    func finishHeaders(
+        _ c: ConnectionPointer, at header: UnsafeMutableRawPointer, transportByteCount: Int, _ transportSum: UInt64, codepoint: UInt8 = 0
+    ) -> FrameFlags {
         let totalLength = UInt16(truncatingIfNeeded: HeaderTemplate.ipv4ByteCount + transportByteCount).bigEndian
         (header + 16).storeBytes(of: totalLength, as: UInt16.self)
-        (header + 24).storeBytes(of: InternetChecksum.finish(c.pointee.template.networkSum &+ UInt64(totalLength)), as: UInt16.self)
+        (header + 24).storeBytes(of: InternetChecksum.finish(c.pointee.template.networkSum &+ UInt64(totalLength) &+ UInt64(codepoint) &<< 8), as: UInt16.self)
         let length = UInt64(UInt16(truncatingIfNeeded: transportByteCount).bigEndian)
         let checksum = header + HeaderTemplate.transportOffset + 16
         if state.pointee.offloads.contains(.transmitChecksumTCP) {
@@ -222,7 +231,7 @@ extension NetworkStack {
         (tcp + 4).storeBytes(of: c.pointee.initialSendSequence.rawValue.bigEndian, as: UInt32.self)
         (tcp + 8).storeBytes(of: acknowledges ? c.pointee.receiveNext.rawValue.bigEndian : 0, as: UInt32.self)
         (tcp + 12).storeBytes(of: UInt8(offset / 4) << 4, as: UInt8.self)
-        (tcp + 13).storeBytes(of: (acknowledges ? TCPFlags([.syn, .ack]) : .syn).rawValue, as: UInt8.self)
+        (tcp + 13).storeBytes(of: synchronizeFlags(c, acknowledges: acknowledges).rawValue, as: UInt8.self)
         (tcp + 14).storeBytes(of: window.bigEndian, as: UInt16.self)
         (tcp + 16).storeBytes(of: 0, as: UInt32.self)
         // The ports are in the template's sum already.

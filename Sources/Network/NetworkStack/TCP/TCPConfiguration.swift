@@ -37,6 +37,12 @@ public struct TCPConfiguration: Sendable {
     //= RFC 9293 section 3.8.3
     //# The value of R2 SHOULD correspond to at least 100 seconds (SHLD-11): with the smallest timeout the 9 first ones take 102 s.
     public var maximumRetransmissions = 15
+    /// How sockets find out how much may be in flight, unless they are told otherwise.
+    public var congestionControl = CongestionControlAlgorithm.cubic
+    /// Whether routers may mark segments instead of dropping them (RFC 3168).
+    //= RFC 9293 section 3.8.2
+    //# A TCP endpoint SHOULD implement ECN as described in RFC 3168 (SHLD-8).
+    public var explicitCongestion = ExplicitCongestionMode.accept
     /// RFC 9293, section 3.4.2. TIME_WAIT lasts twice as long.
     public var maximumSegmentLifetime: UInt64 = 30_000_000_000
     /// How long a closed connection waits in FIN_WAIT_2 for its peer's end.

@@ -8,7 +8,8 @@ extension NetworkStack {
     /// Takes over a frame whose `byteCount` bytes from `transport` on are a TCP segment from `source` to `destination`.
     @inline(__always)
     func tcpInput(
-        _ frame: Frame, transport: UnsafeMutableRawPointer, byteCount: Int, source: IPAddress, destination: IPAddress, pseudoHeaderSum: UInt64
+        _ frame: Frame, transport: UnsafeMutableRawPointer, byteCount: Int, source: IPAddress, destination: IPAddress, pseudoHeaderSum: UInt64,
+        congestionCodepoint: UInt8 = 0
     ) {
         state.pointee.statistics.tcp.segmentsReceived &+= 1
         var header = TCPSegmentHeader()
@@ -21,6 +22,7 @@ extension NetworkStack {
             return drop(frame, .badSegmentChecksum)
         }
         if DeliberateBug.isPresent(.zeroChecksumRefused) && (transport + 16).loadUnaligned(as: UInt16.self) == 0 { return drop(frame, .badSegmentChecksum) }
+        state.pointee.arrivingCodepoint = congestionCodepoint
         let ports = UInt32(header.sourcePort) &<< 16 | UInt32(header.destinationPort)
         let index = state.pointee.flows.find(source, destination, ports, in: state.pointee.connections)
         guard index != 0 else { return unmatchedSegment(frame, header, source, destination) }
@@ -125,6 +127,7 @@ extension NetworkStack {
         c.pointee.growthSequence = c.pointee.receiveNext.advanced(by: c.pointee.receiveLimit / 2)
         c.pointee.growthTime = state.pointee.now
         c.pointee.lastReceiveTime = state.pointee.now
+        takeCongestionOffer(c, header.flags)
         let configuration = state.pointee.configuration.tcp
         //= RFC 7323 section 1.3
         //# an option is in use only if both sides sent it in their SYNs
@@ -195,6 +198,7 @@ extension NetworkStack {
         c.pointee.duplicateAcknowledgements = 0
         c.pointee.recoverySequence = c.pointee.initialSendSequence
         stopTiming(c)
+        settleCongestionOffer(c)
         c.pointee.lastSendTime = state.pointee.now
         // A SYN without an acknowledgement has left none to compare with.
         c.pointee.windowUpdateAcknowledgement = header.acknowledgement

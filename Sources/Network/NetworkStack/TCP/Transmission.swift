@@ -138,13 +138,18 @@ extension NetworkStack {
                 c.pointee.flags.insert(.timing)
                 c.pointee.timedSequence = next
                 c.pointee.timedAt = state.pointee.now
+                c.pointee.timedUnacknowledged = c.pointee.sendUnacknowledged
                 // Once in a round trip: a `recover` that fell too far behind to be compared with would be taken for one ahead.
                 if c.pointee.sendUnacknowledged.since(c.pointee.recoverySequence) > 1 << 30 {
                     c.pointee.recoverySequence = c.pointee.sendUnacknowledged.advanced(by: -1)
                 }
+                if c.pointee.sendUnacknowledged.since(c.pointee.reductionEnd) > 1 << 30 {
+                    c.pointee.reductionEnd = c.pointee.sendUnacknowledged.advanced(by: -1)
+                }
             }
         } else {
             state.pointee.statistics.tcp.retransmittedSegments &+= 1
+            c.pointee.retransmittedSegments &+= 1
         }
         c.pointee.lastSendTime = state.pointee.now
         //= RFC 6298 section 5.1
@@ -228,6 +233,7 @@ extension NetworkStack {
         //# The RTO MUST be computed according to RFC 6298, including Karn's algorithm for taking RTT samples (MUST-18).
         stopTiming(c)
         state.pointee.statistics.tcp.retransmittedSegments += 1
+        c.pointee.retransmittedSegments &+= 1
         guard let head = c.pointee.sendHead else {
             if DeliberateBug.isPresent(.finishNotRetransmitted) { return }
             if c.pointee.flags.contains(.finSent) { sendControl(c, c.pointee.sendUnacknowledged, [.fin, .ack]) }
