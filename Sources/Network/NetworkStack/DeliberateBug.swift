@@ -95,6 +95,14 @@ public enum DeliberateBug: String, CaseIterable, Sendable {
     /// The program is not told of data that arrives while it is told of another connection.
     case readableLost
 
+    // MARK: Selective acknowledgements
+    /// Selective acknowledgements are permitted in an answer to a SYN that does not permit them.
+    case selectivePermittedUnasked
+    /// A block of a selective acknowledgement ends one byte too late.
+    case selectiveBlocksTooLong
+    /// What arrived twice is not reported.
+    case duplicatesNotReported
+
     // MARK: Timestamps
     /// Segments with old timestamps are taken.
     case oldTimestampAccepted

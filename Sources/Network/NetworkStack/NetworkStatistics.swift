@@ -93,6 +93,9 @@ public struct TCPStatistics: Sendable {
     public var nagleDelays: UInt64 = 0
     public var sillyWindowDelays: UInt64 = 0
     public var headerPredictions: UInt64 = 0
+    /// Blocks that told the peer of out-of-order data, and those of duplicates (RFC 2018, RFC 2883).
+    public var selectiveBlocksSent: UInt64 = 0
+    public var duplicatesReported: UInt64 = 0
 
     public init() {}
 }

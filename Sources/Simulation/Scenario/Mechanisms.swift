@@ -66,6 +66,8 @@ public struct Mechanisms: Sendable {
         count("idle restarts", tcp.idleRestarts)
         count("Nagle delays", tcp.nagleDelays)
         count("silly window delays", tcp.sillyWindowDelays)
+        count("selective blocks sent", tcp.selectiveBlocksSent)
+        count("duplicates reported", tcp.duplicatesReported)
         count("ARP requests", statistics.arpRequestsSent)
         count("ARP replies", statistics.arpRepliesSent)
         count("control messages", statistics.controlMessagesSent)

@@ -111,6 +111,7 @@ struct Connection: SlabElement {
 
     // MARK: Rare
     var reassembly = ReassemblyQueue()
+    var selective = SelectiveAcknowledgements()
     var finSequence = SequenceNumber(rawValue: 0)
     /// Bytes sent by limited transmit since the last acknowledgement of new data; meaningful while duplicates are counted.
     var limitedTransmitByteCount = 0

@@ -17,6 +17,8 @@ public struct TCPConfiguration: Sendable {
     public var offersWindowScale = true
     /// Whether timestamps are offered (RFC 7323, section 3).
     public var offersTimestamps = true
+    /// Whether selective acknowledgements are offered, and answered where the peer offers them (RFC 2018).
+    public var offersSelectiveAcknowledgements = true
     /// How long an acknowledgement may wait for a companion (RFC 9293, section 3.8.6.3: less than 0.5 s).
     public var delayedAcknowledgement: UInt64 = 40_000_000
     /// RFC 6298, section 2.1.

@@ -126,6 +126,9 @@ extension NetworkStack {
         } else {
             c.pointee.flags.remove(.timestamps)
         }
+        //= RFC 2018 section 3
+        //# If the data receiver has not received a SACK-Permitted option for a given connection, the receiver MUST NOT send SACK options on that connection.
+        c.pointee.selective.isPermitted = header.isSACKPermitted && configuration.offersSelectiveAcknowledgements
         c.pointee.plainControl = c.pointee.flags.contains(.timestamps) ? 0x1880 : 0x1850
         if header.windowScale != 0xff && configuration.offersWindowScale {
             c.pointee.flags.insert(.windowScaling)
