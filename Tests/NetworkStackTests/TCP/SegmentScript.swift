@@ -109,7 +109,8 @@ final class SegmentScript {
     /// The peer sends one segment. An acknowledgement number implies the ACK flag.
     func peer(
         _ flags: TCPFlags, seq: Int, ack: Int? = nil, window: Int? = nil, mss: Int? = nil, scale: Int? = nil, timestamp: UInt32? = nil, echo: UInt32? = nil,
-        noTimestamp: Bool = false, sackPermitted: Bool = false, sack: [Range<Int>] = [], length: Int = 0, payload: [UInt8]? = nil, extraOptions: [UInt8] = [], urgentPointer: UInt16 = 0, port: UInt16? = nil
+        noTimestamp: Bool = false, sackPermitted: Bool = false, sack: [Range<Int>] = [], length: Int = 0,
+        payload: [UInt8]? = nil, extraOptions: [UInt8] = [], urgentPointer: UInt16 = 0, port: UInt16? = nil
     ) {
         var options: [UInt8] = []
         if let mss { options += [2, 4] + bigEndian(UInt16(mss)) }
@@ -122,7 +123,7 @@ final class SegmentScript {
         // Counted from the stack's initial sequence number.
         if !sack.isEmpty { options += [1, 1, 5, UInt8(2 + 8 * sack.count)] }
         for block in sack {
-            options += bigEndian32(stackISN &+ UInt32(truncatingIfNeeded: block.lowerBound)) + bigEndian32(stackISN &+ UInt32(truncatingIfNeeded: block.upperBound))
+            for edge in [block.lowerBound, block.upperBound] { options += bigEndian32(stackISN &+ UInt32(truncatingIfNeeded: edge)) }
         }
         options += extraOptions
         // The peer's stream is a pattern: its byte at sequence number 1 is the first.

@@ -74,6 +74,8 @@ struct Connection: SlabElement {
     var recoverySequence = SequenceNumber(rawValue: 0)
     var timedSequence = SequenceNumber(rawValue: 0)
     var timedAt: UInt64 = 0
+    var scoreboard = Scoreboard()
+    var recovery = LossRecovery()
     var roundTrip = RoundTripEstimator()
     var lastSendTime: UInt64 = 0
 

@@ -78,7 +78,9 @@ extension NetworkStack {
             count = 1
             state.pointee.statistics.tcp.duplicatesReported += 1
             // Right behind it the block that it is a part of, if there is one.
-            if duplicate.left.since(c.pointee.receiveNext) >= 0, let around = reassembledBlock(c, around: duplicate.left) { c.pointee.selective.note(around.left) }
+            if duplicate.left.since(c.pointee.receiveNext) >= 0, let around = reassembledBlock(c, around: duplicate.left) {
+                c.pointee.selective.note(around.left)
+            }
         }
         let isLateFirst = DeliberateBug.isPresent(.selectiveBlocksTooLong)
         // Each block once, the most recent one first; what is in order by now is in no block.

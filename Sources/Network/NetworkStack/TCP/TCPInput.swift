@@ -178,6 +178,7 @@ extension NetworkStack {
     func establish(_ c: ConnectionPointer, _ header: TCPSegmentHeader) {
         c.pointee.state = .established
         c.pointee.sendNext = c.pointee.sendMaximum
+        c.pointee.recovery.forwardEnd = c.pointee.sendMaximum
         c.pointee.congestion.begin(segmentSize: c.pointee.sendSegmentSize, afterLosses: c.pointee.retransmissionCount > 1)
         if c.pointee.retransmissionCount > 0 {
             //= RFC 6298 section 5.7
