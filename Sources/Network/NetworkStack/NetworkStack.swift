@@ -157,6 +157,7 @@ public struct NetworkStack {
         statistics.connections = state.pointee.connections.liveCount
         statistics.datagramSockets = state.pointee.datagramSockets.liveCount
         statistics.neighbors = state.pointee.neighbors.liveCount
+        statistics.tcp.transmissionRecords = state.pointee.transmissions.liveCount
         return statistics
     }
 

@@ -104,6 +104,26 @@ public struct TCPStatistics: Sendable {
     public var congestionMarks: UInt64 = 0
     public var congestionEchoes: UInt64 = 0
     public var markedReductions: UInt64 = 0
+    /// Blocks that told the peer of out-of-order data, and those of duplicates (RFC 2018, RFC 2883).
+    public var selectiveBlocksSent: UInt64 = 0
+    public var duplicatesReported: UInt64 = 0
+    /// The same of the peer's.
+    public var selectiveBlocksReceived: UInt64 = 0
+    public var duplicatesReportedByPeer: UInt64 = 0
+    /// Recoveries by RFC 8985's rules; `fastRetransmits` counts them, too.
+    public var selectiveRecoveries: UInt64 = 0
+    public var segmentsMarkedLost: UInt64 = 0
+    public var reorderingsDetected: UInt64 = 0
+    public var reorderingTimeouts: UInt64 = 0
+    public var tailLossProbes: UInt64 = 0
+    public var tailLossesRepaired: UInt64 = 0
+    /// Recoveries that were taken back, and those of them after a timeout that RFC 5682 found.
+    public var spuriousRecoveries: UInt64 = 0
+    public var spuriousTimeouts: UInt64 = 0
+    /// Segments sent without a record because none was left.
+    public var transmissionsNotRecorded: UInt64 = 0
+    /// Records of segments in flight, now.
+    public var transmissionRecords = 0
 
     public init() {}
 }

@@ -47,6 +47,7 @@ struct StackState: ~Copyable {
     /// Spreads senders over the sockets that share a port.
     let datagramSecret: SipHashKey
     var connections: Slab<Connection>
+    var transmissions: Slab<TransmissionRecord>
     let connectionPorts: UnsafeMutablePointer<UInt32>
     var flows: FlowTable
     let sequenceSecret: SipHashKey
@@ -84,7 +85,8 @@ struct StackState: ~Copyable {
                 resetBucket: TokenBucket(perSecond: limits.resetsPerSecond, burst: limits.resetsPerSecond),
                 datagramSockets: try Slab(capacity: limits.maximumDatagramSockets), datagramPorts: try mapTable(UInt32.self, count: 65_536),
                 datagramSecret: SipHashKey(random.next(), random.next()),
-                connections: try Slab(capacity: limits.maximumConnections), connectionPorts: try mapTable(UInt32.self, count: 65_536),
+                connections: try Slab(capacity: limits.maximumConnections), transmissions: try Slab(capacity: limits.transmissionRecords),
+                connectionPorts: try mapTable(UInt32.self, count: 65_536),
                 flows: try FlowTable(capacity: limits.maximumConnections, key: (random.next(), random.next())),
                 sequenceSecret: SipHashKey(random.next(), random.next()), nextEphemeralPort: UInt16(truncatingIfNeeded: random.next()),
                 connectionEvents: try SlotRing(slotCount: limits.maximumConnections),
@@ -101,6 +103,7 @@ struct StackState: ~Copyable {
         neighborCache.deallocate()
         datagramSockets.deallocate()
         connections.deallocate()
+        transmissions.deallocate()
         flows.deallocate()
         pathMTUs.deallocate()
         connectionEvents.deallocate()

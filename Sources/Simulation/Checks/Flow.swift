@@ -8,12 +8,14 @@ struct Flow {
         let windowScale: UInt8
         let hasTimestamps: Bool
         let maximumSegmentSize: Int
+        let permitsSelectiveAcknowledgements: Bool
 
         init(_ header: TCPSegmentHeader) {
             initialSequence = header.sequence
             windowScale = header.windowScale
             hasTimestamps = header.hasTimestamps
             maximumSegmentSize = header.maximumSegmentSize == 0 ? 536 : Int(header.maximumSegmentSize)
+            permitsSelectiveAcknowledgements = header.isSACKPermitted
         }
     }
 
@@ -35,6 +37,9 @@ struct Flow {
     private(set) var isTainted = false
     /// The SYNs that came last.
     private var offers: [Offer] = []
+
+    /// Both hosts have permitted selective acknowledgements.
+    var hasSelectiveAcknowledgements: Bool { own?.permitsSelectiveAcknowledgements == true && peer?.permitsSelectiveAcknowledgements == true }
 
     // MARK: What the host received
 
@@ -72,6 +77,7 @@ struct Flow {
             // The SYN may have been lost on its way to the device: nobody knew the neighbour, or there was no memory.
             return header.segmentLength == 0 ? nil : "data of a connection that has not begun: \(header.flags)"
         }
+        if let complaint = checkSelectiveAcknowledgements(header, other) { return complaint }
         let end = header.sequence + header.segmentLength
         if let finishEnd, end > finishEnd { return "a segment to \(end) behind the FIN, which ends at \(finishEnd)" }
         if header.flags.contains(.fin) { finishEnd = end }
@@ -112,6 +118,27 @@ struct Flow {
         let probe = header.payloadByteCount == 1 ? 1 : 0
         if textEnd > allowedEdge + probe {
             return "a segment from \(header.sequence) to \(textEnd), \(textEnd - allowedEdge) bytes beyond the window"
+        }
+        return nil
+    }
+
+    private func checkSelectiveAcknowledgements(_ header: TCPSegmentHeader, _ other: Flow?) -> String? {
+        if header.flags.contains([.syn, .ack]), header.isSACKPermitted, !isTainted, peer?.permitsSelectiveAcknowledgements == false {
+            return "selective acknowledgements permitted in answer to a SYN that does not permit them"
+        }
+        guard header.sackBlockCount > 0 else { return nil }
+        //= RFC 2018 section 2
+        //# SACK-permitted MUST NOT be sent on non-SYN segments, and SACK only once it was permitted.
+        guard hasSelectiveAcknowledgements else { return "selective acknowledgements that were not agreed on" }
+        for index in 0..<Int(header.sackBlockCount) {
+            let block = header.sackBlock(index)
+            guard block.left < block.right else { return "an empty block in a selective acknowledgement" }
+            if let other, other.own?.initialSequence == peer?.initialSequence, !isTainted, block.right > other.sendMaximum {
+                return "a selective acknowledgement up to \(block.right), where \(other.sendMaximum) was sent"
+            }
+            //= RFC 2883 section 4
+            //# The first block alone may tell of a duplicate: below the acknowledgement number, or inside of the second block.
+            if index > 0, block.left <= header.acknowledgement { return "a selective acknowledgement of what is acknowledged, in block \(index + 1)" }
         }
         return nil
     }

@@ -2,7 +2,8 @@ import WireFormats
 
 /// What a host has to do with the acknowledgements that it gets: when it must and must not send again, and how much.
 ///
-/// It follows the sender as far as the frames tell. Where they leave open what the sender knows, nothing is demanded.
+/// It follows the sender as far as the frames tell. Where they leave open what the sender knows, nothing is demanded. With selective acknowledgements a
+/// sender knows more than duplicates tell: then only the bounds count that hold for it, too.
 struct SenderConduct {
     private let initialSequence: SequenceNumber
     private var unacknowledged: SequenceNumber
@@ -85,6 +86,7 @@ struct SenderConduct {
             return
         }
         duplicates += 1
+        if flow.hasSelectiveAcknowledgements { return }
         if recovery != nil {
             recovery?.duplicates += 1
         } else if duplicates == 3, isCertain, hasOpenWindow(flow, conduct) {
@@ -115,6 +117,7 @@ struct SenderConduct {
         let segmentSize = segmentSize(flow, conduct)
         let end = header.sequence + header.payloadByteCount
         var complaint: String?
+        if flow.hasSelectiveAcknowledgements { return selectiveTransmitted(header, before, end, segmentSize, at: time) }
         if header.sequence < before.sendMaximum {
             if header.sequence == unacknowledged { complaint = sentAgain(header, flow, conduct, at: time) }
             if debt?.sequence == header.sequence { debt = nil }
@@ -153,6 +156,19 @@ struct SenderConduct {
             if end - initialSequence - 1 > most { complaint = "\(end - initialSequence - 1) bytes in the first flight, where \(most) may be" }
         }
         return complaint
+    }
+
+    private mutating func selectiveTransmitted(
+        _ header: TCPSegmentHeader, _ before: Flow, _ end: SequenceNumber, _ segmentSize: Int, at time: UInt64
+    ) -> String? {
+        (recovery, debt, sinceTimeout) = (nil, nil, nil)
+        if end > before.sendMaximum, unacknowledged - initialSequence <= 1, duplicates == 0 {
+            //= RFC 8985 section 7.3
+            //# a loss probe may go beyond the congestion window by one segment
+            let most = min(10 * segmentSize, max(2 * segmentSize, 14_600)) + segmentSize
+            if end - initialSequence - 1 > most { return "\(end - initialSequence - 1) bytes in the first flight, where \(most) may be" }
+        }
+        return nil
     }
 
     /// The first unacknowledged segment is sent again.

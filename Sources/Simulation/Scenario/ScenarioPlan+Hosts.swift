@@ -24,6 +24,10 @@ extension ScenarioPlan {
         for index in 0..<count {
             var host = ScenarioPlan.drawHost(root.stream("host \(index)"))
             host.maximumTransmissionUnit = maximumTransmissionUnit
+            // A stream of its own: half of the connections have them, the others go on as NewReno does.
+            var choice = root.stream("selective acknowledgements of host \(index)")
+            host.tcp.offersSelectiveAcknowledgements = !choice.oneIn(3)
+            if choice.oneIn(8) { host.networkLimits.transmissionRecords = choice.magnitude(2...64) }
             if knowsNeighbors {
                 host.staticNeighbors = (0..<count).filter { $0 != index }.map { other in
                     let (macAddress, address) = Simulation.addresses(ofHost: UInt32(other + 1))

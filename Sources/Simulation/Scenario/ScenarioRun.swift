@@ -241,6 +241,9 @@ final class ScenarioRun {
         for host in hosts {
             let runtime = host.runtimeStatistics
             let network = host.networkStatistics
+            if network.connections == 0, network.tcp.transmissionRecords != 0 {
+                return "\(host.name) has \(network.tcp.transmissionRecords) records of segments, and no connection"
+            }
             for reason in [DropReason.badIPv4Header, .badIPv4Checksum, .badSegment, .badSegmentChecksum, .badDatagram, .badDatagramChecksum]
             where !plan.damagesFrames && network.drops[reason] != 0 {
                 return "\(host.name) refused \(network.drops[reason]) frames as \(reason), and none was damaged"

@@ -6,8 +6,7 @@ extension NetworkConfiguration {
     /// The stack that an `init` request asks for.
     ///
     /// What is different from the request: an acknowledgement waits for less than half a second (RFC 9293, section 3.8.6.3), so that a wish for more
-    /// becomes 499 ms; the first retransmission timeout is RFC 6298's, whatever `handshake_timeout_ms` says; selective acknowledgements are not
-    /// offered.
+    /// becomes 499 ms; the first retransmission timeout is RFC 6298's, whatever `handshake_timeout_ms` says.
     init(_ request: Request) throws(RequestError) {
         guard let macAddress = MACAddress(parsing: try request.required(\.mac, "mac")) else { throw RequestError("mac is no hardware address") }
         guard let address = IPAddress(parsing: try request.required(\.ip, "ip")), address.isIPv4 else { throw RequestError("ip is no IPv4 address") }
@@ -37,6 +36,7 @@ extension TCPConfiguration {
             windowScale = scale
         }
         offersTimestamps = request.timestamps ?? offersTimestamps
+        offersSelectiveAcknowledgements = request.sack ?? offersSelectiveAcknowledgements
         isNoDelay = request.noDelay ?? isNoDelay
         fixedInitialSequenceNumber = request.initialSequenceNumber
         if let milliseconds = request.delayedAcknowledgementMilliseconds {

@@ -6,7 +6,7 @@ struct Request: Decodable {
     var version: Int?
     var mac, ip: String?
     var prefix, mtu, mss, receiveWindow, windowScale, delayedAcknowledgementMilliseconds, handshakeTries, segmentLifetimeSeconds: Int?
-    var timestamps, noDelay: Bool?
+    var timestamps, sack, noDelay: Bool?
     var arp: [String: String]?
     var initialSequenceNumber: UInt32?
     var seed: UInt64?
@@ -24,7 +24,7 @@ struct Request: Decodable {
     var token: UInt64?
 
     enum CodingKeys: String, CodingKey {
-        case op, version, mac, ip, prefix, mtu, mss, timestamps, arp, seed, frame, type, port, backlog, how, data
+        case op, version, mac, ip, prefix, mtu, mss, timestamps, sack, arp, seed, frame, type, port, backlog, how, data
         case receiveWindow = "rx_window"
         case windowScale = "wscale"
         case delayedAcknowledgementMilliseconds = "delayed_ack_ms"

@@ -21,6 +21,9 @@ struct SentSegment: CustomStringConvertible {
     var maximumSegmentSize: Int?
     var windowScale: Int?
     var timestamps: (value: UInt32, echo: UInt32)?
+    var isSACKPermitted = false
+    /// Counted from the peer's initial sequence number.
+    var sackBlocks: [Range<Int>] = []
     var payload: [UInt8]
     /// When it was taken from the stack, in nanoseconds.
     var time: UInt64
@@ -110,7 +113,8 @@ final class SegmentScript {
     /// The peer sends one segment. An acknowledgement number implies the ACK flag.
     func peer(
         _ flags: TCPFlags, seq: Int, ack: Int? = nil, window: Int? = nil, mss: Int? = nil, scale: Int? = nil, timestamp: UInt32? = nil, echo: UInt32? = nil,
-        noTimestamp: Bool = false, length: Int = 0, payload: [UInt8]? = nil, extraOptions: [UInt8] = [], urgentPointer: UInt16 = 0, port: UInt16? = nil
+        noTimestamp: Bool = false, sackPermitted: Bool = false, sack: [Range<Int>] = [], length: Int = 0,
+        payload: [UInt8]? = nil, extraOptions: [UInt8] = [], urgentPointer: UInt16 = 0, port: UInt16? = nil
     ) {
         var options: [UInt8] = []
         if let mss { options += [2, 4] + bigEndian(UInt16(mss)) }
@@ -118,6 +122,12 @@ final class SegmentScript {
         if let value = timestamp ?? (noTimestamp ? nil : peerTimestamp) {
             let reply = echo ?? (flags.contains(.ack) || ack != nil ? lastTimestampOfStack : 0)
             options += [1, 1, 8, 10] + bigEndian32(value) + bigEndian32(reply)
+        }
+        if sackPermitted { options += [1, 1, 4, 2] }
+        // Counted from the stack's initial sequence number.
+        if !sack.isEmpty { options += [1, 1, 5, UInt8(2 + 8 * sack.count)] }
+        for block in sack {
+            for edge in [block.lowerBound, block.upperBound] { options += bigEndian32(stackISN &+ UInt32(truncatingIfNeeded: edge)) }
         }
         options += extraOptions
         // The peer's stream is a pattern: its byte at sequence number 1 is the first.
@@ -202,6 +212,12 @@ final class SegmentScript {
             switch kind {
             case 2: segment.maximumSegmentSize = Int(number(tcp, at: offset + 2))
             case 3: segment.windowScale = Int(tcp[offset + 2])
+            case 4: segment.isSACKPermitted = true
+            case 5:
+                for position in stride(from: offset + 2, to: offset + Int(tcp[offset + 1]), by: 8) {
+                    let left = Int(Int32(bitPattern: number32(tcp, at: position) &- peerISN))
+                    segment.sackBlocks.append(left..<left + Int(number32(tcp, at: position + 4) &- number32(tcp, at: position)))
+                }
             case 8:
                 segment.timestamps = (number32(tcp, at: offset + 2), number32(tcp, at: offset + 6))
                 lastTimestampOfStack = number32(tcp, at: offset + 2)
@@ -289,11 +305,12 @@ final class SegmentScript {
 
     /// An active open that is complete. Both sides are at sequence number 1 and nothing waits in the output.
     func established(
-        mss: Int? = 1_460, scale: Int? = nil, window: Int? = nil, timestamp: UInt32? = nil, sourceLocation: SourceLocation = #_sourceLocation
+        mss: Int? = 1_460, scale: Int? = nil, window: Int? = nil, timestamp: UInt32? = nil, sackPermitted: Bool = false,
+        sourceLocation: SourceLocation = #_sourceLocation
     ) -> UInt32 {
         let (connection, synchronize) = connect(sourceLocation: sourceLocation)
         peerTimestamp = timestamp
-        peer([.syn, .ack], seq: 0, ack: 1, window: window, mss: mss, scale: scale, echo: synchronize.timestamps?.value)
+        peer([.syn, .ack], seq: 0, ack: 1, window: window, mss: mss, scale: scale, echo: synchronize.timestamps?.value, sackPermitted: sackPermitted)
         expect(.ack, seq: 1, ack: 1, sourceLocation: sourceLocation)
         expectNothing(sourceLocation: sourceLocation)
         #expect(stack.connectionState(connection) == .established, sourceLocation: sourceLocation)

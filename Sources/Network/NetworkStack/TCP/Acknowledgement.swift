@@ -14,6 +14,7 @@ extension NetworkStack {
         if byteCount > c.pointee.sendByteCount { byteCount = c.pointee.sendByteCount }
         c.pointee.sendUnacknowledged = acknowledgement
         releaseAcknowledged(c, byteCount)
+        if c.pointee.scoreboard.first != 0 { acknowledgeRecords(c, acknowledgement) }
         if c.pointee.sendNext.since(acknowledgement) < 0 {
             c.pointee.sendNext = acknowledgement
             c.pointee.sendCursor = c.pointee.sendHead
@@ -22,7 +23,9 @@ extension NetworkStack {
         if c.pointee.flags.contains(.fastRecovery) {
             acknowledgeInRecovery(c, acknowledgement, acknowledged)
         } else {
-            if c.pointee.flags.contains(.congestionWindowLimited) { growCongestionWindow(c, acknowledged, timestampEcho) }
+            if c.pointee.flags.contains(.congestionWindowLimited) && !c.pointee.recovery.state.contains(.isReducing) {
+                growCongestionWindow(c, acknowledged, timestampEcho)
+            }
             restartRetransmission(c)
         }
         c.pointee.duplicateAcknowledgements = 0
@@ -148,6 +151,8 @@ extension NetworkStack {
     //# equals that of the last incoming acknowledgment.
     func countDuplicateAcknowledgement(_ c: ConnectionPointer) {
         state.pointee.statistics.tcp.duplicateAcknowledgements += 1
+        // What it reports counts, not that it is one.
+        if hasRecords(c) && !c.pointee.flags.contains(.fastRecovery) { return }
         let segmentSize = c.pointee.sendSegmentSize
         if c.pointee.flags.contains(.fastRecovery) {
             c.pointee.congestion.inflate(segmentSize: segmentSize)
@@ -167,6 +172,7 @@ extension NetworkStack {
         state.pointee.statistics.tcp.fastRetransmits += 1
         //= RFC 5681 section 3.2
         //# When RFC 3042 is in use, additional data sent in limited transmit MUST NOT be included in this calculation.
+        rememberForUndo(c)
         c.pointee.congestion.enterRecovery(flightSize: c.pointee.flightSize &- c.pointee.limitedTransmitByteCount, segmentSize: segmentSize)
         noteReduction(c)
         c.pointee.recoverySequence = c.pointee.sendMaximum

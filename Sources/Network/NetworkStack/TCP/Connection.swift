@@ -82,6 +82,8 @@ struct Connection: SlabElement {
     var recoverySequence = SequenceNumber(rawValue: 0)
     var timedSequence = SequenceNumber(rawValue: 0)
     var timedAt: UInt64 = 0
+    var scoreboard = Scoreboard()
+    var recovery = LossRecovery()
     var roundTrip = RoundTripEstimator()
     var lastSendTime: UInt64 = 0
     /// What was unacknowledged when the timed segment was sent, and what was acknowledged by the time it was.
@@ -124,6 +126,7 @@ struct Connection: SlabElement {
 
     // MARK: Rare
     var reassembly = ReassemblyQueue()
+    var selective = SelectiveAcknowledgements()
     var finSequence = SequenceNumber(rawValue: 0)
     /// Bytes sent by limited transmit since the last acknowledgement of new data; meaningful while duplicates are counted.
     var limitedTransmitByteCount = 0

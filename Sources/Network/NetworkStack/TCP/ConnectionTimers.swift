@@ -38,10 +38,12 @@ extension NetworkStack {
         c.pointee.acknowledgeDeadline = .max
         c.pointee.keepAliveDeadline = .max
         c.pointee.lifetimeDeadline = .max
+        c.pointee.recovery.reorderingDeadline = .max
     }
 
     private func earliestDeadline(_ c: ConnectionPointer) -> UInt64 {
-        let deadline = min(min(c.pointee.retransmitDeadline, c.pointee.acknowledgeDeadline), min(c.pointee.keepAliveDeadline, c.pointee.lifetimeDeadline))
+        var deadline = min(min(c.pointee.retransmitDeadline, c.pointee.acknowledgeDeadline), min(c.pointee.keepAliveDeadline, c.pointee.lifetimeDeadline))
+        if c.pointee.scoreboard.first != 0 { deadline = min(deadline, min(c.pointee.recovery.reorderingDeadline, probeDeadline(c))) }
         return c.pointee.flags.contains(.userTimeout) ? min(deadline, userTimeoutDeadline(c)) : deadline
     }
 
@@ -63,7 +65,13 @@ extension NetworkStack {
                 c.pointee.acknowledgeDeadline = .max
                 sendAcknowledgement(c)
             }
-            if now >= c.pointee.retransmitDeadline { retransmissionTimerFired(c) }
+            if now >= c.pointee.retransmitDeadline {
+                retransmissionTimerFired(c)
+            } else if now >= c.pointee.recovery.reorderingDeadline {
+                reorderingTimerFired(c)
+            } else if now >= probeDeadline(c) {
+                probeTimerFired(c)
+            }
             if c.pointee.state != .closed && now >= c.pointee.keepAliveDeadline { keepAliveTimerFired(c) }
         }
         // What ran may have armed the timer for a later deadline than the earliest. A connection that ended in between has none.
@@ -85,7 +93,8 @@ extension NetworkStack {
 
     func setRetransmission(_ c: ConnectionPointer, after timeout: UInt64) {
         c.pointee.retransmitDeadline = state.pointee.now &+ timeout
-        schedule(c, c.pointee.flags.contains(.userTimeout) ? min(c.pointee.retransmitDeadline, userTimeoutDeadline(c)) : c.pointee.retransmitDeadline)
+        let deadline = min(c.pointee.retransmitDeadline, probeDeadline(c))
+        schedule(c, c.pointee.flags.contains(.userTimeout) ? min(deadline, userTimeoutDeadline(c)) : deadline)
     }
 
     /// When the program's patience ends; `.max` for never. It runs while the retransmission timer does: with something unacknowledged, or a probe.
@@ -123,6 +132,7 @@ extension NetworkStack {
         //= RFC 9293 section 3.8.2
         //# A TCP implementation MUST implement the basic congestion control algorithms slow start, congestion avoidance, and exponential backoff of RTO
         //# (MUST-19).
+        if c.pointee.retransmissionCount == 0 { rememberForUndo(c) }
         c.pointee.congestion.timeOut(
             flightSize: c.pointee.flightSize, segmentSize: c.pointee.sendSegmentSize, isFirst: c.pointee.retransmissionCount == 0)
         noteReduction(c)
@@ -136,7 +146,8 @@ extension NetworkStack {
         c.pointee.roundTrip.backOff(configuration)
         //= RFC 6298 section 5.4
         //# Retransmit the earliest segment that has not been acknowledged by the TCP receiver.
-        goBack(c)
+        let isRepairable = hasRecords(c) && c.pointee.sendWindow >= c.pointee.sendSegmentSize
+        if isRepairable { repairAfterTimeout(c) } else { goBack(c) }
         //= RFC 6298 section 5.6
         //# Start the retransmission timer, such that it expires after RTO seconds
         setRetransmission(c, after: c.pointee.roundTrip.timeout)

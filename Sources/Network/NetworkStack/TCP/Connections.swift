@@ -248,6 +248,7 @@ extension NetworkStack {
         cancelTimers(c)
         if !(DeliberateBug.isPresent(.sendQueueLeaked) && c.pointee.error != 0) { discardSendQueue(c) }
         c.pointee.reassembly.discard()
+        if !DeliberateBug.isPresent(.recordsLeaked) { releaseRecords(c) }
         c.pointee.state = .closed
         if c.pointee.owner == 0 || c.pointee.flags.contains(.ownerClosed) { discardReceiveQueue(c) }
     }

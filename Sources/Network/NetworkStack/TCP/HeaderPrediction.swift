@@ -45,7 +45,7 @@ extension NetworkStack {
         let headerByteCount = Int(control & 0xf0) &>> 2
         let transportByteCount = totalByteCount &- HeaderTemplate.ipv4ByteCount
         let byteCount = transportByteCount &- headerByteCount
-        guard c.pointee.state == .established, control == c.pointee.plainControl, byteCount >= 0 else { return false }
+        guard c.pointee.state == .established, c.pointee.recovery.isPlain, control == c.pointee.plainControl, byteCount >= 0 else { return false }
         if DeliberateBug.isPresent(.zeroChecksumRefused) && (transport + 16).loadUnaligned(as: UInt16.self) == 0 { return false }
         let hasTimestamps = headerByteCount == 32
         var timestamp: UInt32 = 0

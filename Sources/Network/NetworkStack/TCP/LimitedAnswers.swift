@@ -65,7 +65,11 @@ extension NetworkStack {
         guard c.pointee.answers.takeUnacceptable(isEmpty: isEmpty, now: state.pointee.now, limits: state.pointee.configuration.limits) else {
             return countUnsent(.acknowledgementRateLimited)
         }
-        sendControl(c, acceptableSequence(c), .ack)
+        if !header.flags.contains(.syn) {
+            // What lies in front of the window was there already.
+            noteDuplicate(c, header.sequence, byteCount: min(header.payloadByteCount, c.pointee.receiveNext.since(header.sequence)))
+        }
+        sendAcknowledgement(c)
     }
 
     /// The acknowledgement of a segment at the left edge of a closed window: without one the peer would take us for gone.

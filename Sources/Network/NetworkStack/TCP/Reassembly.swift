@@ -41,6 +41,7 @@ extension NetworkStack {
             keptEnd = SequenceNumber(rawValue: piece.pointee.operation)
         }
         let kept = keptEnd.since(start)
+        if start.since(sequence) > 0 { noteDuplicate(c, sequence, byteCount: min(start.since(sequence), byteCount)) }
         guard kept > 0 else { return drop(frame, .duplicateData) }
         guard Int(c.pointee.reassembly.pieceCount) < state.pointee.configuration.limits.reassemblyPieces, state.pointee.heap.pressure < .dropDatagrams else {
             return drop(frame, .reassemblyOverflow)

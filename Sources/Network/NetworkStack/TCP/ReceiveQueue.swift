@@ -159,6 +159,7 @@ extension NetworkStack {
         // Cut to the window: first what was received before, then what was not asked for.
         if offset < 0 {
             let known = min(-offset, byteCount)
+            noteDuplicate(c, sequence, byteCount: known)
             frame.removeFirst(known)
             byteCount -= known
             offset += known
@@ -189,6 +190,7 @@ extension NetworkStack {
             //# A TCP implementation MAY send an ACK segment acknowledging RCV.NXT when a valid segment arrives that is in the window but not at the left window
             //# edge (MAY-13).
             state.pointee.statistics.tcp.outOfOrderSegments += 1
+            if byteCount > 0 { c.pointee.selective.note(c.pointee.receiveNext.advanced(by: offset)) }
             if byteCount > 0 { keepForReassembly(c, frame, offset, byteCount) } else { frame.releaseArray() }
             if DeliberateBug.isPresent(.finishTakenEarly) && hasFinish { return finishArrives(c) }
             //= RFC 5681 section 4.2
@@ -250,6 +252,7 @@ extension NetworkStack {
 
     @inline(never)
     func sendAcknowledgement(_ c: ConnectionPointer) {
+        if c.pointee.selective.isPermitted && (!c.pointee.reassembly.isEmpty || c.pointee.selective.hasDuplicate) { return sendSelectiveAcknowledgement(c) }
         sendControl(c, acceptableSequence(c), .ack)
     }
 

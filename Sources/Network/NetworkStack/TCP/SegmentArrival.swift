@@ -194,6 +194,7 @@ extension NetworkStack {
         var acknowledged = header.acknowledgement.since(c.pointee.sendUnacknowledged)
         if DeliberateBug.isPresent(.sequenceWrapForgotten) { acknowledged = Int(header.acknowledgement.rawValue) - Int(c.pointee.sendUnacknowledged.rawValue) }
         let outstanding = c.pointee.flightSize
+        let selectedBefore = c.pointee.scoreboard.selectedByteCount
         if c.pointee.state == .synReceived {
             //= RFC 9293 section 3.10.7.4
             //# If SND.UNA < SEG.ACK =< SND.NXT, then enter ESTABLISHED state; if not acceptable, form a reset segment <SEQ=SEG.ACK><CTL=RST>
@@ -228,6 +229,11 @@ extension NetworkStack {
             } else if acknowledged == 0 && outstanding > 0 && byteCount == 0 && !hasFinish && c.pointee.sendWindow == before {
                 countDuplicateAcknowledgement(c)
             }
+        }
+        if acknowledged > 0 && c.pointee.recovery.state.contains(.awaitsEcho) { judgeByEcho(c, header) }
+        if c.pointee.selective.isPermitted && acknowledged >= 0 && (header.sackBlockCount > 0 || !c.pointee.recovery.isPlain) {
+            acknowledgeSelectively(
+                c, header, progress: acknowledged, alreadySelected: max(selectedBefore - c.pointee.scoreboard.selectedByteCount, 0))
         }
         if c.pointee.flags.contains(.finSent) && c.pointee.sendByteCount == 0 && c.pointee.sendUnacknowledged == c.pointee.sendMaximum {
             finishAcknowledged(c)

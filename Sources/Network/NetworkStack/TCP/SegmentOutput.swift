@@ -18,10 +18,12 @@ extension NetworkStack {
     /// Writes the headers of a segment and completes their checksums.
     /// - Parameters:
     ///   - header: room for them: 54 bytes, or 66 with timestamps. Nothing behind them is written.
-    ///   - payloadSum: the sum of the payload, which starts at an even offset.
+    ///   - payloadSum: the sum of the payload, which starts at an even offset, and of further options.
+    ///   - furtherOptionByteCount: options that the caller has written behind the timestamps already.
     @inline(__always)
     func writeHeaders(
-        _ c: ConnectionPointer, at header: UnsafeMutableRawPointer, _ sequence: SequenceNumber, _ flags: TCPFlags, payloadByteCount: Int, payloadSum: UInt64
+        _ c: ConnectionPointer, at header: UnsafeMutableRawPointer, _ sequence: SequenceNumber, _ flags: TCPFlags, payloadByteCount: Int, payloadSum: UInt64,
+        furtherOptionByteCount: Int = 0
     ) -> FrameFlags {
         // As far as the ports: the payload may stand behind the headers already, and begin 54 bytes from here.
         let words = c.pointee.template.words
@@ -35,7 +37,7 @@ extension NetworkStack {
         // No urgent data.
         (tcp + 18).storeBytes(of: 0, as: UInt16.self)
         let hasTimestamps = c.pointee.flags.contains(.timestamps)
-        let headerByteCount = hasTimestamps ? 32 : 20
+        let headerByteCount = (hasTimestamps ? 32 : 20) &+ furtherOptionByteCount
         let rawSequence = sequence.rawValue.bigEndian
         let rawAcknowledgement = flags.contains(.ack) ? c.pointee.receiveNext.rawValue.bigEndian : 0
         let window = UInt16(truncatingIfNeeded: advertiseWindow(c, flags))
@@ -216,8 +218,19 @@ extension NetworkStack {
         }
         //= RFC 7323 section 3.2
         //# A TCP MAY send the TSopt in an initial <SYN> segment, and MAY send a TSopt in <SYN,ACK> only if it received one in the initial <SYN>.
-        if acknowledges ? c.pointee.flags.contains(.timestamps) : configuration.offersTimestamps {
-            (tcp + offset).storeBytes(of: UInt32(0x0101_080a).bigEndian, as: UInt32.self)
+        //= RFC 2018 section 2
+        //# This two-byte option may be sent in a SYN by a TCP that has been extended to receive (and presumably process) the SACK option once the connection
+        //# has opened. It MUST NOT be sent on non-SYN segments.
+        var permitsSelective = acknowledges ? c.pointee.selective.isPermitted : configuration.offersSelectiveAcknowledgements
+        if DeliberateBug.isPresent(.selectivePermittedUnasked) { permitsSelective = true }
+        let hasTimestamps = acknowledges ? c.pointee.flags.contains(.timestamps) : configuration.offersTimestamps
+        if permitsSelective && !hasTimestamps {
+            (tcp + offset).storeBytes(of: UInt32(0x0101_0402).bigEndian, as: UInt32.self)
+            offset += 4
+        }
+        if hasTimestamps {
+            // SACK-permitted takes the place of two NOPs.
+            (tcp + offset).storeBytes(of: UInt32(permitsSelective ? 0x0402_080a : 0x0101_080a).bigEndian, as: UInt32.self)
             (tcp + offset + 4).storeBytes(of: timestampValue(c).bigEndian, as: UInt32.self)
             (tcp + offset + 8).storeBytes(of: acknowledges ? c.pointee.recentTimestamp.bigEndian : 0, as: UInt32.self)
             offset += 12

@@ -137,6 +137,9 @@ extension NetworkStack {
         } else {
             c.pointee.flags.remove(.timestamps)
         }
+        //= RFC 2018 section 3
+        //# If the data receiver has not received a SACK-Permitted option for a given connection, the receiver MUST NOT send SACK options on that connection.
+        c.pointee.selective.isPermitted = header.isSACKPermitted && configuration.offersSelectiveAcknowledgements
         c.pointee.plainControl = c.pointee.flags.contains(.timestamps) ? 0x1880 : 0x1850
         if header.windowScale != 0xff && configuration.offersWindowScale {
             c.pointee.flags.insert(.windowScaling)
@@ -187,6 +190,7 @@ extension NetworkStack {
     func establish(_ c: ConnectionPointer, _ header: TCPSegmentHeader) {
         c.pointee.state = .established
         c.pointee.sendNext = c.pointee.sendMaximum
+        c.pointee.recovery.forwardEnd = c.pointee.sendMaximum
         c.pointee.congestion.begin(segmentSize: c.pointee.sendSegmentSize, afterLosses: c.pointee.retransmissionCount > 1)
         if c.pointee.retransmissionCount > 0 {
             //= RFC 6298 section 5.7

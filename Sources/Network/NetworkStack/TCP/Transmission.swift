@@ -9,6 +9,9 @@ extension NetworkStack {
     func sendPending(_ c: ConnectionPointer, beyondCongestionWindow allowance: Int = 0) {
         let segmentSize = c.pointee.sendSegmentSize
         while true {
+            // First what is lost, as far as the network has room.
+            let isRepairing = !c.pointee.recovery.state.isDisjoint(with: .isRepairing)
+            if isRepairing { guard retransmitLost(c) else { return } }
             let sent = c.pointee.sendNext.since(c.pointee.sendUnacknowledged)
             let unsent = c.pointee.sendByteCount &- sent
             guard unsent > 0 else {
@@ -19,7 +22,7 @@ extension NetworkStack {
                 if unsent == 0 && c.pointee.flags.contains(.finQueued) && !isFinishAcknowledged { sendFinish(c) }
                 return
             }
-            let congestionRoom = c.pointee.congestion.window &+ allowance &- sent
+            let congestionRoom = isRepairing ? recoveryRoom(c, beyond: allowance) : c.pointee.congestion.window &+ allowance &- sent
             let windowRoom = c.pointee.sendWindow &- sent
             //= RFC 9293 section 3.9.1.2
             //# the TCP implementation MAY aggregate the data internally without sending it (MAY-16). A TCP implementation SHOULD send a maximum-sized segment
@@ -76,7 +79,8 @@ extension NetworkStack {
         let sent = c.pointee.sendNext.since(c.pointee.sendUnacknowledged)
         guard sent == c.pointee.sendByteCount || DeliberateBug.isPresent(.laterPushOvertakes), byteCount <= c.pointee.sendSegmentSize,
             sent &+ byteCount <= min(c.pointee.sendWindow, c.pointee.congestion.window),
-            sent == 0 || c.pointee.flags.contains(.noDelay), !c.pointee.flags.contains(.persisting), !state.pointee.output.pointee.isFull
+            sent == 0 || c.pointee.flags.contains(.noDelay), !c.pointee.flags.contains(.persisting), c.pointee.recovery.isPlain,
+            !state.pointee.output.pointee.isFull
         else { return false }
         if c.pointee.sendMaximum == c.pointee.sendUnacknowledged { restartIfIdle(c) }
         guard sendData(c, c.pointee.sendNext, [.ack, .psh], array, offset: 0, byteCount: byteCount) else { return false }
@@ -131,6 +135,7 @@ extension NetworkStack {
         let next = c.pointee.sendNext.advanced(by: count)
         c.pointee.sendNext = next
         if next.since(c.pointee.sendMaximum) > 0 {
+            recordTransmission(c, to: next)
             c.pointee.sendMaximum = next
             //= RFC 6298 section 3
             //# A TCP implementation MUST take at least one RTT measurement per RTT, and RTT samples MUST NOT be made using segments that were retransmitted
@@ -195,7 +200,7 @@ extension NetworkStack {
 
     // MARK: A device that is behind
 
-    private func awaitOutput(_ c: ConnectionPointer) {
+    func awaitOutput(_ c: ConnectionPointer) {
         guard !c.pointee.flags.contains(.awaitingOutput) else { return }
         c.pointee.flags.insert(.awaitingOutput)
         c.pointee.nextAwaitingOutput = 0
@@ -267,6 +272,9 @@ extension NetworkStack {
 
     /// Everything from the first unacknowledged byte on is sent again as the windows allow.
     func goBack(_ c: ConnectionPointer) {
+        // What is sent again this way has no records.
+        c.pointee.recovery.state.subtract(.isRepairing)
+        releaseRecords(c)
         c.pointee.sendNext = c.pointee.sendUnacknowledged
         if DeliberateBug.isPresent(.cursorStaysBehind) { return }
         c.pointee.sendCursor = c.pointee.sendHead

@@ -1,0 +1,158 @@
+import WireFormats
+
+/// What is needed to take back a recovery that was for nothing: the segments were only late.
+struct RecoveryUndo {
+    /// How far forward RTO-recovery (RFC 5682) has got.
+    enum TimeoutStep {
+        /// It does not run, or has found a loss.
+        case none
+        /// The first segment was sent again, and nothing else.
+        case first
+        /// That was acknowledged, and new data was sent.
+        case second
+    }
+
+    var isArmed = false
+    var timeoutStep = TimeoutStep.none
+    /// Data that was not sent again was reported since the last step.
+    var hasSeenOriginal = false
+    /// The congestion control as it was before.
+    var congestion = CongestionControl.newReno(NewReno())
+    /// The timestamp of the first retransmission.
+    var timestamp: UInt32 = 0
+    /// What was in flight then.
+    var start = SequenceNumber(rawValue: 0)
+    var end = SequenceNumber(rawValue: 0)
+    /// Segments that were sent again, and not reported as duplicates.
+    var retransmissionCount = 0
+
+    init() {}
+}
+
+extension NetworkStack {
+    /// A recovery begins: keeps what it changes.
+    //= RFC 3522 section 3.2
+    //# Before the loss recovery: store pipe_prev; set a RetransmitTS to the Timestamp Value of the Timestamps option included in the retransmit.
+    //= RFC 4015 section 3.2
+    //# Before the variables cwnd and ssthresh get updated when loss recovery is initiated, set a pipe_prev variable.
+    func rememberForUndo(_ c: ConnectionPointer) {
+        guard c.pointee.selective.isPermitted else { return }
+        var undo = RecoveryUndo()
+        undo.isArmed = true
+        undo.congestion = c.pointee.congestion
+        undo.timestamp = timestampValue(c)
+        undo.start = c.pointee.sendUnacknowledged
+        undo.end = c.pointee.sendMaximum
+        c.pointee.recovery.undo = undo
+        if c.pointee.flags.contains(.timestamps) { c.pointee.recovery.state.insert(.awaitsEcho) }
+    }
+
+    /// The first acknowledgement of new data in a recovery: its echo tells which transmission it is for.
+    //= RFC 3522 section 3.2
+    //# If the value of the Timestamp Echo Reply field of the acceptable ACK's Timestamps option is smaller than the value of RetransmitTS, then the loss
+    //# recovery
+    //# is spurious.
+    @inline(never)
+    func judgeByEcho(_ c: ConnectionPointer, _ header: TCPSegmentHeader) {
+        c.pointee.recovery.state.remove(.awaitsEcho)
+        guard header.hasTimestamps, header.timestampEchoReply != 0, c.pointee.recovery.undo.isArmed,
+            Int32(bitPattern: header.timestampEchoReply &- c.pointee.recovery.undo.timestamp) < 0
+        else { return }
+        undoRecovery(c)
+    }
+
+    /// A duplicate was reported. When all that was sent again has arrived twice, none of it was lost.
+    //= RFC 2883 section 5
+    //# a sender that receives D-SACK blocks for all segments that it has retransmitted can conclude that the retransmissions were unnecessary
+    func undoByDuplicate(_ c: ConnectionPointer, _ duplicate: SACKBlock) {
+        let undo = c.pointee.recovery.undo
+        guard undo.isArmed, undo.retransmissionCount > 0, duplicate.left.since(undo.start) >= 0, duplicate.right.since(undo.end) <= 0 else { return }
+        c.pointee.recovery.undo.retransmissionCount -= 1
+        if undo.retransmissionCount == 1 { undoRecovery(c) }
+    }
+
+    // MARK: After a timeout
+
+    /// Of a connection with records: everything in flight may be lost. The first segment goes again, the others as the window grows.
+    func repairAfterTimeout(_ c: ConnectionPointer) {
+        let mayBeSpurious = c.pointee.retransmissionCount == 1 && c.pointee.scoreboard.selectedByteCount == 0
+        loseEverything(c)
+        c.pointee.recovery.state.subtract([.hasGaps, .isReducing, .isProbing])
+        c.pointee.recovery.state.insert(.hasTimedOut)
+        c.pointee.recovery.reorderingDeadline = .max
+        //= RFC 5682 section 3.1
+        //# Step 1: When the SACK-enabled sender's retransmission timer expires, retransmit the first unacknowledged segment.
+        c.pointee.recovery.undo.timeoutStep = mayBeSpurious ? .first : .none
+        stopTiming(c)
+    }
+
+    /// A segment that was not sent again has arrived after a timeout.
+    func noteOriginalDelivered(_ c: ConnectionPointer, _ end: SequenceNumber) {
+        if end.since(c.pointee.recovery.undo.end) <= 0 { c.pointee.recovery.undo.hasSeenOriginal = true }
+    }
+
+    /// Nothing but what F-RTO asks for is sent again.
+    func holdsBackForJudgement(_ c: ConnectionPointer) -> Bool {
+        c.pointee.recovery.state.contains(.hasTimedOut) && c.pointee.recovery.undo.timeoutStep == .second
+    }
+
+    /// Whether the timeout was for nothing (F-RTO).
+    func judgeTimeout(_ c: ConnectionPointer, progress: Int, selected: Int) {
+        switch c.pointee.recovery.undo.timeoutStep {
+        case .none: return
+        case .first:
+            guard progress > 0 || selected > 0 else {
+                // The same number once more: what was sent again is on its way.
+                return
+            }
+            //= RFC 5682 section 3.1
+            //# Step 2b: If the acknowledgment advances the window, but does not cover everything that was outstanding, transmit up to two new (previously
+            //# unsent)
+            //# segments and enter step 3. If there is none, or the receiver's window has no room, continue with conventional RTO recovery.
+            let unsent = c.pointee.sendByteCount - c.pointee.sendNext.since(c.pointee.sendUnacknowledged)
+            let room = c.pointee.sendWindow - c.pointee.flightSize
+            let mayGoOn = progress > 0 && selected == 0 && c.pointee.sendUnacknowledged.since(c.pointee.recoverySequence) < 0
+            c.pointee.recovery.undo.timeoutStep = mayGoOn && unsent > 0 && room >= min(unsent, c.pointee.sendSegmentSize) ? .second : .none
+            c.pointee.recovery.undo.hasSeenOriginal = false
+        case .second:
+            //= RFC 5682 section 3.1
+            //# Step 3: If the acknowledgment acknowledges, cumulatively or selectively, data that was not retransmitted after the timeout, declare the
+            //# timeout spurious.
+            if c.pointee.recovery.undo.hasSeenOriginal {
+                state.pointee.statistics.tcp.spuriousTimeouts += 1
+                undoRecovery(c)
+            } else if progress > 0 || selected > 0 {
+                c.pointee.recovery.undo.timeoutStep = .none
+            }
+        }
+    }
+
+    // MARK: The response
+
+    /// The recovery was for nothing: everything is as it was before.
+    //= RFC 4015 section 3.2
+    //# Resume the transmission with previously unsent data: SND.NXT <- SND.MAX. Reverse the congestion control state.
+    private func undoRecovery(_ c: ConnectionPointer) {
+        if DeliberateBug.isPresent(.recoveryNotUndone) { return }
+        state.pointee.statistics.tcp.spuriousRecoveries += 1
+        if c.pointee.recovery.undo.congestion.window > c.pointee.congestion.window {
+            c.pointee.congestion = c.pointee.recovery.undo.congestion
+        }
+        c.pointee.recovery.undo = RecoveryUndo()
+        c.pointee.flags.remove(.fastRecovery)
+        c.pointee.duplicateAcknowledgements = 0
+        c.pointee.recovery.state.subtract([.isReducing, .hasTimedOut, .awaitsEcho])
+        findEverything(c)
+        c.pointee.roundTrip.restoreTimeout(state.pointee.configuration.tcp)
+        guard c.pointee.sendNext != c.pointee.sendMaximum, !c.pointee.flags.contains(.persisting) else { return }
+        c.pointee.sendNext = c.pointee.sendMaximum
+        var offset = c.pointee.sendMaximum.since(c.pointee.sendUnacknowledged)
+        var segment = c.pointee.sendHead
+        while let current = segment, offset >= current.segmentByteCount {
+            offset -= current.segmentByteCount
+            segment = current.nextSegment
+        }
+        c.pointee.sendCursor = segment
+        c.pointee.sendCursorOffset = segment == nil ? 0 : offset
+    }
+}
