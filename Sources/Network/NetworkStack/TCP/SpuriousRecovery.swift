@@ -17,7 +17,7 @@ struct RecoveryUndo {
     /// Data that was not sent again was reported since the last step.
     var hasSeenOriginal = false
     /// The congestion control as it was before.
-    var congestion = CongestionControl.newReno(NewReno())
+    var congestion = CongestionControl(.cubic)
     /// The timestamp of the first retransmission.
     var timestamp: UInt32 = 0
     /// What was in flight then.
