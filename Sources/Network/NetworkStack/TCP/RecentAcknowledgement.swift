@@ -233,6 +233,7 @@ extension NetworkStack {
         // One segment went for each that was reported before.
         let flightSize = max(c.pointee.flightSize - c.pointee.scoreboard.selectedByteCount + reported, c.pointee.sendSegmentSize)
         c.pointee.congestion.enterRecovery(flightSize: flightSize, segmentSize: c.pointee.sendSegmentSize)
+        noteReduction(c)
         c.pointee.recoverySequence = c.pointee.sendMaximum
         c.pointee.recovery.state.remove(.isProbing)
         c.pointee.recovery.state.insert(.isReducing)

@@ -87,6 +87,7 @@ extension NetworkStack {
             //# Else if SEG.ACK > TLP.end_seq: the original was lost and the probe has repaired it: invoke congestion control as for a fast recovery.
             c.pointee.recovery.state.remove(.isProbing)
             state.pointee.statistics.tcp.tailLossesRepaired += 1
+            noteReduction(c)
             c.pointee.congestion.enterRecovery(flightSize: max(c.pointee.flightSize, c.pointee.sendSegmentSize), segmentSize: c.pointee.sendSegmentSize)
             c.pointee.congestion.leaveRecovery(
                 flightSize: min(c.pointee.congestion.slowStartThreshold, 1 << 40), segmentSize: c.pointee.sendSegmentSize)
