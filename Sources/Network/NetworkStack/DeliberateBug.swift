@@ -53,8 +53,6 @@ public enum DeliberateBug: String, CaseIterable, Sendable {
     /// The congestion window stays as it is in fast recovery.
     case windowKeptInRecovery
 
-    /// CUBIC comes back to where the window was at once.
-    case cubicPeriodForgotten
     /// Slow start goes on while round trips grow.
     case delayIncreaseIgnored
     /// A router's mark is not echoed.

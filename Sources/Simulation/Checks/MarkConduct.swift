@@ -8,10 +8,13 @@ struct MarkConduct {
     private var mayNotEcho = true
     /// It was told of a mark of something that it has not reduced for yet: what it has sent by then.
     private var echoed: SequenceNumber?
+    private var echoedAt: UInt64 = 0
     private var sendMaximum: SequenceNumber?
     private var hasReduced: SequenceNumber?
     private var lastMark: UInt64?
     private var highestAcknowledgement: SequenceNumber?
+    /// The handshake is complete: a listener without room takes nothing before that.
+    private var hasAnswered = false
 
     mutating func received(_ segment: Segment, isAccepted: Bool, isForged: Bool, at time: UInt64) {
         let header = segment.header
@@ -23,14 +26,14 @@ struct MarkConduct {
         if header.payloadByteCount > 0 {
             if header.flags.contains(.cwr) { (owesEcho, mayNotEcho) = (false, true) }
             if segment.congestionCodepoint == 3 {
-                (owesEcho, mayNotEcho) = (true, false)
+                (owesEcho, mayNotEcho) = (hasAnswered, false)
                 lastMark = time
             }
         }
         if header.flags.contains(.ece), !isOld, let sendMaximum, header.acknowledgement < sendMaximum, hasReduced.map({ header.acknowledgement > $0 }) ?? true,
             echoed == nil
         {
-            echoed = sendMaximum
+            (echoed, echoedAt) = (sendMaximum, time)
         }
     }
 
@@ -42,6 +45,7 @@ struct MarkConduct {
             //# A host MUST NOT set ECT on SYN or SYN-ACK packets.
             return segment.congestionCodepoint == 0 ? nil : "a SYN that can be marked"
         }
+        hasAnswered = true
         let isNew = header.sequence >= before.sendMaximum
         if header.payloadByteCount > 0 { sendMaximum = sendMaximum.map { SequenceNumber.max($0, header.sequence + header.segmentLength) } ?? header.sequence }
         if segment.congestionCodepoint != 0 {
@@ -51,7 +55,8 @@ struct MarkConduct {
             //= RFC 3168 section 6.1.5
             //# ECN-capable TCP implementations MUST NOT set either ECT codepoint in the IP header for retransmitted data packets
             if !isNew { return "a retransmission that can be marked" }
-            if echoed != nil, !header.flags.contains(.cwr), hasReduced == nil || echoed! > hasReduced! {
+            // What leaves in the same moment may have been made before.
+            if echoed != nil, echoedAt < time, !header.flags.contains(.cwr), hasReduced == nil || echoed! > hasReduced! {
                 echoed = nil
                 return "new data without CWR, after an echo of a mark"
             }

@@ -55,7 +55,7 @@ struct Cubic {
         epochStart = max(event.now, 1)
         estimate = window
         (estimateRemainder, growthRemainder) = (0, 0)
-        if window < maximumWindow && !DeliberateBug.isPresent(.cubicPeriodForgotten) {
+        if window < maximumWindow {
             //= RFC 9438 section 4.2
             //# K = cubic root ((W_max - cwnd_epoch) / C), with C = 0.4
             period = Cubic.root((maximumWindow - window) * 5, over: 2 * event.segmentSize)
