@@ -76,15 +76,20 @@ extension NetworkStack {
     //= RFC 1122 section 3.2.2.1
     //# A Destination Unreachable message that is received MUST be reported to the transport layer.
     func deliver(_ error: ControlError, about quotation: ICMPv4Quotation) -> Bool {
-        let local = Endpoint(address: quotation.source, port: quotation.sourcePort)
-        let remote = Endpoint(address: quotation.destination, port: quotation.destinationPort)
+        deliver(
+            error, protocolNumber: quotation.protocolNumber, local: Endpoint(address: quotation.source, port: quotation.sourcePort),
+            remote: Endpoint(address: quotation.destination, port: quotation.destinationPort), sequence: quotation.sequence)
+    }
+
+    /// As above, about a packet of either family.
+    func deliver(_ error: ControlError, protocolNumber: UInt8, local: Endpoint, remote: Endpoint, sequence: SequenceNumber) -> Bool {
         //= RFC 1122 section 3.2.2
         //# the IP protocol number MUST be extracted from the original header and used to select the appropriate transport protocol entity to handle the error
         //= RFC 1122 section 3.4
         //# certain ICMP messages MUST be passed up from the IP layer to the appropriate transport-layer routine
-        switch quotation.protocolNumber {
+        switch protocolNumber {
         case IPProtocol.tcp:
-            tcpControlMessage(error, local: local, remote: remote, sequence: quotation.sequence)
+            tcpControlMessage(error, local: local, remote: remote, sequence: sequence)
             return true
         case IPProtocol.udp:
             return datagramControlMessage(error, local: local, remote: remote)
