@@ -38,6 +38,15 @@ public struct IPv6Extensions {
         public var offset: Int
         public var moreFragments: Bool
         public var identification: UInt32
+
+        public init(headerOffset: Int, nextHeaderOffset: Int, nextHeader: UInt8, offset: Int, moreFragments: Bool, identification: UInt32) {
+            self.headerOffset = headerOffset
+            self.nextHeaderOffset = nextHeaderOffset
+            self.nextHeader = nextHeader
+            self.offset = offset
+            self.moreFragments = moreFragments
+            self.identification = identification
+        }
     }
 
     public private(set) var fault = Fault.none
@@ -96,7 +105,8 @@ public struct IPv6Extensions {
             case IPv6ExtensionType.routing:
                 //= RFC 8200 section 4.4
                 //# If Segments Left is zero, the node must ignore the Routing header and proceed to process the next header in the packet. If Segments Left is
-                //# non-zero, the node must discard the packet and send an ICMP Parameter Problem, Code 0, message to the packet's Source Address, pointing to the
+                //# non-zero, the node must discard the packet and send an ICMP Parameter Problem, Code 0, message to the packet's Source Address, pointing to
+                //# the
                 //# unrecognized Routing Type.
                 //= RFC 5095 section 3
                 //# An IPv6 node that receives a packet with a destination address assigned to it and that contains an RH0 extension header MUST NOT execute the

@@ -6,8 +6,8 @@ extension NetworkStack {
     /// Takes over an ICMPv6 packet, whose message has `byteCount` bytes from `transport` on.
     func ipv6ControlMessageInput(_ frame: Frame, _ packet: IPv6View, transport: UnsafeMutableRawPointer, byteCount: Int) {
         let (source, destination) = (packet.source, packet.destination)
-        guard let message = ICMPv6View(transport, count: byteCount) else { return drop(frame, .badControlMessage) }
-        guard frame.frameFlags.contains(.checksumVerified) || message.isChecksumValid(source: source, destination: destination) else {
+        // Devices verify those of UDP and TCP alone.
+        guard let message = ICMPv6View(transport, count: byteCount), message.isChecksumValid(source: source, destination: destination) else {
             return drop(frame, .badControlMessage)
         }
         switch message.type {
@@ -15,7 +15,8 @@ extension NetworkStack {
             guard !source.isUnspecified else { return drop(frame, .badSourceAddress) }
             answerIPv6EchoRequest(frame, packet, message)
         //= RFC 4443 section 2.4
-        //# In those cases where the internet-layer protocol is required to pass an ICMPv6 error message to the upper-layer process, the upper-layer protocol type
+        //# In those cases where the internet-layer protocol is required to pass an ICMPv6 error message to the upper-layer process, the upper-layer protocol
+        //# type
         //# is extracted from the original packet
         case ICMPv6Type.destinationUnreachable, ICMPv6Type.packetTooBig, ICMPv6Type.timeExceeded, ICMPv6Type.parameterProblem:
             ipv6ControlErrorInput(frame, message)
@@ -69,7 +70,8 @@ extension NetworkStack {
     /// Takes over an error message, and tells it to the connection or socket whose packet it quotes.
     private func ipv6ControlErrorInput(_ frame: Frame, _ message: ICMPv6View) {
         guard let quotation = message.quotation else { return drop(frame, .badControlMessage) }
-        guard isLocalAddress(quotation.source), let error = ControlError(message), deliver(error, about: quotation) else {
+        // Nothing that is said over IPv6 concerns what went over IPv4.
+        guard !quotation.source.isIPv4, isLocalAddress(quotation.source), let error = ControlError(message), deliver(error, about: quotation) else {
             return drop(frame, .unmatchedControlMessage)
         }
         frame.releaseArray()

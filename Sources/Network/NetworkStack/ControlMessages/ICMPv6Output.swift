@@ -25,7 +25,8 @@ extension NetworkStack {
         let target = message.segmentAddress + headerByteCount
         switch error {
         //= RFC 4443 section 3.1
-        //# A destination node SHOULD originate a Destination Unreachable message with Code 4 in response to a packet for which the transport protocol (e.g., UDP)
+        //# A destination node SHOULD originate a Destination Unreachable message with Code 4 in response to a packet for which the transport protocol (e.g.,
+        //# UDP)
         //# has no listener
         case .portUnreachable:
             _ = ICMPv6Message.writeError(to: target, type: ICMPv6Type.destinationUnreachable, code: ICMPv6Code.portUnreachable, quoting: packet)

@@ -23,7 +23,8 @@ extension NetworkStack {
         // Where reassembly will begin.
         if extensions.fragment != nil { return drop(frame, .fragment) }
         //= RFC 4291 section 2.5.2
-        //# The unspecified address must not be used as the destination address of IPv6 packets or in IPv6 Routing headers. An IPv6 packet with a source address of
+        //# The unspecified address must not be used as the destination address of IPv6 packets or in IPv6 Routing headers. An IPv6 packet with a source
+        //# address of
         //# unspecified must never be forwarded by an IPv6 router.
         guard !source.isUnspecified || extensions.nextHeader == IPProtocol.icmpv6 else { return drop(frame, .badSourceAddress) }
         let transport = header + extensions.offset
@@ -59,7 +60,8 @@ extension NetworkStack {
         if origin == .loopback && destination.isLoopback { return true }
         //= RFC 4862 section 5.4
         //# An address on which the Duplicate Address Detection procedure is applied is said to be tentative until the procedure has completed successfully. A
-        //# tentative address is not considered "assigned to an interface" in the traditional sense. That is, the interface must accept Neighbor Solicitation and
+        //# tentative address is not considered "assigned to an interface" in the traditional sense. That is, the interface must accept Neighbor Solicitation
+        //# and
         //# Advertisement messages containing the tentative address in the Target Address field, but processes such packets differently
         return state.pointee.ipv6.isAssigned(destination) && origin != .broadcastFrame
     }

@@ -196,7 +196,8 @@ extension NetworkStack {
         guard !destination.isMulticast, !destination.isUnspecified, let source = ipv6Source(for: destination) else { return nil }
         //= RFC 4861 section 5.2
         //# The sender performs a longest prefix match against the Prefix List to determine whether the packet's destination is on- or off-link. If the
-        //# destination is on-link, the next-hop address is the same as the packet's destination address. Otherwise, the sender selects a router from the Default
+        //# destination is on-link, the next-hop address is the same as the packet's destination address. Otherwise, the sender selects a router from the
+        //# Default
         //# Router List
         for index in 0..<state.pointee.ipv6.entryCount where state.pointee.ipv6.entries[index].prefix.contains(destination) {
             let entry = state.pointee.ipv6.entries[index]

@@ -10,7 +10,8 @@ extension NetworkStack {
         guard state.pointee.ipv6.isEnabled else { return }
         if !configuration.ipv6Addresses.contains(where: { $0.address.isLinkLocal }) {
             //= RFC 4862 section 5.3
-            //# A node forms a link-local address whenever an interface becomes enabled. The left-most 'prefix length' bits of the address are those of the link-local
+            //# A node forms a link-local address whenever an interface becomes enabled. The left-most 'prefix length' bits of the address are those of the
+            //# link-local
             //# prefix; the right-most N bits of the address are replaced by the interface identifier.
             let network = IPAddress.linkLocal(identifier: 0)
             addIPv6Address(.linkLocal(identifier: state.pointee.ipv6.interfaceIdentifier(state.pointee.macAddress, network: network)))
@@ -34,7 +35,8 @@ extension NetworkStack {
             entry.state = .preferred
         } else {
             //= RFC 4862 section 5.4.2
-            //# If the Neighbor Solicitation is going to be the first message sent from an interface after interface (re)initialization, the node SHOULD delay joining
+            //# If the Neighbor Solicitation is going to be the first message sent from an interface after interface (re)initialization, the node SHOULD delay
+            //# joining
             //# the solicited-node multicast address by a random delay between 0 and MAX_RTR_SOLICITATION_DELAY
             entry.nextStep = state.pointee.now &+ state.pointee.random.next() % state.pointee.configuration.ipv6.duplicateAddressDetectionInterval
         }
@@ -66,7 +68,8 @@ extension NetworkStack {
         address.pointee.nextStep = state.pointee.now &+ state.pointee.configuration.ipv6.duplicateAddressDetectionInterval
         let target = address.pointee.address
         //= RFC 4862 section 5.4.2
-        //# The solicitation's Target Address is set to the address being checked, the IP source is set to the unspecified address, and the IP destination is set to
+        //# The solicitation's Target Address is set to the address being checked, the IP source is set to the unspecified address, and the IP destination is
+        //# set to
         //# the solicited-node multicast address of the target address.
         let isSent = sendOnLink(
             from: .unspecifiedIPv6, to: target.solicitedNode, hardware: target.solicitedNode.multicastMACAddress,

@@ -28,7 +28,8 @@ extension NetworkStack {
     /// Takes over a query; it is answered after a random delay.
     func multicastListenerQueryInput(_ frame: Frame, _ packet: IPv6View, _ message: ICMPv6View) {
         //= RFC 3810 section 6.2
-        //# Upon reception of an MLD message that contains a Query, the node checks if the source address of the message is a valid link-local address, if the Hop
+        //# Upon reception of an MLD message that contains a Query, the node checks if the source address of the message is a valid link-local address, if the
+        //# Hop
         //# Limit is set to 1, and if the Router Alert option is present in the Hop-By-Hop Options header of the IPv6 packet. If any of these checks fails, the
         //# packet is dropped.
         guard message.count >= 24, packet.source.isLinkLocal, packet.hopLimit == 1, IPv6Extensions(packet).hasRouterAlert else {
@@ -67,13 +68,15 @@ extension NetworkStack {
             written += 1
         }
         //= RFC 3810 section 5.2.13
-        //# An MLDv2 Report MUST be sent with a valid IPv6 link-local source address, or the unspecified address (::), if the sending interface has not acquired a
+        //# An MLDv2 Report MUST be sent with a valid IPv6 link-local source address, or the unspecified address (::), if the sending interface has not
+        //# acquired a
         //# valid link-local address yet.
         var source = IPAddress.unspecifiedIPv6
         if let address = ipv6Source(for: .allMLDv2Routers), address.isLinkLocal { source = address }
         ICMPv6Message.complete(message, count: byteCount, source: source, destination: .allMLDv2Routers)
         //= RFC 3810 section 5
-        //# All MLDv2 messages described in this document MUST be sent with a link-local IPv6 Source Address, an IPv6 Hop Limit of 1, and an IPv6 Router Alert option
+        //# All MLDv2 messages described in this document MUST be sent with a link-local IPv6 Source Address, an IPv6 Hop Limit of 1, and an IPv6 Router Alert
+        //# option
         //# in a Hop-by-Hop Options header.
         writeIPv6Headers(
             at: frame.segmentAddress, hardware: IPAddress.allMLDv2Routers.multicastMACAddress, payloadByteCount: optionsByteCount + byteCount,

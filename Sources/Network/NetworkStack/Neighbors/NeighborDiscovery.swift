@@ -10,7 +10,8 @@ extension NetworkStack {
     func neighborDiscoveryInput(_ frame: Frame, _ packet: IPv6View, _ message: ICMPv6View) {
         //= RFC 4861 section 7.1.1
         //# A node MUST silently discard any received Neighbor Solicitation messages that do not satisfy all of the following validity checks: The IP Hop Limit
-        //# field has a value of 255. ICMP Checksum is valid. ICMP Code is 0. ICMP length (derived from the IP length) is 24 or more octets. Target Address is not
+        //# field has a value of 255. ICMP Checksum is valid. ICMP Code is 0. ICMP length (derived from the IP length) is 24 or more octets. Target Address is
+        //# not
         //# a multicast address. All included options have a length that is greater than zero.
         //= RFC 4861 section 7.1.2
         //# A node MUST silently discard any received Neighbor Advertisement messages that do not satisfy all of the following validity checks
@@ -40,39 +41,46 @@ extension NetworkStack {
         let source = packet.source
         let hardware = options.linkLayerAddress(NeighborDiscoveryOption.sourceLinkLayerAddress)
         //= RFC 4861 section 7.1.1
-        //# If the IP source address is the unspecified address, the IP destination address is a solicited-node multicast address. If the IP source address is the
+        //# If the IP source address is the unspecified address, the IP destination address is a solicited-node multicast address. If the IP source address is
+        //# the
         //# unspecified address, there is no source link-layer address option in the message.
         if source.isUnspecified && (packet.destination != target.solicitedNode || hardware != nil) { return drop(frame, .badNeighborDiscovery) }
+        // The answer may go to the frame's own sender.
+        let sender = MACAddress(at: frame.segmentAddress + 6)
         if let hardware, hardware.isGroup || hardware.value == 0 { return drop(frame, .badNeighborDiscovery) }
+        if sender.isGroup { return drop(frame, .badNeighborDiscovery) }
         guard let index = state.pointee.ipv6.index(of: target), state.pointee.ipv6.addresses[index].state != .duplicate else {
             return drop(frame, .notOurAddress)
         }
         if state.pointee.ipv6.addresses[index].state == .tentative {
             //= RFC 4862 section 5.4.3
-            //# If the source address of the Neighbor Solicitation is a unicast address, the Neighbor Solicitation's sender is performing address resolution on the
-            //# target; the Neighbor Solicitation should be silently ignored. If the source address is the unspecified address and the solicitation is from another
+            //# If the source address of the Neighbor Solicitation is a unicast address, the Neighbor Solicitation's sender is performing address resolution
+            //# on the
+            //# target; the Neighbor Solicitation should be silently ignored. If the source address is the unspecified address and the solicitation is from
+            //# another
             //# node, the tentative address is a duplicate and should not be used (by either node).
-            if source.isUnspecified && MACAddress(at: frame.segmentAddress + 6) != state.pointee.macAddress { addressIsDuplicate(index) }
+            if source.isUnspecified && sender != state.pointee.macAddress { addressIsDuplicate(index) }
             return frame.releaseArray()
         }
-        let isAsked: Bool
+        let isSent: Bool
         if source.isUnspecified {
             //= RFC 4861 section 7.2.4
-            //# If the source of the solicitation is the unspecified address, the node MUST set the Solicited flag to zero and multicast the advertisement to the
+            //# If the source of the solicitation is the unspecified address, the node MUST set the Solicited flag to zero and multicast the advertisement to
+            //# the
             //# all-nodes address.
-            isAsked = sendNeighborAdvertisement(of: target, to: .allNodes, hardware: IPAddress.allNodes.multicastMACAddress, isSolicited: false)
+            isSent = sendNeighborAdvertisement(of: target, to: .allNodes, hardware: IPAddress.allNodes.multicastMACAddress, isSolicited: false)
         } else {
             //= RFC 4861 section 7.2.3
-            //# If the Source Address is not the unspecified address and, on link layers that have addresses, the solicitation includes a Source Link-Layer Address
+            //# If the Source Address is not the unspecified address and, on link layers that have addresses, the solicitation includes a Source Link-Layer
+            //# Address
             //# option, then the recipient SHOULD create or update the Neighbor Cache entry for the IP Source Address of the solicitation.
             if let hardware, isOnLinkIPv6(source) { heard(source, hardware) }
             let slot = findNeighbor(source)
-            let answerHardware = hardware ?? (slot != 0 && state.pointee.neighbors[slot].pointee.isResolved ? state.pointee.neighbors[slot].pointee.macAddress : nil)
-            // Without either, the frame's own sender is who asks.
-            isAsked = sendNeighborAdvertisement(
-                of: target, to: source, hardware: answerHardware ?? MACAddress(at: frame.segmentAddress + 6), isSolicited: true)
+            let isKnown = slot != 0 && state.pointee.neighbors[slot].pointee.isResolved
+            let answerHardware = hardware ?? (isKnown ? state.pointee.neighbors[slot].pointee.macAddress : nil)
+            isSent = sendNeighborAdvertisement(of: target, to: source, hardware: answerHardware ?? sender, isSolicited: true)
         }
-        if isAsked { state.pointee.statistics.neighborAdvertisementsSent += 1 }
+        if isSent { state.pointee.statistics.neighborAdvertisementsSent += 1 }
         frame.releaseArray()
     }
 

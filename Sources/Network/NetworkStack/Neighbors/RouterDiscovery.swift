@@ -59,7 +59,8 @@ extension NetworkStack {
             switch option.type {
             case NeighborDiscoveryOption.mtu:
                 //= RFC 4861 section 6.3.4
-                //# If the MTU option is present, hosts SHOULD copy the option's value into LinkMTU so long as the value is greater than or equal to the minimum link MTU
+                //# If the MTU option is present, hosts SHOULD copy the option's value into LinkMTU so long as the value is greater than or equal to the
+                //# minimum link MTU
                 //# and does not exceed the maximum LinkMTU value
                 if let mtu = option.mtu, mtu >= UInt32(IPv6Header.minimumMTU), Int(mtu) <= state.pointee.maximumTransmissionUnit {
                     state.pointee.ipv6.maximumTransmissionUnit = Int(mtu)
@@ -146,8 +147,9 @@ extension NetworkStack {
     private func takeAutonomous(_ information: NeighborDiscoveryOption.PrefixInformation) {
         //= RFC 4862 section 5.5.3
         //# If the sum of the prefix length and interface identifier length does not equal 128 bits, the Prefix Information option MUST be ignored.
-        guard information.prefix.length == 64 else { return }
         let network = information.prefix.network
+        // In ::/64 are the addresses that stand for IPv4, and the unspecified one.
+        guard information.prefix.length == 64, network.words.0 != 0 else { return }
         let preferredUntil = deadline(information.preferredSeconds)
         let validUntil = deadline(information.validSeconds)
         for index in 0..<state.pointee.ipv6.addressCount {
@@ -156,7 +158,8 @@ extension NetworkStack {
             address.pointee.preferredUntil = preferredUntil
             if address.pointee.state == .deprecated && preferredUntil > state.pointee.now { address.pointee.state = .preferred }
             //= RFC 4862 section 5.5.3
-            //# If the received Valid Lifetime is greater than 2 hours or greater than RemainingLifetime, set the valid lifetime of the corresponding address to the
+            //# If the received Valid Lifetime is greater than 2 hours or greater than RemainingLifetime, set the valid lifetime of the corresponding address
+            //# to the
             //# advertised Valid Lifetime. If RemainingLifetime is less than or equal to 2 hours, ignore the Prefix Information option with regards to the valid
             //# lifetime. Otherwise, reset the valid lifetime of the corresponding address to 2 hours.
             let limit = state.pointee.now &+ NetworkStack.twoHours
@@ -168,7 +171,8 @@ extension NetworkStack {
             return
         }
         //= RFC 4862 section 5.5.3
-        //# If the prefix advertised is not equal to the prefix of an address configured by stateless autoconfiguration already in the list of addresses, and if the
+        //# If the prefix advertised is not equal to the prefix of an address configured by stateless autoconfiguration already in the list of addresses, and
+        //# if the
         //# Valid Lifetime is not 0, form an address by combining the advertised prefix with an interface identifier of the link
         guard information.validSeconds > 0 else { return }
         let identifier = state.pointee.ipv6.interfaceIdentifier(state.pointee.macAddress, network: network)

@@ -31,7 +31,8 @@ extension NetworkStack {
     }
 
     /// Begins a connection (OPEN, active). `.connected` or `.failed` tells how it ended.
-    /// - Returns: `EISCONN`, `EALREADY`, `EAFNOSUPPORT` for an address of another family than the bound one, `EINVAL` for a listener, an address that nobody can have, or a loopback source on its way out, `ENETUNREACH`,
+    /// - Returns: `EISCONN`, `EALREADY`, `EAFNOSUPPORT` for an address of another family than the bound one,
+    ///   `EINVAL` for a listener, an address that nobody can have, or a loopback source on its way out, `ENETUNREACH`,
     ///   `EADDRNOTAVAIL` when no port is left, `EADDRINUSE` when the bound address has this connection already.
     public func connect(_ connection: UInt32, to remote: Endpoint) -> Int32 {
         let c = state.pointee.connections[connection]

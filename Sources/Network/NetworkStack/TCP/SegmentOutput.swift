@@ -182,8 +182,9 @@ extension NetworkStack {
     /// Sends our SYN, or SYN and ACK.
     func sendSynchronize(_ c: ConnectionPointer, acknowledges: Bool) {
         guard refreshTemplate(c) else { return countUnsent(.noRoute) }
+        let byteCount = HeaderTemplate.maximumByteCount + c.pointee.template.extraByteCount
         guard !state.pointee.output.pointee.isExhausted,
-            let frame = Frame.makeSegment(state.pointee.heap, byteCount: HeaderTemplate.maximumByteCount + c.pointee.template.extraByteCount, headroom: 0, priority: .reserve)
+            let frame = Frame.makeSegment(state.pointee.heap, byteCount: byteCount, headroom: 0, priority: .reserve)
         else { return countUnsent(.outOfMemory) }
         let configuration = state.pointee.configuration.tcp
         let header = frame.segmentAddress + c.pointee.template.extraByteCount

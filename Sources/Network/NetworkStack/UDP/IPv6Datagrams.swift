@@ -26,10 +26,12 @@ extension NetworkStack {
                 source: source, destination: destination, protocolNumber: IPProtocol.udp, byteCount: datagram.byteCount)
             guard datagram.isChecksumValid(pseudoHeader) else { return drop(frame, .badDatagramChecksum) }
         }
-        let socket = findIPv6DatagramSocket(Endpoint(address: source, port: datagram.sourcePort), Endpoint(address: destination, port: datagram.destinationPort))
+        let local = Endpoint(address: destination, port: datagram.destinationPort)
+        let socket = findIPv6DatagramSocket(Endpoint(address: source, port: datagram.sourcePort), local)
         guard socket != 0 else {
             //= RFC 4443 section 3.1
-            //# A destination node SHOULD originate a Destination Unreachable message with Code 4 in response to a packet for which the transport protocol (e.g.,
+            //# A destination node SHOULD originate a Destination Unreachable message with Code 4 in response to a packet for which the transport protocol
+            //# (e.g.,
             //# UDP) has no listener, if that transport protocol has no alternative means to inform the sender.
             sendIPv6Error(.portUnreachable, about: packet, in: frame)
             return drop(frame, .noDatagramSocket)
@@ -114,7 +116,8 @@ struct IPv6DatagramTemplate {
         if !isOffloaded {
             //= RFC 8200 section 8.1
             //# Unlike IPv4, the default behavior when UDP packets are originated by an IPv6 node is that the UDP checksum is not optional. That is, whenever
-            //# originating a UDP packet, an IPv6 node must compute a UDP checksum over the packet and the pseudo-header, and, if that computation yields a result of
+            //# originating a UDP packet, an IPv6 node must compute a UDP checksum over the packet and the pseudo-header, and, if that computation yields a
+            //# result of
             //# zero, it must be changed to hex FFFF for placement in the UDP header.
             checksum = InternetChecksum.finish(pseudoHeader &+ portSum &+ UInt64(length) &+ payloadSum)
             if checksum == 0 { checksum = 0xffff }
