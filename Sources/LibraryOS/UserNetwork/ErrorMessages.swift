@@ -9,7 +9,7 @@ enum ErrorMessages {
     static func bind(_ error: Int32) -> StaticString {
         switch error {
         case EADDRINUSE: "another queue of this network has this port, or all are in use: choose another one, or close a queue"
-        case EADDRNOTAVAIL: "the interface does not have this address: bind to 0.0.0.0 or to one of NetworkConfiguration.addresses"
+        case EADDRNOTAVAIL: "the interface does not have this address: bind to 0.0.0.0, :: or to one of NetworkConfiguration's addresses"
         case EINVAL: "the socket is bound already"
         default: ""
         }
@@ -23,6 +23,7 @@ enum ErrorMessages {
         case EADDRINUSE: "the bound address has a connection to this peer already"
         case EHOSTUNREACH: "nobody on the link answers for this address, or a router knows no way"
         case ENETUNREACH: "no route leads there: add one to NetworkConfiguration.routes"
+        case EAFNOSUPPORT: "the bound address is of another family than this one: bind to :: for both"
         case EINVAL, EACCES: "nobody can have this address: it has no port, or is no host's"
         default: ""
         }
@@ -30,7 +31,7 @@ enum ErrorMessages {
 
     static func send(_ error: Int32) -> StaticString {
         switch error {
-        case EMSGSIZE: "the datagram is larger than the link's MTU allows (1472 bytes for one of 1500)"
+        case EMSGSIZE: "the datagram is larger than the link's MTU allows (1472 bytes for one of 1500, 1452 over IPv6)"
         case EDESTADDRREQ: "the socket has no peer: connect it, or use pushTo"
         case EPIPE, ECONNRESET: "the peer has closed or reset the connection"
         case ETIMEDOUT: "the peer has stopped answering"

@@ -9,6 +9,8 @@ struct NetworkSocket {
     /// The stack's connection, or its datagram socket.
     var index: UInt32 = 0
     var type = SocketType.stream
+    /// An IPv6 socket takes both families, and tells IPv4 addresses as IPv4-mapped ones.
+    var family = AddressFamily.ipv4
     var phase = Phase.free
     /// The end of sending follows the pushes that wait.
     var isSendShutDown = false

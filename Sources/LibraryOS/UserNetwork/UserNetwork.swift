@@ -5,7 +5,7 @@ import NetworkStack
 import QueueRuntime
 import WireFormats
 
-/// The library OS over an Ethernet device with a network stack in user space (Catnip): TCP and UDP over IPv4.
+/// The library OS over an Ethernet device with a network stack in user space (Catnip): TCP and UDP over IPv4 and IPv6.
 ///
 /// What is popped lies in the frames that the device received, and what is pushed leaves from the memory that it was pushed in: above 1 KiB nothing
 /// is copied between the program and the device. A call that has something to send hands it to the device before it returns.

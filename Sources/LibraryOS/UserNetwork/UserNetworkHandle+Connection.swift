@@ -9,20 +9,20 @@ import WireFormats
 extension UserNetworkHandle {
     /// A socket in the descriptor's slot; a negative errno on failure.
     func open(_ family: AddressFamily, _ type: SocketType, _ queue: QueueDescriptor) -> Int64 {
-        guard family == .ipv4 else {
-            return -Int64(core.refuse(EAFNOSUPPORT, "this network stack speaks IPv4 only: use an IPv4 address, or kernel sockets"))
+        guard family == .ipv4 || stack.speaksIPv6 else {
+            return -Int64(core.refuse(EAFNOSUPPORT, "this network stack speaks IPv4 only: configure NetworkConfiguration.ipv6, or use an IPv4 address"))
         }
         let owner = UInt32(truncatingIfNeeded: queue.slot)
-        let index = type == .stream ? stack.makeConnection(owner: owner) : stack.makeDatagramSocket(owner: owner)
+        let index = type == .stream ? stack.makeConnection(owner: owner) : stack.makeDatagramSocket(owner: owner, isIPv6: family == .ipv6)
         guard index != 0 else { return -Int64(core.refuse(ENOBUFS, UserNetworkHandle.noRoom)) }
-        install(index, type, queue, .open)
+        install(index, family, type, queue, .open)
         return Int64(queue.slot)
     }
 
     private static let noRoom: StaticString =
         "the network stack has no room for another socket: close some or raise NetworkLimits.maximumConnections or maximumDatagramSockets"
 
-    private func install(_ index: UInt32, _ type: SocketType, _ queue: QueueDescriptor, _ phase: NetworkSocket.Phase) {
+    private func install(_ index: UInt32, _ family: AddressFamily, _ type: SocketType, _ queue: QueueDescriptor, _ phase: NetworkSocket.Phase) {
         while state.pointee.carvedSockets <= queue.slot {
             socket(state.pointee.carvedSockets).initialize(to: NetworkSocket())
             state.pointee.carvedSockets += 1
@@ -35,6 +35,7 @@ extension UserNetworkHandle {
         socket.pointee.isStarved = isStarved
         socket.pointee.nextStarved = nextStarved
         socket.pointee.index = index
+        socket.pointee.family = family
         socket.pointee.type = type
         socket.pointee.queue = queue
         socket.pointee.phase = phase
@@ -42,7 +43,7 @@ extension UserNetworkHandle {
 
     func bind(_ index: Int, _ address: SocketAddress) -> Int32 {
         let socket = socket(index)
-        guard address.family == .ipv4 else { return core.refuse(EAFNOSUPPORT, ErrorMessages.otherFamily) }
+        guard address.family == socket.pointee.family else { return core.refuse(EAFNOSUPPORT, ErrorMessages.otherFamily) }
         let error: Int32
         if socket.pointee.type == .datagram {
             error = stack.bindDatagram(socket.pointee.index, to: address.endpoint, reusePort: socket.pointee.reusesPort)
@@ -88,8 +89,8 @@ extension UserNetworkHandle {
                 continue
             }
             let connection = stack.accept(listener.pointee.index, owner: UInt32(truncatingIfNeeded: queue.slot))
-            install(connection, .stream, queue, .connected)
-            core.completeAccept(operation, queue, peer: SocketAddress(stack.connectionRemote(connection)))
+            install(connection, listener.pointee.family, .stream, queue, .connected)
+            core.completeAccept(operation, queue, peer: SocketAddress(stack.connectionRemote(connection), as: listener.pointee.family))
         }
     }
 
@@ -98,7 +99,7 @@ extension UserNetworkHandle {
     func connect(_ index: Int, _ operation: UInt32) -> Int32 {
         let socket = socket(index)
         let address = core.operation(operation).pointee.address
-        guard address.family == .ipv4 else { return core.refuse(EAFNOSUPPORT, ErrorMessages.otherFamily) }
+        guard address.family == socket.pointee.family else { return core.refuse(EAFNOSUPPORT, ErrorMessages.otherFamily) }
         switch socket.pointee.phase {
         case .connecting: return core.refuse(EALREADY, "a connect is under way")
         case .connected: return core.refuse(EISCONN, "the socket is connected")
@@ -187,19 +188,21 @@ extension UserNetworkHandle {
         let socket = socket(index)
         if socket.pointee.type == .datagram {
             if !isPeer {
-                address.pointee = SocketAddress(stack.datagramLocal(socket.pointee.index))
+                address.pointee = SocketAddress(stack.datagramLocal(socket.pointee.index), as: socket.pointee.family)
             } else if let peer = stack.datagramPeer(socket.pointee.index) {
-                address.pointee = SocketAddress(peer)
+                address.pointee = SocketAddress(peer, as: socket.pointee.family)
             } else {
                 return core.refuse(ENOTCONN, ErrorMessages.notConnected)
             }
         } else if isPeer {
             guard socket.pointee.phase == .connected else { return core.refuse(ENOTCONN, ErrorMessages.notConnected) }
-            address.pointee = SocketAddress(stack.connectionRemote(socket.pointee.index))
+            address.pointee = SocketAddress(stack.connectionRemote(socket.pointee.index), as: socket.pointee.family)
         } else if socket.pointee.phase == .open {
-            address.pointee = SocketAddress(socket.pointee.bound)
+            // The address of a socket that is not bound is the unspecified one of its family.
+            let isUnbound = socket.pointee.bound.port == 0 && socket.pointee.family == .ipv6
+            address.pointee = isUnbound ? .any(.ipv6, port: 0) : SocketAddress(socket.pointee.bound, as: socket.pointee.family)
         } else {
-            address.pointee = SocketAddress(stack.connectionLocal(socket.pointee.index))
+            address.pointee = SocketAddress(stack.connectionLocal(socket.pointee.index), as: socket.pointee.family)
         }
         return 0
     }

@@ -77,7 +77,8 @@ extension UserNetworkHandle {
         if socket.pointee.type == .stream {
             core.completeFirstPop(of: &socket.pointee.pops, delivery.payload)
         } else {
-            let address = SocketAddress(family: .ipv4, bytes: (UInt64(delivery.rawSourceAddress), 0), port: delivery.sourcePort)
+            let source = IPAddress(ipv4Raw: delivery.rawSourceAddress)
+            let address = SocketAddress(Endpoint(address: source, port: delivery.sourcePort), as: socket.pointee.family)
             core.completeFirstPop(of: &socket.pointee.pops, delivery.payload, from: address)
         }
         if !socket.pointee.pops.isEmpty { awaitNext(socket) }
@@ -110,7 +111,7 @@ extension UserNetworkHandle {
                     return awaitNext(socket)
                 }
                 socket.pointee.rest = payload
-                socket.pointee.restAddress = SocketAddress(source)
+                socket.pointee.restAddress = SocketAddress(source, as: socket.pointee.family)
             }
             let array = socket.pointee.rest.unsafelyUnwrapped
             core.remove(pop, from: &socket.pointee.pops)

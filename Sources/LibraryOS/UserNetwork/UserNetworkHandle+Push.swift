@@ -33,7 +33,8 @@ extension UserNetworkHandle {
         let socket = socket(index)
         let slot = core.operation(operation)
         let isAddressed = slot.pointee.kind == .pushTo
-        guard socket.pointee.firstToSend == nil, byteCount <= core.limits.maximumUnitSize, !isAddressed || slot.pointee.address.family == .ipv4 else {
+        guard socket.pointee.firstToSend == nil, byteCount <= core.limits.maximumUnitSize, !isAddressed || slot.pointee.address.family == socket.pointee.family
+        else {
             return pushOtherwise(index, operation, array, byteCount)
         }
         updateTime()
@@ -113,7 +114,7 @@ extension UserNetworkHandle {
         _ socket: UnsafeMutablePointer<NetworkSocket>, _ array: UnsafeMutablePointer<SegmentDescriptor>, _ address: SocketAddress?
     ) -> Int32 {
         if socket.pointee.type == .datagram {
-            if let address, address.family != .ipv4 { return core.refuse(EAFNOSUPPORT, ErrorMessages.otherFamily) }
+            if let address, address.family != socket.pointee.family { return core.refuse(EAFNOSUPPORT, ErrorMessages.otherFamily) }
             if array.arrayByteCount > core.limits.maximumUnitSize {
                 return core.refuse(EMSGSIZE, "a unit is larger than Limits.maximumUnitSize")
             }

@@ -7,7 +7,7 @@ import WireFormats
 public struct NetworkConfiguration: Sendable {
     /// The interface's hardware address.
     public var macAddress: MACAddress
-    /// The interface's addresses with their on-link prefixes; the first one is the default source.
+    /// The interface's IPv4 addresses with their on-link prefixes; the first one is the default source. None where it speaks IPv6 only.
     //= RFC 1122 section 3.2.2.9
     //# A host MUST support the first of the following methods for determining the address mask(s): (1) static configuration information.
     public var addresses: [IPv4Prefix]
@@ -18,6 +18,10 @@ public struct NetworkConfiguration: Sendable {
     //# The following MUST be configurable: (1) IP address(es). (2) Address mask(s). (3) A list of default gateways. A manual method of entering this
     //# configuration data MUST be provided.
     public var routes: [Route] = []
+    /// The interface's IPv6 addresses with their on-link prefixes, beside a link-local one.
+    public var ipv6Addresses: [IPv6Prefix] = []
+    /// Whether and how the interface speaks IPv6.
+    public var ipv6 = IPv6Configuration()
     /// Neighbours that are known for good and never asked for.
     public var staticNeighbors: [StaticNeighbor] = []
     /// Bytes of the largest IP packet on the link, at least 576.
@@ -60,7 +64,8 @@ public struct NetworkConfiguration: Sendable {
     }
 
     func validate() throws(DemikernelError) {
-        guard !addresses.isEmpty, addresses.count <= limits.maximumAddresses else {
+        try validateIPv6()
+        guard !addresses.isEmpty || speaksIPv6, addresses.count <= limits.maximumAddresses else {
             throw DemikernelError(EINVAL, .initialize, "a network stack needs at least one address, and no more than NetworkLimits.maximumAddresses")
         }
         guard addresses.allSatisfy({ $0.address.isIPv4 && !$0.address.isUnspecified && !$0.address.isMulticast && !$0.address.isLimitedBroadcast }) else {

@@ -25,6 +25,7 @@ public struct NetworkStack {
         try configuration.validate()
         state = try StackState.make(configuration, heap: heap, now: now)
         configureNeighbors(configuration)
+        configureIPv6(configuration)
     }
 
     /// Ends the stack: connections are forgotten without a word to their peers, and every frame and buffer is released.
@@ -150,6 +151,17 @@ public struct NetworkStack {
     }
 
     // MARK: State
+
+    /// Whether the interface speaks IPv6.
+    public var speaksIPv6: Bool { state.pointee.ipv6.isEnabled }
+
+    /// The interface's IPv6 addresses that are in use: not those that are being verified, or that another node has. The link-local one is among them.
+    public var ipv6Addresses: [IPAddress] {
+        (0..<state.pointee.ipv6.addressCount).compactMap { index in
+            let address = state.pointee.ipv6.addresses[index]
+            return address.isAssigned ? address.address : nil
+        }
+    }
 
     /// The counts since the stack was made.
     public var statistics: NetworkStatistics {

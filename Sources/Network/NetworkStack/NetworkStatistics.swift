@@ -16,6 +16,8 @@ public enum DropReason: Int, CaseIterable, Sendable {
     case badSegment, badSegmentChecksum, noConnection, resetRateLimited, backlogOverflow, connectionLimit, outsideWindow, oldTimestamp
     case badAcknowledgement, challengeRateLimited, reassemblyOverflow, dataAfterClose, duplicateData, unexpectedFlags
     case acknowledgementRateLimited
+    // IPv6
+    case badIPv6Header, badNeighborDiscovery, unsolicitedAdvertisement
 }
 
 /// How often each drop reason was met.
@@ -39,7 +41,7 @@ public struct DropCounts: Sendable {
 /// Counts of a network stack since it was made, and its state now.
 public struct NetworkStatistics: Sendable {
     /// The layout's version: a field is only ever added at the end, with a higher version.
-    public let version: UInt32 = 1
+    public let version: UInt32 = 2
     public var drops = DropCounts()
     public var framesReceived: UInt64 = 0
     public var framesSent: UInt64 = 0
@@ -53,6 +55,11 @@ public struct NetworkStatistics: Sendable {
     public var echoRepliesSent: UInt64 = 0
     public var datagramsReceived: UInt64 = 0
     public var datagramsSent: UInt64 = 0
+    public var neighborSolicitationsSent: UInt64 = 0
+    public var neighborAdvertisementsSent: UInt64 = 0
+    public var routerSolicitationsSent: UInt64 = 0
+    public var listenerReportsSent: UInt64 = 0
+    public var duplicateAddresses: UInt64 = 0
 
     public init() {}
 }

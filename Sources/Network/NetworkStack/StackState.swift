@@ -28,9 +28,10 @@ struct StackState: ~Copyable {
     let rawMACAddress: UInt64
     let maximumTransmissionUnit: Int
     let interfaceAddresses: [IPv4Prefix]
-    /// The raw form of the first address, for the comparison that nearly every packet needs.
+    /// The raw form of the first address, for the comparison that nearly every packet needs; 0, from which no packet can come, for none.
     let primaryAddressRaw: UInt32
     let routing: RoutingTable
+    var ipv6: IPv6Interface
     /// Of the last IPv4 packet that may be fragmented on its way.
     var identification: UInt16
 
@@ -77,7 +78,8 @@ struct StackState: ~Copyable {
                 offloads: configuration.offloads, macAddress: configuration.macAddress,
                 rawMACAddress: (configuration.macAddress.value << 16).bigEndian,
                 maximumTransmissionUnit: configuration.maximumTransmissionUnit, interfaceAddresses: configuration.addresses,
-                primaryAddressRaw: configuration.addresses[0].address.ipv4Raw, routing: RoutingTable(configuration),
+                primaryAddressRaw: configuration.addresses.first?.address.ipv4Raw ?? 0, routing: RoutingTable(configuration),
+                ipv6: IPv6Interface(configuration),
                 identification: UInt16(truncatingIfNeeded: random.next()),
                 neighbors: try Slab(capacity: limits.maximumNeighbors),
                 neighborCache: try NeighborCache(capacity: limits.maximumNeighbors, key: (random.next(), random.next())),
@@ -99,6 +101,7 @@ struct StackState: ~Copyable {
     mutating func deallocateTables() {
         timers.deallocate()
         routing.deallocate()
+        ipv6.deallocate()
         neighbors.deallocate()
         neighborCache.deallocate()
         datagramSockets.deallocate()

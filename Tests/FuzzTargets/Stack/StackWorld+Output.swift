@@ -59,6 +59,7 @@ extension StackWorld {
         }
         try require(bytes.count <= 14 + maximumTransmissionUnit, "a frame is longer than the link allows")
         try require(frame.source == StationFrames.macAddress && frame.vlanIdentifier == nil, "a frame has another sender")
+        if frame.etherType == EtherType.ipv6 { return try checkIPv6(frame) }
         try require(!frame.destination.isGroup || frame.destination.isBroadcast, "a frame goes to a group")
         if frame.etherType == EtherType.arp {
             guard let packet = ARPPacket(parsing: frame.payload, count: frame.payloadByteCount) else {
@@ -76,6 +77,25 @@ extension StackWorld {
         try require(!packet.destination.isLoopback && !packet.destination.isMulticast && !packet.destination.isUnspecified, "a packet goes to nobody")
         try require(packet.timeToLive > 0 && !packet.isFragment, "a packet cannot arrive")
         try checkTransport(packet, frame.destination)
+    }
+
+    private func checkIPv6(_ frame: EthernetView) throws(FuzzFailure) {
+        try require(IPv6View.check(frame.payload, count: frame.payloadByteCount) == .none, "a wrong IPv6 header is sent")
+        let packet = IPv6View(unchecked: frame.payload)
+        try require(stack.speaksIPv6 && packet.totalByteCount == frame.payloadByteCount, "a packet has another length than its frame")
+        let (source, destination) = (packet.source, packet.destination)
+        try require(!source.isIPv4 && !destination.isIPv4 && !destination.isUnspecified, "IPv4 is sent as IPv6, or a packet goes to nobody")
+        try require(!source.isMulticast && !source.isLoopback && !destination.isLoopback, "a packet comes from a group, or has left the host")
+        try require(
+            frame.destination == (destination.isMulticast ? destination.multicastMACAddress : frame.destination)
+                && frame.destination.isGroup == destination.isMulticast, "a group's packet goes elsewhere")
+        let extensions = IPv6Extensions(packet)
+        try require(extensions.fault == .none && extensions.fragment == nil, "extension headers are wrong")
+        let byteCount = packet.totalByteCount - extensions.offset
+        let pseudoHeader = InternetChecksum.pseudoHeader(
+            source: source, destination: destination, protocolNumber: extensions.nextHeader, byteCount: byteCount)
+        let sum = InternetChecksum.sum(packet.base + extensions.offset, count: byteCount)
+        try require(InternetChecksum.isValid(pseudoHeader &+ sum), "a packet has a wrong checksum")
     }
 
     private func checkTransport(_ packet: IPv4View, _ destination: MACAddress) throws(FuzzFailure) {

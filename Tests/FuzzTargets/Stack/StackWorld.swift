@@ -70,6 +70,12 @@ final class StackWorld {
         configuration.routes = [.init(destination: IPv4Prefix(address: .unspecifiedIPv4, length: 0), gateway: Station.all[1].address)]
         configuration.staticNeighbors = Station.all.prefix(2).map { .init(address: $0.address, macAddress: $0.macAddress) }
         configuration.maximumTransmissionUnit = maximumTransmissionUnit
+        // IPv6 needs 1,280 bytes.
+        if isChosen(13) && !isChosen(1) {
+            configuration.ipv6.isEnabled = true
+            configuration.ipv6.acceptsRouterAdvertisements = true
+            configuration.ipv6.duplicateAddressDetectionTransmits = isChosen(14) ? 1 : 0
+        }
         configuration.maximumTransmitSegments = isChosen(2) ? 1 : 8
         configuration.tcp = StackWorld.parameters(isChosen)
         scalesWindows = configuration.tcp.offersWindowScale

@@ -76,15 +76,24 @@ extension NetworkStack {
     //= RFC 1122 section 3.2.2.1
     //# A Destination Unreachable message that is received MUST be reported to the transport layer.
     func deliver(_ error: ControlError, about quotation: ICMPv4Quotation) -> Bool {
-        let local = Endpoint(address: quotation.source, port: quotation.sourcePort)
-        let remote = Endpoint(address: quotation.destination, port: quotation.destinationPort)
+        deliver(
+            error, protocolNumber: quotation.protocolNumber, local: Endpoint(address: quotation.source, port: quotation.sourcePort),
+            remote: Endpoint(address: quotation.destination, port: quotation.destinationPort), sequence: quotation.sequence,
+            quotedByteCount: quotation.totalByteCount)
+    }
+
+    /// As above, about a packet of either family.
+    /// - Parameter quotedByteCount: the length of the quoted packet, as quoted; 0 where it is not known.
+    func deliver(
+        _ error: ControlError, protocolNumber: UInt8, local: Endpoint, remote: Endpoint, sequence: SequenceNumber, quotedByteCount: Int = 0
+    ) -> Bool {
         //= RFC 1122 section 3.2.2
         //# the IP protocol number MUST be extracted from the original header and used to select the appropriate transport protocol entity to handle the error
         //= RFC 1122 section 3.4
         //# certain ICMP messages MUST be passed up from the IP layer to the appropriate transport-layer routine
-        switch quotation.protocolNumber {
+        switch protocolNumber {
         case IPProtocol.tcp:
-            tcpControlMessage(error, local: local, remote: remote, sequence: quotation.sequence, quotedByteCount: quotation.totalByteCount)
+            tcpControlMessage(error, local: local, remote: remote, sequence: sequence, quotedByteCount: quotedByteCount)
             return true
         case IPProtocol.udp:
             return datagramControlMessage(error, local: local, remote: remote)

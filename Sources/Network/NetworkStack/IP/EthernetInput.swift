@@ -9,7 +9,7 @@ enum PacketOrigin: UInt8 {
     //= RFC 1122 section 2.4
     //# The packet receive interface between the IP layer and the link layer MUST include a flag to indicate whether the incoming packet was addressed to a
     //# link-layer broadcast address.
-    /// In a frame to all stations.
+    /// In a frame to all stations, or to a group of them.
     case broadcastFrame
     /// From the stack itself.
     case loopback
@@ -70,11 +70,15 @@ extension NetworkStack {
         guard view.vlanIdentifier ?? 0 == 0 else { return drop(frame, .notForThisHost) }
         // The source is not looked at: links with several active paths send from group addresses, and nothing is learnt from it.
         let destination = view.destination
-        guard destination == state.pointee.macAddress || destination.isBroadcast else { return drop(frame, .notForThisHost) }
+        // Which IPv6 groups the host is in the packet's own destination tells.
+        let isIPv6Group = destination.value >> 32 == 0x3333 && view.etherType == EtherType.ipv6 && state.pointee.ipv6.isEnabled
+        guard destination == state.pointee.macAddress || destination.isBroadcast || isIPv6Group else { return drop(frame, .notForThisHost) }
         switch view.etherType {
         //= RFC 1122 section 2.3.3
         //# Every Internet host connected to a 10Mbps Ethernet cable MUST be able to send and receive packets using RFC-894 encapsulation.
         case EtherType.ipv4: ipv4Input(frame, at: view.payloadOffset, origin: destination.isBroadcast ? .broadcastFrame : .unicastFrame)
+        case EtherType.ipv6 where state.pointee.ipv6.isEnabled:
+            ipv6Input(frame, at: view.payloadOffset, origin: destination.isGroup ? .broadcastFrame : .unicastFrame)
         case EtherType.arp: arpInput(frame, at: view.payloadOffset)
         default: drop(frame, .unknownEtherType)
         }

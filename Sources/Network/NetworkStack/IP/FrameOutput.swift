@@ -18,7 +18,7 @@ extension NetworkStack {
         state.pointee.statistics.framesSent &+= 1
     }
 
-    /// Takes over an IPv4 packet behind 14 bytes of Ethernet header, and sends it where the route says; the header's destination is filled in.
+    /// Takes over a packet behind 14 bytes of Ethernet header, and sends it where the route says; the header's destination is filled in.
     func sendPacket(_ frame: Frame, by decision: RouteDecision) {
         if decision.isLocal { return deliverLocally(frame) }
         let neighbor = neighbor(for: decision.nextHop)
@@ -43,7 +43,11 @@ extension NetworkStack {
             guard let frame = isReady ? sent : makeLinearCopy(sent) else { continue }
             // The bytes have never left the memory.
             frame.frameFlags = .checksumVerified
-            ipv4Input(frame, at: EthernetHeader.byteCount, origin: .loopback)
+            if (frame.segmentAddress + 12).loadUnaligned(as: UInt16.self) == EtherType.ipv6.bigEndian {
+                ipv6Input(frame, at: EthernetHeader.byteCount, origin: .loopback)
+            } else {
+                ipv4Input(frame, at: EthernetHeader.byteCount, origin: .loopback)
+            }
         }
         return count
     }

@@ -47,6 +47,7 @@ enum PathMTU {
     //= RFC 1191 section 3
     //# A host MUST never reduce its estimate of the Path MTU below 68 octets.
     static let smallest = 68
+    static let smallestIPv6 = 1_280
 
     /// The next smaller plausible size.
     //= RFC 1191 section 7.1

@@ -15,7 +15,7 @@ extension NetworkStack {
     //= RFC 1122 section 3.3.1.1
     //# If the destination IP address is on a connected network, the datagram is sent directly to the destination host; otherwise to a gateway.
     func route(to destination: IPAddress) -> RouteDecision? {
-        guard destination.isIPv4 else { return nil }
+        guard destination.isIPv4 else { return routeIPv6(to: destination) }
         let address = destination.ipv4Raw
         //= RFC 1122 section 3.2.1.3
         //# Addresses of the form { 127, <any> } MUST NOT appear outside a host.
@@ -45,12 +45,16 @@ extension NetworkStack {
 
     @inline(never)
     private func isOwnOrBroadcast(_ address: UInt32) -> Bool {
-        state.pointee.routing.isOwn(address) || state.pointee.routing.isBroadcast(address)
+        // An interface without an IPv4 address takes nothing over IPv4.
+        state.pointee.routing.addressCount == 0 || state.pointee.routing.isOwn(address) || state.pointee.routing.isBroadcast(address)
     }
 
     /// Whether `address` is one of the interface's, or a loopback address. O(number of addresses).
     func isLocalAddress(_ address: IPAddress) -> Bool {
-        address.isIPv4 && (address.isLoopback || state.pointee.routing.isOwn(address.ipv4Raw))
+        if address.isLoopback { return true }
+        if address.isIPv4 { return state.pointee.routing.isOwn(address.ipv4Raw) }
+        // One that is being verified can be bound to.
+        return state.pointee.ipv6.index(of: address).map { state.pointee.ipv6.addresses[$0].state != .duplicate } ?? false
     }
 
     /// Whether `address` is the limited broadcast address, or that of one of the interface's networks. O(number of addresses).

@@ -37,7 +37,8 @@ struct RoutingTable {
     init(_ configuration: NetworkConfiguration) {
         addressCount = configuration.addresses.count
         addresses = .allocate(capacity: addressCount)
-        primary = InterfaceAddress(configuration.addresses[0])
+        // Without an IPv4 address nothing comes from anywhere: `isPossibleSource` is false before this one counts.
+        primary = InterfaceAddress(configuration.addresses.first ?? IPv4Prefix(address: .unspecifiedIPv4, length: 32))
         var sorted: [(length: UInt8, entry: Entry)] = []
         for (index, prefix) in configuration.addresses.enumerated() {
             (addresses + index).initialize(to: InterfaceAddress(prefix))
@@ -45,7 +46,7 @@ struct RoutingTable {
             sorted.append((prefix.length, entry))
         }
         for route in configuration.routes {
-            let source = configuration.addresses.first { $0.contains(route.gateway) } ?? configuration.addresses[0]
+            guard let source = configuration.addresses.first(where: { $0.contains(route.gateway) }) else { continue }
             let entry = Entry(
                 network: route.destination.network.ipv4Raw, mask: route.destination.maskHostOrder.bigEndian, gateway: route.gateway.ipv4Raw,
                 source: source.address.ipv4Raw)
@@ -104,7 +105,7 @@ struct RoutingTable {
         for index in 0..<entryCount where entries[index].gateway == 0 && (address ^ entries[index].network) & entries[index].mask == 0 {
             return entries[index].source
         }
-        return addresses[0].address
+        return primary.address
     }
 
     /// Whether `address` is that of a host in one of the interface's prefixes. O(number of routes).

@@ -56,7 +56,8 @@ extension NetworkStack {
         case .incomplete, .failed, .probing:
             resolve(slot, to: macAddress, verifiesAfter: NeighborTimes.reachable)
             return true
-        case .reachable:
+        // Stale and delayed are states of IPv6 neighbours.
+        case .reachable, .stale, .delayed:
             // A request is no answer: it does not say that the neighbour hears us.
             if neighbor.pointee.macAddress == macAddress { return isRequest }
             guard state.pointee.now &- neighbor.pointee.confirmed >= NeighborTimes.locked else { return false }

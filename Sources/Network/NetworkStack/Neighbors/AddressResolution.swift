@@ -21,6 +21,8 @@ enum NeighborTimes {
     static let unused: UInt64 = 600_000_000_000
     /// How long after an answer nobody can change it.
     static let locked: UInt64 = 1_000_000_000
+    /// DELAY_FIRST_PROBE_TIME of RFC 4861, section 10.
+    static let delayed: UInt64 = 5_000_000_000
 }
 
 extension NetworkStack {
@@ -55,15 +57,17 @@ extension NetworkStack {
         let neighbor = state.pointee.neighbors[slot]
         neighbor.pointee.lastUsed = state.pointee.now
         if neighbor.pointee.chain == .learnt { chain(slot, in: .used) }
+        if neighbor.pointee.state == .stale { delay(slot) }
         return slot
     }
 
-    /// Takes over an IPv4 packet behind its Ethernet header, whose destination is filled in: now, or when the neighbour is resolved. The block of the
+    /// Takes over a packet behind its Ethernet header, whose destination is filled in: now, or when the neighbour is resolved. The block of the
     /// headers must be the frame's own.
     func send(_ frame: Frame, to slot: UInt32) {
         let neighbor = state.pointee.neighbors[slot]
         neighbor.pointee.lastUsed = state.pointee.now
         if neighbor.pointee.isResolved {
+            if neighbor.pointee.state == .stale { delay(slot) }
             neighbor.pointee.macAddress.store(to: frame.segmentAddress)
             return emit(frame)
         }
@@ -95,6 +99,29 @@ extension NetworkStack {
         neighbor.pointee.confirmed = state.pointee.now
         if neighbor.pointee.chain == .unresolved { chain(slot, in: .used) }
         armNeighborTimer(slot, after: delay)
+        sendWaiting(slot)
+    }
+
+    /// Enters a hardware address that is not known to be right (IPv6), and sends what has waited for it.
+    func becomeStale(_ slot: UInt32, _ macAddress: MACAddress) {
+        resolve(slot, to: macAddress, verifiesAfter: NeighborTimes.reachable)
+        let neighbor = state.pointee.neighbors[slot]
+        neighbor.pointee.state = .stale
+        // Who has copied the hardware address has to come back, so that it is asked about.
+        if neighbor.pointee.chain != .learnt { raiseNeighborEpoch() }
+    }
+
+    /// A stale neighbour is used.
+    //= RFC 4861 section 7.3.3
+    //# The first time a node sends a packet to a neighbor whose entry is STALE, the sender changes the state to DELAY and sets a timer to expire in
+    //# DELAY_FIRST_PROBE_TIME seconds. If the entry is still in the DELAY state when the timer expires, the entry's state changes to PROBE.
+    private func delay(_ slot: UInt32) {
+        state.pointee.neighbors[slot].pointee.state = .delayed
+        armNeighborTimer(slot, after: NeighborTimes.delayed)
+    }
+
+    private func sendWaiting(_ slot: UInt32) {
+        let macAddress = state.pointee.neighbors[slot].pointee.macAddress
         while let frame = takeWaiting(slot) {
             if DeliberateBug.isPresent(.waitingFramesDropped) {
                 frame.releaseArray()
@@ -126,7 +153,12 @@ extension NetworkStack {
         let neighbor = state.pointee.neighbors[slot]
         neighbor.pointee.attempts &+= 1
         armNeighborTimer(slot, after: NeighborTimes.requestInterval)
-        sendARPRequest(for: neighbor.pointee.address, to: neighbor.pointee.isResolved ? neighbor.pointee.macAddress : .broadcast)
+        let macAddress = neighbor.pointee.isResolved ? neighbor.pointee.macAddress : nil
+        if neighbor.pointee.address.isIPv4 {
+            sendARPRequest(for: neighbor.pointee.address, to: macAddress ?? .broadcast)
+        } else {
+            sendNeighborSolicitation(for: neighbor.pointee.address, to: macAddress)
+        }
     }
 
     private func armNeighborTimer(_ slot: UInt32, after delay: UInt64) {
@@ -161,7 +193,23 @@ extension NetworkStack {
                 forgetNeighbor(slot)
             } else {
                 armNeighborTimer(slot, after: NeighborTimes.reachable)
+                //= RFC 4861 section 7.3.3
+                //# When ReachableTime milliseconds have passed since receipt of the last reachability confirmation for a neighbor, the Neighbor Cache entry's
+                //# state changes from REACHABLE to STALE.
+                if !neighbor.pointee.address.isIPv4 {
+                    neighbor.pointee.state = .stale
+                    raiseNeighborEpoch()
+                }
             }
+        case .stale:
+            if state.pointee.now &- max(neighbor.pointee.confirmed, neighbor.pointee.lastUsed) >= NeighborTimes.unused {
+                forgetNeighbor(slot)
+            } else {
+                armNeighborTimer(slot, after: NeighborTimes.reachable)
+            }
+        case .delayed:
+            neighbor.pointee.state = .probing
+            request(slot)
         case .failed: forgetNeighbor(slot)
         case .permanent: break
         }
@@ -178,7 +226,10 @@ extension NetworkStack {
         state.pointee.neighborCache.waitingCount -= waiting.count
         while let frame = waiting.removeFirst() {
             let packet = UnsafeRawPointer(frame.segmentAddress) + EthernetHeader.byteCount
-            if let quotation = ICMPv4Quotation(packet, count: frame.segmentByteCount &- EthernetHeader.byteCount) {
+            let byteCount = frame.segmentByteCount &- EthernetHeader.byteCount
+            if let quotation = ICMPv4Quotation(packet, count: byteCount) {
+                _ = deliver(.hostUnreachable, about: quotation)
+            } else if let quotation = ICMPv6Quotation(packet, count: byteCount) {
                 _ = deliver(.hostUnreachable, about: quotation)
             }
             drop(frame, .neighborUnreachable)

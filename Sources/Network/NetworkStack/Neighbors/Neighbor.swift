@@ -8,6 +8,10 @@ struct Neighbor: SlabElement {
         case incomplete
         /// Known.
         case reachable
+        /// Known, but not heard of for a while, or only by what somebody said unasked (IPv6: RFC 4861, section 7.3.2).
+        case stale
+        /// Known and used again: it is asked soon, unless it is heard of before.
+        case delayed
         /// Known, and asked whether it still holds.
         case probing
         /// Nobody has answered; frames are refused for a while.
@@ -40,5 +44,5 @@ struct Neighbor: SlabElement {
 
     /// Whether `macAddress` can be sent to.
     @inline(__always)
-    var isResolved: Bool { state == .reachable || state == .probing || state == .permanent }
+    var isResolved: Bool { state != .incomplete && state != .failed }
 }

@@ -19,6 +19,8 @@ struct Connection: SlabElement {
     var ports: UInt32 = 0
     var index: UInt32 = 0
     var owner: UInt32 = 0
+    /// Bound to ::, but not for IPv4.
+    var isIPv6Only = false
     var flags = ConnectionFlags()
     var state = ConnectionState.closed
     var events = ConnectionEvents()

@@ -3,9 +3,10 @@ import WireFormats
 
 /// Local addresses and ports of TCP sockets: a chain of bound sockets for each port.
 extension NetworkStack {
-    /// Gives a socket a local address; port 0 asks for any.
+    /// Gives a socket a local address; port 0 asks for any. 0.0.0.0 stands for all IPv4 addresses, :: for all of both families.
+    /// - Parameter isIPv6Only: whether :: stands for the IPv6 addresses alone.
     /// - Returns: `EINVAL` when it has one or is connected, `EADDRNOTAVAIL` for an address that is not the interface's, `EADDRINUSE`.
-    public func bind(_ connection: UInt32, to local: Endpoint) -> Int32 {
+    public func bind(_ connection: UInt32, to local: Endpoint, isIPv6Only: Bool = false) -> Int32 {
         let c = state.pointee.connections[connection]
         guard c.pointee.state == .closed, c.pointee.error == 0, !c.pointee.flags.contains(.isBound) else { return EINVAL }
         //= RFC 1122 section 3.2.1.3
@@ -17,12 +18,13 @@ extension NetworkStack {
         guard local.address.isUnspecified || isLocalAddress(local.address) else { return EADDRNOTAVAIL }
         var port = local.port
         if port == 0 {
-            port = chooseUnboundPort(local.address)
+            port = chooseUnboundPort(local.address, isIPv6Only)
             if port == 0 { return EADDRINUSE }
-        } else if isBound(local.address, port, allowsSharing: c.pointee.flags.contains(.reusePort)) {
+        } else if isBound(local.address, isIPv6Only, port, allowsSharing: c.pointee.flags.contains(.reusePort)) {
             return EADDRINUSE
         }
         c.pointee.localAddress = local.address
+        c.pointee.isIPv6Only = isIPv6Only
         c.pointee.ports = UInt32(port)
         c.pointee.flags.formUnion([.isBound, .portReserved])
         c.pointee.nextOnPort = state.pointee.connectionPorts[Int(port)]
@@ -33,11 +35,11 @@ extension NetworkStack {
     //= RFC 9293 section 3.9.1.1
     //# an OPEN call that will functionally allow an application to LISTEN on a port while a connection block with the same local port is in SYN-SENT or
     //# SYN-RECEIVED state (MUST-42): connections that chose their port or were accepted do not count, bound ones share it
-    private func isBound(_ address: IPAddress, _ port: UInt16, allowsSharing: Bool) -> Bool {
+    private func isBound(_ address: IPAddress, _ isIPv6Only: Bool, _ port: UInt16, allowsSharing: Bool) -> Bool {
         var index = state.pointee.connectionPorts[Int(port)]
         while index != 0 {
             let other = state.pointee.connections[index]
-            let overlaps = address.isUnspecified || other.pointee.localAddress.isUnspecified || other.pointee.localAddress == address
+            let overlaps = NetworkStack.overlaps(address, isIPv6Only, other.pointee.localAddress, other.pointee.isIPv6Only)
             if overlaps && !(allowsSharing && other.pointee.flags.contains(.reusePort)) { return true }
             index = other.pointee.nextOnPort
         }
@@ -57,7 +59,7 @@ extension NetworkStack {
                 let weight = state.pointee.flows.hash(remote, local, UInt32(remotePort) ^ index &* 0x9e37_79b9) | 1
                 if c.pointee.localAddress == local {
                     if weight > best.exact { (exact, best.exact) = (index, weight) }
-                } else if c.pointee.localAddress.isUnspecified {
+                } else if NetworkStack.isWildcard(c.pointee.localAddress, isIPv6Only: c.pointee.isIPv6Only, for: local) {
                     if weight > best.wildcard { (wildcard, best.wildcard) = (index, weight) }
                 }
             }
@@ -88,11 +90,11 @@ extension NetworkStack {
     private static var firstEphemeralPort: UInt16 { 49_152 }
 
     /// A port that nobody is bound to; 0 for none.
-    private func chooseUnboundPort(_ address: IPAddress) -> UInt16 {
+    private func chooseUnboundPort(_ address: IPAddress, _ isIPv6Only: Bool) -> UInt16 {
         skipEphemeralPorts()
         for _ in 0..<16_384 {
             let port = nextEphemeralPort()
-            if !isBound(address, port, allowsSharing: false) { return port }
+            if !isBound(address, isIPv6Only, port, allowsSharing: false) { return port }
         }
         return 0
     }

@@ -32,7 +32,8 @@ extension NetworkStack {
     }
 
     /// Begins a connection (OPEN, active). `.connected` or `.failed` tells how it ended.
-    /// - Returns: `EISCONN`, `EALREADY`, `EINVAL` for a listener, an address that nobody can have, or a loopback source on its way out, `ENETUNREACH`,
+    /// - Returns: `EISCONN`, `EALREADY`, `EAFNOSUPPORT` for an address of another family than the bound one,
+    ///   `EINVAL` for a listener, an address that nobody can have, or a loopback source on its way out, `ENETUNREACH`,
     ///   `EADDRNOTAVAIL` when no port is left, `EADDRINUSE` when the bound address has this connection already.
     public func connect(_ connection: UInt32, to remote: Endpoint) -> Int32 {
         let c = state.pointee.connections[connection]
@@ -47,6 +48,8 @@ extension NetworkStack {
         guard remote.port != 0, !remote.address.isUnspecified, !remote.address.isMulticast, !remote.address.isLimitedBroadcast, !isBroadcastAddress(remote.address) else {
             return EINVAL
         }
+        guard !c.pointee.flags.contains(.isBound) || NetworkStack.isOfFamily(remote.address, of: c.pointee.localAddress, isIPv6Only: c.pointee.isIPv6Only)
+        else { return EAFNOSUPPORT }
         guard let decision = route(to: remote.address) else { return ENETUNREACH }
         //= RFC 9293 section 3.9.1.1
         //# If the parameter is omitted and the host is multihomed, the IP layer is asked to choose the local IP address before the SYN is sent (MUST-44). At
@@ -65,6 +68,7 @@ extension NetworkStack {
         }
         c.pointee.localAddress = local
         c.pointee.remoteAddress = remote.address
+        c.pointee.receiveSegmentSize = UInt16(segmentSize(with: remote.address))
         c.pointee.ports = UInt32(remote.port) << 16 | UInt32(port)
         state.pointee.flows.insert(c)
         c.pointee.flags.insert(.inFlowTable)

@@ -3,7 +3,8 @@ import WireFormats
 
 /// The headers of a connection's segments, made once: Ethernet, IPv4 and the TCP ports, with the sums of what never changes in them.
 ///
-/// Layout: 14 bytes of Ethernet, 20 of IPv4, 4 of TCP ports, then zeros up to 64 bytes; network byte order.
+/// Layout: 14 bytes of Ethernet, 20 of IPv4, 4 of TCP ports, then zeros up to 64 bytes; network byte order. Of the 40 bytes of an IPv6 header `front`
+/// and `frontEnd` have the first six, behind those of Ethernet.
 struct HeaderTemplate {
     var words: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0, 0, 0)
     /// The sum of the IPv4 header with a total length of 0.
@@ -12,12 +13,16 @@ struct HeaderTemplate {
     var pseudoSum: UInt64 = 0
     /// The same with the ports.
     var transportSum: UInt64 = 0
+    /// The bytes in front of `words`: none, or 20 over IPv6.
+    var extraByteCount = 0
+    var front: (UInt64, UInt64) = (0, 0)
+    var frontEnd: UInt32 = 0
 
     static let ethernetByteCount = 14
     static let ipv4ByteCount = 20
-    /// Where the TCP header starts.
+    /// Where the TCP header starts, counted from `words`.
     static let transportOffset = 34
-    /// The longest header that a segment can have: 60 bytes of TCP.
+    /// The longest header that a segment can have: 60 bytes of TCP, and `extraByteCount` more.
     static let maximumByteCount = 94
 }
 
@@ -50,6 +55,10 @@ extension NetworkStack {
         c.pointee.templateEpoch = state.pointee.neighborEpoch
         c.pointee.templateValidUntil = state.pointee.now &+ 1_000_000_000
 
+        guard c.pointee.remoteAddress.isIPv4 else {
+            c.pointee.template = makeIPv6Template(c, destination: destination)
+            return true
+        }
         var template = HeaderTemplate()
         withUnsafeMutableBytes(of: &template.words) { bytes in
             let base = bytes.baseAddress!

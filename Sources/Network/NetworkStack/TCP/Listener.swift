@@ -73,6 +73,7 @@ extension NetworkStack {
         let c = state.pointee.connections[index]
         c.pointee.remoteAddress = source
         c.pointee.localAddress = destination
+        c.pointee.receiveSegmentSize = UInt16(segmentSize(with: source))
         c.pointee.ports = UInt32(header.sourcePort) << 16 | UInt32(header.destinationPort)
         // Options that were set on the listener hold for its connections.
         c.pointee.flags.formUnion(listener.pointee.flags.intersection([.keepAlive, .fixedReceiveBuffer, .userTimeout]))

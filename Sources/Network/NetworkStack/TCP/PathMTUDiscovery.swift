@@ -15,7 +15,10 @@ extension NetworkStack {
         //# A host MUST not increase its estimate of the Path MTU in response to the contents of a Datagram Too Big message.
         //= RFC 5927 section 7.2
         //# A message whose claimed MTU is not smaller than the packet that it is about is discarded.
-        guard told >= PathMTU.smallest, told < current, quotedByteCount == 0 || told < quotedByteCount || byteCount == 0 else {
+        //= RFC 8201 section 4
+        //# If a node receives a Packet Too Big message reporting a next-hop MTU that is less than the IPv6 minimum link MTU, it must discard it.
+        let smallest = c.pointee.remoteAddress.isIPv4 ? PathMTU.smallest : PathMTU.smallestIPv6
+        guard told >= smallest, told < current, quotedByteCount == 0 || told < quotedByteCount || byteCount == 0 else {
             return countUnsent(.unmatchedControlMessage)
         }
         state.pointee.pathMTUs.set(told, to: c.pointee.remoteAddress, now: state.pointee.now)
@@ -45,7 +48,7 @@ extension NetworkStack {
 
     /// Bytes of a packet of this connection before its payload.
     private func headerByteCount(_ c: ConnectionPointer) -> Int {
-        HeaderTemplate.ipv4ByteCount + 20 + (c.pointee.flags.contains(.timestamps) ? 12 : 0)
+        HeaderTemplate.ipv4ByteCount + c.pointee.template.extraByteCount + 20 + (c.pointee.flags.contains(.timestamps) ? 12 : 0)
     }
 
     private func reduceSegmentSize(_ c: ConnectionPointer, toPacketsOf byteCount: Int, until time: UInt64) {

@@ -28,15 +28,22 @@ extension NetworkStack {
             reply = (SequenceNumber(rawValue: 0), header.sequence.advanced(by: header.segmentLength), [.rst, .ack])
         }
         guard let decision = route(to: source) else { return countUnsent(.noRoute) }
+        let extra = source.isIPv4 ? 0 : NetworkStack.ipv6ExtraByteCount
         guard !state.pointee.output.pointee.isFull,
-            let frame = Frame.makeSegment(state.pointee.heap, byteCount: HeaderTemplate.transportOffset + 20, priority: .reserve)
+            let frame = Frame.makeSegment(state.pointee.heap, byteCount: HeaderTemplate.transportOffset + extra + 20, priority: .reserve)
         else { return countUnsent(.outOfMemory) }
         let base = frame.segmentAddress
-        writeEthernetHeader(at: base, destination: state.pointee.macAddress)
-        IPv4Header.write(
-            to: base + HeaderTemplate.ethernetByteCount, totalByteCount: 40, identification: 0, dontFragment: true, timeToLive: 64, typeOfService: 0,
-            protocolNumber: IPProtocol.tcp, source: destination, destination: source)
-        let tcp = base + HeaderTemplate.transportOffset
+        if source.isIPv4 {
+            writeEthernetHeader(at: base, destination: state.pointee.macAddress)
+            IPv4Header.write(
+                to: base + HeaderTemplate.ethernetByteCount, totalByteCount: 40, identification: 0, dontFragment: true, timeToLive: 64, typeOfService: 0,
+                protocolNumber: IPProtocol.tcp, source: destination, destination: source)
+        } else {
+            writeIPv6Headers(
+                at: base, hardware: state.pointee.macAddress, payloadByteCount: 20, nextHeader: IPProtocol.tcp, hopLimit: state.pointee.ipv6.hopLimit,
+                from: destination, to: source)
+        }
+        let tcp = base + HeaderTemplate.transportOffset + extra
         tcp.storeBytes(of: header.destinationPort.bigEndian, as: UInt16.self)
         (tcp + 2).storeBytes(of: header.sourcePort.bigEndian, as: UInt16.self)
         (tcp + 4).storeBytes(of: reply.sequence.rawValue.bigEndian, as: UInt32.self)
@@ -45,7 +52,7 @@ extension NetworkStack {
         (tcp + 13).storeBytes(of: reply.flags.rawValue, as: UInt8.self)
         (tcp + 14).storeBytes(of: 0, as: UInt16.self)
         (tcp + 16).storeBytes(of: 0, as: UInt32.self)
-        let pseudo = InternetChecksum.pseudoHeader(rawAddresses: (base + 26).loadUnaligned(as: UInt64.self), protocolNumber: IPProtocol.tcp, byteCount: 20)
+        let pseudo = InternetChecksum.pseudoHeader(source: destination, destination: source, protocolNumber: IPProtocol.tcp, byteCount: 20)
         (tcp + 16).storeBytes(of: InternetChecksum.finish(pseudo &+ InternetChecksum.sum(tcp, count: 20)), as: UInt16.self)
         frame.frameFlags = []
         state.pointee.statistics.tcp.resetsSent += 1

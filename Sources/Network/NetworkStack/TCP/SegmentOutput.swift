@@ -17,7 +17,7 @@ extension NetworkStack {
 
     /// Writes the headers of a segment and completes their checksums.
     /// - Parameters:
-    ///   - header: room for them: 54 bytes, or 66 with timestamps. Nothing behind them is written.
+    ///   - header: room for them: 54 bytes, or 66 with timestamps; 20 more over IPv6. Nothing behind them is written.
     ///   - payloadSum: the sum of the payload, which starts at an even offset, and of further options.
     ///   - furtherOptionByteCount: options that the caller has written behind the timestamps already.
     @inline(__always)
@@ -25,6 +25,7 @@ extension NetworkStack {
         _ c: ConnectionPointer, at header: UnsafeMutableRawPointer, _ sequence: SequenceNumber, _ flags: TCPFlags, payloadByteCount: Int, payloadSum: UInt64,
         furtherOptionByteCount: Int = 0
     ) -> FrameFlags {
+        let header = header + c.pointee.template.extraByteCount
         // As far as the ports: the payload may stand behind the headers already, and begin 54 bytes from here.
         let words = c.pointee.template.words
         header.storeBytes(of: (words.0, words.1, words.2, words.3, words.4), as: (UInt64, UInt64, UInt64, UInt64, UInt64).self)
@@ -63,15 +64,21 @@ extension NetworkStack {
 
     /// Writes the lengths and checksums.
     /// - Parameters:
+    ///   - header: where the template's words are.
     ///   - transportSum: the sum of the TCP header and payload, and of the pseudo-header with a length of 0.
-    ///   - codepoint: what was written over the template's ECN field of zero.
+    ///   - codepoint: what was written over the template's ECN field of zero; none over IPv6.
     @inline(__always)
     func finishHeaders(
         _ c: ConnectionPointer, at header: UnsafeMutableRawPointer, transportByteCount: Int, _ transportSum: UInt64, codepoint: UInt8 = 0
     ) -> FrameFlags {
-        let totalLength = UInt16(truncatingIfNeeded: HeaderTemplate.ipv4ByteCount + transportByteCount).bigEndian
-        (header + 16).storeBytes(of: totalLength, as: UInt16.self)
-        (header + 24).storeBytes(of: InternetChecksum.finish(c.pointee.template.networkSum &+ UInt64(totalLength) &+ UInt64(codepoint) &<< 8), as: UInt16.self)
+        if c.pointee.template.extraByteCount == 0 {
+            let totalLength = UInt16(truncatingIfNeeded: HeaderTemplate.ipv4ByteCount + transportByteCount).bigEndian
+            (header + 16).storeBytes(of: totalLength, as: UInt16.self)
+            let sum = c.pointee.template.networkSum &+ UInt64(totalLength) &+ UInt64(codepoint) &<< 8
+            (header + 24).storeBytes(of: InternetChecksum.finish(sum), as: UInt16.self)
+        } else {
+            finishIPv6Header(c, at: header, transportByteCount: transportByteCount)
+        }
         let length = UInt64(UInt16(truncatingIfNeeded: transportByteCount).bigEndian)
         let checksum = header + HeaderTemplate.transportOffset + 16
         if state.pointee.offloads.contains(.transmitChecksumTCP) {
@@ -88,7 +95,7 @@ extension NetworkStack {
     @inline(__always)
     func sendControl(_ c: ConnectionPointer, _ sequence: SequenceNumber, _ flags: TCPFlags) {
         guard refreshTemplate(c) else { return countUnsent(.noRoute) }
-        let byteCount = HeaderTemplate.transportOffset + (c.pointee.flags.contains(.timestamps) ? 32 : 20)
+        let byteCount = HeaderTemplate.transportOffset + c.pointee.template.extraByteCount + (c.pointee.flags.contains(.timestamps) ? 32 : 20)
         guard !state.pointee.output.pointee.isExhausted,
             let frame = Frame.makeSegment(state.pointee.heap, byteCount: byteCount, headroom: 0, priority: .reserve)
         else { return countUnsent(.outOfMemory) }
@@ -111,7 +118,7 @@ extension NetworkStack {
             countUnsent(.noRoute)
             return false
         }
-        let headerByteCount = HeaderTemplate.transportOffset + (c.pointee.flags.contains(.timestamps) ? 32 : 20)
+        let headerByteCount = HeaderTemplate.transportOffset + c.pointee.template.extraByteCount + (c.pointee.flags.contains(.timestamps) ? 32 : 20)
         if byteCount >= NetworkStack.zeroCopyByteCount, let frame = makeGatheredFrame(c, headerByteCount, sequence, flags, cursor, offset, byteCount) {
             transmit(c, frame)
             return true
@@ -191,11 +198,12 @@ extension NetworkStack {
     /// Sends our SYN, or SYN and ACK.
     func sendSynchronize(_ c: ConnectionPointer, acknowledges: Bool) {
         guard refreshTemplate(c) else { return countUnsent(.noRoute) }
+        let byteCount = HeaderTemplate.maximumByteCount + c.pointee.template.extraByteCount
         guard !state.pointee.output.pointee.isExhausted,
-            let frame = Frame.makeSegment(state.pointee.heap, byteCount: HeaderTemplate.maximumByteCount, headroom: 0, priority: .reserve)
+            let frame = Frame.makeSegment(state.pointee.heap, byteCount: byteCount, headroom: 0, priority: .reserve)
         else { return countUnsent(.outOfMemory) }
         let configuration = state.pointee.configuration.tcp
-        let header = frame.segmentAddress
+        let header = frame.segmentAddress + c.pointee.template.extraByteCount
         header.storeBytes(of: c.pointee.template.words, as: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64).self)
         let tcp = header + HeaderTemplate.transportOffset
         var offset = 20
@@ -235,7 +243,7 @@ extension NetworkStack {
             (tcp + offset + 8).storeBytes(of: acknowledges ? c.pointee.recentTimestamp.bigEndian : 0, as: UInt32.self)
             offset += 12
         }
-        frame.truncate(to: HeaderTemplate.transportOffset + offset)
+        frame.truncate(to: c.pointee.template.extraByteCount + HeaderTemplate.transportOffset + offset)
         //= RFC 7323 section 2.2
         //# The window field in a segment where the SYN bit is set MUST NOT be scaled.
         let window = UInt16(min(c.pointee.receiveLimit, 65_535))

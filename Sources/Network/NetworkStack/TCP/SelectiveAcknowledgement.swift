@@ -123,7 +123,7 @@ extension NetworkStack {
         let (blocks, count) = takeBlocks(c, limit: hasTimestamps ? 3 : 4)
         guard count > 0 else { return sendControl(c, acceptableSequence(c), .ack) }
         guard refreshTemplate(c) else { return countUnsent(.noRoute) }
-        let headerByteCount = HeaderTemplate.transportOffset + (hasTimestamps ? 32 : 20)
+        let headerByteCount = HeaderTemplate.transportOffset + c.pointee.template.extraByteCount + (hasTimestamps ? 32 : 20)
         let optionByteCount = 4 + 8 * count
         guard !state.pointee.output.pointee.isExhausted,
             let frame = Frame.makeSegment(state.pointee.heap, byteCount: headerByteCount + optionByteCount, headroom: 0, priority: .reserve)

@@ -156,12 +156,12 @@ extension NetworkStack {
         }
         //= RFC 9293 section 3.7.1
         //# If an MSS Option is not received at connection setup, TCP implementations MUST assume a default send MSS of 536 (MUST-15).
-        let offered = header.maximumSegmentSize == 0 ? 536 : Int(header.maximumSegmentSize)
+        let offered = header.maximumSegmentSize == 0 ? defaultSegmentSize(with: c.pointee.remoteAddress) : Int(header.maximumSegmentSize)
         //= RFC 9293 section 3.7.1
         //# The maximum size of a segment that a TCP endpoint really sends, the "effective send MSS", MUST be the smaller (MUST-16) of the send MSS and
         //# the largest transmission size permitted by the IP layer, less the options
         let optionByteCount = c.pointee.flags.contains(.timestamps) ? 12 : 0
-        let largest = min(max(offered, NetworkStack.smallestSegmentSize), segmentSizeOfLink)
+        let largest = min(max(offered, NetworkStack.smallestSegmentSize), segmentSize(with: c.pointee.remoteAddress))
         c.pointee.offeredSegmentSize = UInt16(largest - optionByteCount)
         chooseSegmentSize(c)
         //= RFC 7323 section 2.2

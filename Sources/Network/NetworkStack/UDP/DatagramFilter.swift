@@ -14,6 +14,11 @@ struct DatagramFilter {
         let key = DatagramFilter.key(local: socket.local, remote: socket.remote)
         addresses = key.addresses
         ports = key.ports
+        guard socket.local.address.isIPv4 || socket.local.address.isUnspecified && !socket.flags.contains(.isIPv6Only) else {
+            // No packet comes from 255.255.255.255 to itself: none over IPv4 matches.
+            (addresses, addressMask) = (.max, .max)
+            return
+        }
         // The destination port has led to the socket.
         if socket.flags.contains(.isConnected) {
             addressMask = .max
@@ -59,13 +64,24 @@ extension NetworkStack {
 
     @inline(never)
     private func findAmongSeveral(first: UInt32, _ addresses: UInt64, _ ports: UInt32) -> UInt32 {
+        findAmongSeveral(
+            first: first, rank: { $0.pointee.filter.matches(addresses, ports) ? $0.pointee.filter.rank : 0 },
+            key: { hash in
+                hash.combine(addresses)
+                hash.combine(UInt64(ports))
+            })
+    }
+
+    /// The socket of the highest rank of a chain; 0 when none has a rank above 0. Of several alike a hash of the datagram's addresses chooses one.
+    @inline(__always)
+    func findAmongSeveral(first: UInt32, rank rankOf: (DatagramSocketPointer) -> Int, key: (inout SipHash) -> Void) -> UInt32 {
         var best: UInt32 = 0
         var bestRank = 0
         var count: UInt64 = 0
         var socket = first
         while socket != 0 {
             let s = state.pointee.datagramSockets[socket]
-            let rank = s.pointee.filter.matches(addresses, ports) ? s.pointee.filter.rank : 0
+            let rank = rankOf(s)
             if rank > bestRank {
                 (best, bestRank, count) = (socket, rank, 1)
             } else if rank == bestRank {
@@ -75,14 +91,13 @@ extension NetworkStack {
         }
         guard bestRank > 0, count > 1 else { return best }
         var hash = SipHash(state.pointee.datagramSecret)
-        hash.combine(addresses)
-        hash.combine(UInt64(ports))
+        key(&hash)
         var left = hash.finish() % count
         socket = best
         while left > 0 {
             socket = state.pointee.datagramSockets[socket].pointee.nextOnPort
             let s = state.pointee.datagramSockets[socket]
-            if s.pointee.filter.rank == bestRank && s.pointee.filter.matches(addresses, ports) { left -= 1 }
+            if rankOf(s) == bestRank { left -= 1 }
         }
         return socket
     }

@@ -22,6 +22,13 @@ extension NetworkStack {
         let socket = findDatagramSocket(addresses, transport.loadUnaligned(as: UInt32.self))
         guard socket != 0 else { return refuseDatagram(frame, IPv4View(unchecked: packet), isBroadcast: isBroadcast) }
 
+        queueDatagram(frame, packet, datagram, at: socket)
+    }
+
+    /// Puts a datagram, which has been checked, into the queue of its socket.
+    /// - Parameter packet: the IP header of either family.
+    @inline(__always)
+    func queueDatagram(_ frame: Frame, _ packet: UnsafeRawPointer, _ datagram: UDPView, at socket: UInt32) {
         let s = state.pointee.datagramSockets[socket]
         // By block, because that is what a datagram keeps from others; one fits always.
         let queuedByteCount = s.pointee.queuedByteCount &+ frame.blockByteCount
@@ -58,7 +65,7 @@ extension NetworkStack {
     //# UDP MUST pass to the application layer all ICMP error messages that it receives from the IP layer.
     func datagramControlMessage(_ error: ControlError, local: Endpoint, remote: Endpoint) -> Bool {
         let key = DatagramFilter.key(local: local, remote: remote)
-        let socket = findDatagramSocket(key.addresses, key.ports)
+        let socket = local.address.isIPv4 ? findDatagramSocket(key.addresses, key.ports) : findIPv6DatagramSocket(remote, local)
         guard socket != 0, state.pointee.datagramSockets[socket].pointee.flags.contains(.isConnected) else { return false }
         state.pointee.datagramSockets[socket].pointee.error = error.errorNumber
         raiseDatagramEvent(socket)
@@ -82,7 +89,8 @@ extension NetworkStack {
         let payload = UnsafeRawPointer(frame.segmentAddress)
         let header = payload - Int(frame.pointee.operation)
         let source = Endpoint(
-            address: IPAddress(ipv4Raw: header.loadUnaligned(fromByteOffset: 12, as: UInt32.self)),
+            address: header.load(as: UInt8.self) >> 4 == 4
+                ? IPAddress(ipv4Raw: header.loadUnaligned(fromByteOffset: 12, as: UInt32.self)) : IPAddress(ipv6At: header + 8),
             port: UInt16(bigEndian: payload.loadUnaligned(fromByteOffset: -UDPHeader.byteCount, as: UInt16.self)))
         frame.pointee.operation = 0
         frame.pointee.nextArray = nil

@@ -16,8 +16,8 @@ extension NetworkStack {
     /// One segment with `datagramHeadroom` gets its headers in front of it. Else what is below 1 KiB, and what the device cannot gather, is copied
     /// behind its headers; of the rest the frame is made of the array's own segments, whose bytes must not change until the device is done with them.
     /// - Parameter destination: nil for the endpoint that the socket is connected to. A socket that is not bound gets a port.
-    /// - Returns: 0 when the array was taken over. Else it is still the caller's, and this is an errno: `EDESTADDRREQ` without a destination, `EINVAL`
-    ///   for port 0 or a loopback source on its way out, `EACCES` for a broadcast address, `EMSGSIZE` above `maximumDatagramByteCount`, `ENETUNREACH`
+    /// - Returns: 0 when the array was taken over. Else it is still the caller's, and this is an errno: `EDESTADDRREQ` without a destination, `EAFNOSUPPORT` for
+    ///   another family than the socket's, `EINVAL` for port 0 or a loopback source on its way out, `EACCES` for a broadcast address, `EMSGSIZE` above `maximumDatagramByteCount`, `ENETUNREACH`
     ///   without a route, `EHOSTUNREACH` for a neighbour that has just not answered, `EADDRINUSE` when no port is left, `ENOBUFS` when the output or
     ///   the heap is full.
     //= RFC 768 section User Interface
@@ -48,16 +48,24 @@ extension NetworkStack {
         return 0
     }
 
-    /// Sends to a neighbour that is asked for, or to this host.
+    /// Sends to a neighbour that is asked for, to this host, or over IPv6.
     @inline(never)
     private func sendUnresolved(_ s: DatagramSocketPointer, _ array: Frame, _ byteCount: Int) -> Int32 {
         let isLocal = s.pointee.link == .local
+        let isIPv6 = !s.pointee.templateRemote.address.isIPv4
+        if isIPv6 && byteCount > maximumIPv6DatagramByteCount { return EMSGSIZE }
         if !isLocal && state.pointee.neighbors[s.pointee.neighbor].pointee.state == .failed { return EHOSTUNREACH }
-        guard !(isLocal ? state.pointee.loopback.isFull : state.pointee.output.pointee.isFull), let frame = makeDatagramFrame(s, array, byteCount) else {
-            return ENOBUFS
-        }
+        guard !(isLocal ? state.pointee.loopback.isFull : state.pointee.output.pointee.isFull),
+            let frame = isIPv6 ? makeIPv6DatagramFrame(s, array, byteCount) : makeDatagramFrame(s, array, byteCount)
+        else { return ENOBUFS }
         state.pointee.statistics.datagramsSent &+= 1
-        if isLocal { deliverLocally(frame) } else { send(frame, to: s.pointee.neighbor) }
+        switch s.pointee.link {
+        case .local: deliverLocally(frame)
+        case .resolved, .resolvedIPv6:
+            state.pointee.neighbors[s.pointee.neighbor].pointee.lastUsed = state.pointee.now
+            emit(frame)
+        case .unresolved: send(frame, to: s.pointee.neighbor)
+        }
         return 0
     }
 
@@ -68,10 +76,11 @@ extension NetworkStack {
         let s = state.pointee.datagramSockets[socket]
         guard remote.port != 0 else { return EINVAL }
         guard !isBroadcastAddress(remote.address) else { return EACCES }
+        guard speaks(s, to: remote.address) else { return EAFNOSUPPORT }
         guard let decision = route(to: remote.address) else { return ENETUNREACH }
         let isBoundToAddress = !s.pointee.local.address.isUnspecified
         guard !isBoundToAddress || decision.isLocal || !s.pointee.local.address.isLoopback else { return EINVAL }
-        if s.pointee.local.port == 0 && !bindEphemeral(socket, .unspecifiedIPv4) { return EADDRINUSE }
+        if s.pointee.local.port == 0 && !bindEphemeral(socket, unboundAddress(s, for: remote.address)) { return EADDRINUSE }
         var hardware = state.pointee.macAddress
         if decision.isLocal {
             s.pointee.link = .local
@@ -81,16 +90,22 @@ extension NetworkStack {
             s.pointee.neighbor = neighbor
             s.pointee.link = .unresolved
             if state.pointee.neighbors[neighbor].pointee.isResolved {
-                s.pointee.link = .resolved
+                s.pointee.link = remote.address.isIPv4 ? .resolved : .resolvedIPv6
                 hardware = state.pointee.neighbors[neighbor].pointee.macAddress
             }
         }
         //= RFC 1122 section 4.1.3.6
         //# When a host sends a UDP datagram, the source address MUST be (one of) the IP address(es) of the host.
         let local = Endpoint(address: isBoundToAddress ? s.pointee.local.address : decision.source, port: s.pointee.local.port)
-        s.pointee.template = DatagramTemplate(
-            destination: hardware, source: state.pointee.macAddress, local: local, remote: remote,
-            isOffloaded: state.pointee.offloads.contains(.transmitChecksumUDP))
+        let isOffloaded = state.pointee.offloads.contains(.transmitChecksumUDP)
+        if remote.address.isIPv4 {
+            s.pointee.template = DatagramTemplate(
+                destination: hardware, source: state.pointee.macAddress, local: local, remote: remote, isOffloaded: isOffloaded)
+        } else {
+            s.pointee.ipv6Template = IPv6DatagramTemplate(
+                destination: hardware, source: state.pointee.macAddress, local: local, remote: remote, hopLimit: state.pointee.ipv6.hopLimit,
+                isOffloaded: isOffloaded)
+        }
         s.pointee.templateRemote = remote
         s.pointee.templateEpoch = state.pointee.neighborEpoch
         return 0
@@ -123,19 +138,24 @@ extension NetworkStack {
 
     /// As `makeDatagramFrame`, for several segments and for those that are not copied where that can be helped.
     @inline(never)
-    private func makeLargeFrame(_ s: DatagramSocketPointer, _ array: Frame, _ byteCount: Int) -> Frame? {
+    func makeLargeFrame(_ s: DatagramSocketPointer, _ array: Frame, _ byteCount: Int) -> Frame? {
+        let isIPv6 = !s.pointee.templateRemote.address.isIPv4
+        let isOffloaded = isIPv6 ? s.pointee.ipv6Template.isOffloaded : s.pointee.template.isOffloaded
+        let headerByteCount = isIPv6 ? IPv6DatagramTemplate.byteCount : DatagramTemplate.byteCount
         let isGathered = byteCount >= NetworkStack.zeroCopyByteCount && array.arraySegmentCount < state.pointee.configuration.maximumTransmitSegments
-        let frameByteCount = DatagramTemplate.byteCount &+ (isGathered ? 0 : byteCount)
+        let frameByteCount = headerByteCount &+ (isGathered ? 0 : byteCount)
         guard let frame = Frame.makeSegment(state.pointee.heap, byteCount: frameByteCount, priority: .application) else { return nil }
+        let sum: UInt64
         if isGathered {
-            writeDatagramHeaders(s, frame, byteCount, s.pointee.template.isOffloaded ? 0 : sumOfArray(array))
+            sum = isOffloaded ? 0 : sumOfArray(array)
             frame.join(array, behind: frame)
         } else {
-            let payload = frame.segmentAddress + DatagramTemplate.byteCount
+            let payload = frame.segmentAddress + headerByteCount
             array.copyArray(to: payload)
             array.releaseArray()
-            writeDatagramHeaders(s, frame, byteCount, s.pointee.template.isOffloaded ? 0 : InternetChecksum.sum(payload, count: byteCount))
+            sum = isOffloaded ? 0 : InternetChecksum.sum(payload, count: byteCount)
         }
+        if isIPv6 { writeIPv6DatagramHeaders(s, frame, byteCount, sum) } else { writeDatagramHeaders(s, frame, byteCount, sum) }
         return frame
     }
 

@@ -5,21 +5,23 @@ import WireFormats
 extension NetworkStack {
     /// Gives a socket its local endpoint. O(sockets of the same port); for port 0, O(ephemeral ports in use).
     /// - Parameters:
-    ///   - local: the unspecified address takes what comes to any of the interface's, and broadcasts; port 0 takes a free one of 49152...65535.
+    ///   - local: 0.0.0.0 takes what comes to any of the interface's IPv4 addresses, and broadcasts; :: that of both families; port 0 takes a free one
+    ///     of 49152...65535.
+    ///   - isIPv6Only: whether :: stands for the IPv6 addresses alone.
     ///   - reusePort: whether others may bind the same endpoint, if all of them say so; senders are then spread over them.
     /// - Returns: 0, or an errno: `EINVAL` for a socket that is bound, `EADDRNOTAVAIL` for an address that is not the interface's, `EADDRINUSE`.
-    public func bindDatagram(_ socket: UInt32, to local: Endpoint, reusePort: Bool) -> Int32 {
+    public func bindDatagram(_ socket: UInt32, to local: Endpoint, reusePort: Bool, isIPv6Only: Bool = false) -> Int32 {
         let s = datagramSocket(socket)
         guard s.pointee.local.port == 0 else { return EINVAL }
         //= RFC 1122 section 4.1.3.5
         //# An application program MUST be able to specify the IP source address to be used for sending a UDP datagram or to leave it unspecified.
         guard local.address.isUnspecified || isLocalAddress(local.address) else { return EADDRNOTAVAIL }
-        let address = local.address.isUnspecified ? .unspecifiedIPv4 : local.address
+        if isIPv6Only { s.pointee.flags.insert(.isIPv6Only) } else { s.pointee.flags.remove(.isIPv6Only) }
         if local.port == 0 {
-            guard bindEphemeral(socket, address) else { return EADDRINUSE }
+            guard bindEphemeral(socket, local.address) else { return EADDRINUSE }
         } else {
-            guard isFree(Endpoint(address: address, port: local.port), reusesPort: reusePort) else { return EADDRINUSE }
-            enter(socket, Endpoint(address: address, port: local.port))
+            guard isFree(local, isIPv6Only: isIPv6Only, reusesPort: reusePort) else { return EADDRINUSE }
+            enter(socket, local)
         }
         if reusePort { s.pointee.flags.insert(.reusesPort) }
         return 0
@@ -27,15 +29,17 @@ extension NetworkStack {
 
     /// Sets the default destination, and takes datagrams and errors of it alone from now on. A socket that is not bound gets a port, and the local
     /// address becomes the one that the route names, unless it was bound to one. May be called again.
-    /// - Returns: 0, or an errno: `EINVAL` for port 0, `EACCES` for a broadcast address, `ENETUNREACH` without a route, `EADDRINUSE` when no port is left.
+    /// - Returns: 0, or an errno: `EINVAL` for port 0, `EACCES` for a broadcast address, `EAFNOSUPPORT` for an address of another family than the one
+    ///   that the socket is bound to, `ENETUNREACH` without a route, `EADDRINUSE` when no port is left.
     public func connectDatagram(_ socket: UInt32, to remote: Endpoint) -> Int32 {
         let s = datagramSocket(socket)
         guard remote.port != 0 else { return EINVAL }
         guard !isBroadcastAddress(remote.address) else { return EACCES }
+        guard speaks(s, to: remote.address) else { return EAFNOSUPPORT }
         guard let decision = route(to: remote.address) else { return ENETUNREACH }
         let isChosen = s.pointee.local.address.isUnspecified || s.pointee.flags.contains(.choseAddress)
         guard isChosen || decision.isLocal || !s.pointee.local.address.isLoopback else { return EINVAL }
-        if s.pointee.local.port == 0 && !bindEphemeral(socket, .unspecifiedIPv4) { return EADDRINUSE }
+        if s.pointee.local.port == 0 && !bindEphemeral(socket, unboundAddress(s, for: remote.address)) { return EADDRINUSE }
         if isChosen {
             s.pointee.local.address = decision.source
             s.pointee.flags.insert(.choseAddress)
@@ -45,6 +49,17 @@ extension NetworkStack {
         s.pointee.filter = DatagramFilter(s.pointee)
         s.pointee.templateEpoch = 0
         return 0
+    }
+
+    /// Whether the socket can talk to an address of that family.
+    func speaks(_ s: DatagramSocketPointer, to remote: IPAddress) -> Bool {
+        s.pointee.local.port == 0 && s.pointee.local.address.isIPv4
+            || NetworkStack.isOfFamily(remote, of: s.pointee.local.address, isIPv6Only: s.pointee.flags.contains(.isIPv6Only))
+    }
+
+    /// What a socket that is not bound gets bound to when it sends to `remote`.
+    func unboundAddress(_ s: DatagramSocketPointer, for remote: IPAddress) -> IPAddress {
+        remote.isIPv4 ? s.pointee.local.address : .unspecifiedIPv6
     }
 
     /// Binds to the first free port from a random one on.
@@ -66,11 +81,12 @@ extension NetworkStack {
     }
 
     /// Whether nobody has an endpoint that overlaps, or only such as share it.
-    private func isFree(_ local: Endpoint, reusesPort: Bool) -> Bool {
+    private func isFree(_ local: Endpoint, isIPv6Only: Bool, reusesPort: Bool) -> Bool {
         var other = state.pointee.datagramPorts[Int(local.port)]
         while other != 0 {
             let s = state.pointee.datagramSockets[other]
-            let overlaps = s.pointee.local.address == local.address || s.pointee.local.address.isUnspecified || local.address.isUnspecified
+            let overlaps = NetworkStack.overlaps(
+                s.pointee.local.address, s.pointee.flags.contains(.isIPv6Only), local.address, isIPv6Only)
             if overlaps && !(reusesPort && s.pointee.flags.contains(.reusesPort)) { return false }
             other = s.pointee.nextOnPort
         }

@@ -16,12 +16,16 @@ struct DatagramSocket: SlabElement {
         static let hasEvent = Flags(rawValue: 16)
         /// The owner waits for the next datagram, and there is nothing to tell before: `turn` delivers it as it comes.
         static let awaitsDatagram = Flags(rawValue: 32)
+        /// Bound to ::, but not for IPv4.
+        static let isIPv6Only = Flags(rawValue: 64)
     }
 
     /// How the datagrams to the template's destination leave.
     enum Link: UInt8 {
         /// The neighbour's hardware address is in the template.
         case resolved
+        /// The same, over IPv6.
+        case resolvedIPv6
         case unresolved
         /// The destination is this host.
         case local
@@ -48,6 +52,8 @@ struct DatagramSocket: SlabElement {
     var neighbor: UInt32 = 0
     var templateRemote = Endpoint(address: .unspecifiedIPv4, port: 0)
     var template = DatagramTemplate()
+    /// Of destinations over IPv6.
+    var ipv6Template = IPv6DatagramTemplate()
 
     init() {}
 }
@@ -65,12 +71,15 @@ extension NetworkStack {
     }
 
     /// A new socket, not bound; `owner` comes back with its events.
+    /// - Parameter isIPv6: whether it gets bound to ::, for both families, when it sends before it is bound; else to all addresses of the first
+    ///   destination's family.
     /// - Returns: 0 at `NetworkLimits.maximumDatagramSockets`.
-    public func makeDatagramSocket(owner: UInt32) -> UInt32 {
+    public func makeDatagramSocket(owner: UInt32, isIPv6: Bool = false) -> UInt32 {
         let socket = state.pointee.datagramSockets.take()
         guard socket != 0 else { return 0 }
         state.pointee.datagramSockets[socket].pointee.flags = .isOpen
         state.pointee.datagramSockets[socket].pointee.owner = owner
+        if isIPv6 { state.pointee.datagramSockets[socket].pointee.local.address = .unspecifiedIPv6 }
         return socket
     }
 
