@@ -16,10 +16,10 @@ extension NetworkStack {
     /// One segment with `datagramHeadroom` gets its headers in front of it. Else what is below 1 KiB, and what the device cannot gather, is copied
     /// behind its headers; of the rest the frame is made of the array's own segments, whose bytes must not change until the device is done with them.
     /// - Parameter destination: nil for the endpoint that the socket is connected to. A socket that is not bound gets a port.
-    /// - Returns: 0 when the array was taken over. Else it is still the caller's, and this is an errno: `EDESTADDRREQ` without a destination, `EAFNOSUPPORT` for
-    ///   another family than the socket's, `EINVAL` for port 0 or a loopback source on its way out, `EACCES` for a broadcast address, `EMSGSIZE` above `maximumDatagramByteCount`, `ENETUNREACH`
-    ///   without a route, `EHOSTUNREACH` for a neighbour that has just not answered, `EADDRINUSE` when no port is left, `ENOBUFS` when the output or
-    ///   the heap is full.
+    /// - Returns: 0 when the array was taken over. Else it is still the caller's, and this is an errno: `EDESTADDRREQ` without a destination,
+    ///   `EAFNOSUPPORT` for another family than the socket's, `EINVAL` for port 0 or a loopback source on its way out, `EACCES` for a broadcast address,
+    ///   `EMSGSIZE` above `maximumDatagramByteCount` or `maximumIPv6DatagramByteCount`, `ENETUNREACH` without a route, `EHOSTUNREACH` for a neighbour
+    ///   that has just not answered, `EADDRINUSE` when no port is left, `ENOBUFS` when the output or the heap is full.
     //= RFC 768 section User Interface
     //# an operation that allows a datagram to be sent, specifying the data, source and destination ports and addresses to be sent
     public func sendDatagram(_ socket: UInt32, _ array: Frame, to destination: Endpoint?) -> Int32 {
