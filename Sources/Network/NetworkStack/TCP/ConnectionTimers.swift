@@ -144,8 +144,7 @@ extension NetworkStack {
         c.pointee.roundTrip.backOff(configuration)
         //= RFC 6298 section 5.4
         //# Retransmit the earliest segment that has not been acknowledged by the TCP receiver.
-        let isRepairable = hasRecords(c) && c.pointee.sendWindow >= c.pointee.sendSegmentSize
-        if isRepairable { repairAfterTimeout(c) } else { goBack(c) }
+        if isRepairable(c) { repairAfterTimeout(c) } else { goBack(c) }
         //= RFC 6298 section 5.6
         //# Start the retransmission timer, such that it expires after RTO seconds
         setRetransmission(c, after: c.pointee.roundTrip.timeout)

@@ -96,10 +96,11 @@ extension NetworkStack {
     }
 
     /// Sends a range again that was sent as one segment. O(segments of the send queue in front of it).
-    /// - Returns: false without memory, or where a window that has shrunk does not reach: the retransmission timer sees to it.
+    /// - Returns: false without memory, where a window that has shrunk does not reach, or when segments have become smaller: the retransmission timer sees
+    ///   to it.
     func retransmit(_ c: ConnectionPointer, _ sequence: SequenceNumber, _ sequenceCount: Int) -> Bool {
         var offset = sequence.since(c.pointee.sendUnacknowledged)
-        guard offset >= 0, offset + sequenceCount <= c.pointee.sendWindow else { return false }
+        guard offset >= 0, offset + sequenceCount <= c.pointee.sendWindow, sequenceCount <= c.pointee.sendSegmentSize + 1 else { return false }
         stopTiming(c)
         let byteCount = min(sequenceCount, c.pointee.sendByteCount - offset)
         let includesFinish = byteCount < sequenceCount

@@ -73,6 +73,13 @@ extension NetworkStack {
 
     // MARK: After a timeout
 
+    /// Whether the first segment can be sent again as it was: there is a record of it, and neither the window nor the path has become too small.
+    func isRepairable(_ c: ConnectionPointer) -> Bool {
+        guard hasRecords(c), c.pointee.sendWindow >= c.pointee.sendSegmentSize else { return false }
+        let first = state.pointee.transmissions[c.pointee.scoreboard.first]
+        return first.pointee.end.since(c.pointee.sendUnacknowledged) <= c.pointee.sendSegmentSize + 1
+    }
+
     /// Of a connection with records: everything in flight may be lost. The first segment goes again, the others as the window grows.
     func repairAfterTimeout(_ c: ConnectionPointer) {
         let mayBeSpurious = c.pointee.retransmissionCount == 1 && c.pointee.scoreboard.selectedByteCount == 0
@@ -139,6 +146,8 @@ extension NetworkStack {
             c.pointee.congestion = c.pointee.recovery.undo.congestion
         }
         c.pointee.recovery.undo = RecoveryUndo()
+        // The same that a reported duplicate says: segments may be later than was thought.
+        widenReorderingWindow(c)
         c.pointee.flags.remove(.fastRecovery)
         c.pointee.duplicateAcknowledgements = 0
         c.pointee.recovery.state.subtract([.isReducing, .hasTimedOut, .awaitsEcho])
