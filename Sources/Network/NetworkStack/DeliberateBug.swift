@@ -117,16 +117,12 @@ public enum DeliberateBug: String, CaseIterable, Sendable {
     case duplicatesNotReported
     /// What the peer has reported still counts as in the network.
     case selectedCountsAsInFlight
-    /// What the peer has reported is not sent again after a timeout.
-    case selectedKeptAfterTimeout
     /// A segment is lost as soon as one that was sent after it has arrived.
     case reorderingWindowMissing
     /// Nothing is done about a segment that is late when nothing else arrives.
     case reorderingTimerNotStarted
     /// No loss probe is sent.
     case probeNotSent
-    /// A fast recovery sends as fast as it can.
-    case reductionUnlimited
     /// The congestion window stays as a spurious recovery has left it.
     case recoveryNotUndone
     /// The records of a connection that fails are not given back.

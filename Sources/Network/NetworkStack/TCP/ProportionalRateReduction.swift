@@ -33,7 +33,7 @@ extension NetworkStack {
         let threshold = min(c.pointee.congestion.slowStartThreshold, 1 << 31)
         c.pointee.recovery.reduction.deliveredByteCount += delivered
         let reduction = c.pointee.recovery.reduction
-        var count: Int
+        let count: Int
         if pipe > threshold {
             // No more than 2^31 each: the product fits.
             let inProportion = min(reduction.deliveredByteCount, 1 << 31) * threshold
@@ -41,7 +41,6 @@ extension NetworkStack {
         } else {
             count = min(threshold - pipe, max(reduction.deliveredByteCount - reduction.sentByteCount, delivered) + segmentSize)
         }
-        if DeliberateBug.isPresent(.reductionUnlimited) { count = 1 << 20 }
         c.pointee.recovery.reduction.window = pipe + max(count, 0)
     }
 

@@ -223,10 +223,8 @@ extension NetworkStack {
         var index = c.pointee.scoreboard.first
         while index != 0 {
             let record = state.pointee.transmissions[index]
-            if !(DeliberateBug.isPresent(.selectedKeptAfterTimeout) && record.pointee.flags.contains(.isSelected)) {
-                record.pointee.flags.remove(.isSelected)
-                record.pointee.flags.insert(.isLost)
-            }
+            record.pointee.flags.remove(.isSelected)
+            record.pointee.flags.insert(.isLost)
             index = record.pointee.next
         }
         c.pointee.scoreboard.selectedByteCount = 0
