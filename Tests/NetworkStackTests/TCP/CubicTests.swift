@@ -23,6 +23,7 @@ import WireFormats
             self.roundTrip = roundTrip
             self.hasTimestamps = hasTimestamps
             script = try SegmentScript {
+                $0.tcp.detectsBlackHoles = false
                 $0.tcp.sendBuffer = 4 << 20
                 $0.tcp.minimumRetransmissionTimeout = 1_000_000_000
                 configure(&$0)

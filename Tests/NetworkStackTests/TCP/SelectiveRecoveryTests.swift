@@ -12,6 +12,7 @@ import WireFormats
         segments: Int = 100, timestamp: UInt32? = nil, _ configure: (inout NetworkConfiguration) -> Void = { _ in }
     ) throws -> (script: SegmentScript, connection: UInt32) {
         let script = try SegmentScript {
+            $0.tcp.congestionControl = .newReno
             $0.tcp.maximumSegmentSize = timestamp == nil ? SelectiveRecoveryTests.mss : SelectiveRecoveryTests.mss + 12
             configure(&$0)
         }
