@@ -129,7 +129,7 @@ struct Flow {
         guard header.sackBlockCount > 0 else { return nil }
         //= RFC 2018 section 2
         //# SACK-permitted MUST NOT be sent on non-SYN segments, and SACK only once it was permitted.
-        guard hasSelectiveAcknowledgements else { return "selective acknowledgements that were not agreed on" }
+        guard hasSelectiveAcknowledgements || isTainted else { return "selective acknowledgements that were not agreed on" }
         for index in 0..<Int(header.sackBlockCount) {
             let block = header.sackBlock(index)
             guard block.left < block.right else { return "an empty block in a selective acknowledgement" }
