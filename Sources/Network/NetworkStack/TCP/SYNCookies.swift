@@ -75,8 +75,7 @@ extension NetworkStack {
             state.pointee.connections.free(c.pointee.index)
             if isValid { return refuseCookie() }
             // What follows a segment that was refused brings no cookie, and a reset would end what the peer takes for a connection.
-            let mayFollow = state.pointee.now < state.pointee.cookiesRefusedUntil && header.segmentLength > 0
-            return mayFollow ? .refused : .noCookie
+            return state.pointee.now < state.pointee.cookiesRefusedUntil ? .refused : .noCookie
         }
         synchronize.flags = .syn
         synchronize.maximumSegmentSize = NetworkStack.cookieSegmentSizes[Int(upper & 7)]
