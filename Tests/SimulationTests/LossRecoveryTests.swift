@@ -25,6 +25,8 @@ private struct Bottleneck {
         settings.memory = MemoryConfiguration(arenaByteCount: 64 << 20, commitsAtStart: false, maximumSegments: 1 << 16)
         settings.limits.coroutineStackByteCount = 1 << 20
         settings.tcp.offersSelectiveAcknowledgements = isSelective
+        // A window that CUBIC opens loses frames in the bottleneck's queue, which is not what is looked at here.
+        settings.tcp.congestionControl = .newReno
         // As many as wait behind a frame that is late by a round trip.
         settings.networkLimits.reassemblyPieces = 1_024
         server = try simulation.makeHost("server", settings)

@@ -16,8 +16,6 @@ struct RecoveryUndo {
     var timeoutStep = TimeoutStep.none
     /// Data that was not sent again was reported since the last step.
     var hasSeenOriginal = false
-    /// The congestion control as it was before.
-    var congestion = CongestionControl(.cubic)
     /// The timestamp of the first retransmission.
     var timestamp: UInt32 = 0
     /// What was in flight then.
@@ -39,7 +37,7 @@ extension NetworkStack {
         guard c.pointee.selective.isPermitted else { return }
         var undo = RecoveryUndo()
         undo.isArmed = true
-        undo.congestion = c.pointee.congestion
+        c.pointee.congestion.saveForUndo()
         undo.timestamp = timestampValue(c)
         undo.start = c.pointee.sendUnacknowledged
         undo.end = c.pointee.sendMaximum
@@ -142,9 +140,7 @@ extension NetworkStack {
     private func undoRecovery(_ c: ConnectionPointer) {
         if DeliberateBug.isPresent(.recoveryNotUndone) { return }
         state.pointee.statistics.tcp.spuriousRecoveries += 1
-        if c.pointee.recovery.undo.congestion.window > c.pointee.congestion.window {
-            c.pointee.congestion = c.pointee.recovery.undo.congestion
-        }
+        c.pointee.congestion.undo()
         c.pointee.recovery.undo = RecoveryUndo()
         // The same that a reported duplicate says: segments may be later than was thought.
         widenReorderingWindow(c)
