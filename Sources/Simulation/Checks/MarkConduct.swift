@@ -6,6 +6,7 @@ struct MarkConduct {
     private var owesEcho = false
     /// It was told that the window is reduced, and nothing marked has come since.
     private var mayNotEcho = true
+    private var mayNotEchoSince: UInt64 = 0
     /// It was told of a mark of something that it has not reduced for yet: what it has sent by then.
     private var echoed: SequenceNumber?
     private var echoedAt: UInt64 = 0
@@ -24,7 +25,7 @@ struct MarkConduct {
         if !isForged, header.flags.contains(.ack), !isOld { highestAcknowledgement = header.acknowledgement }
         guard !isForged, isAccepted, !header.flags.contains(.syn) else { return }
         if header.payloadByteCount > 0 {
-            if header.flags.contains(.cwr) { (owesEcho, mayNotEcho) = (false, true) }
+            if header.flags.contains(.cwr) { (owesEcho, mayNotEcho, mayNotEchoSince) = (false, true, time) }
             if segment.congestionCodepoint == 3 {
                 (owesEcho, mayNotEcho) = (hasAnswered, false)
                 lastMark = time
@@ -64,7 +65,8 @@ struct MarkConduct {
         if header.flags.contains(.cwr) { (echoed, hasReduced) = (nil, before.sendMaximum) }
         if conduct.echoesEachMark { return nil }
         if header.flags.contains(.ece) {
-            return mayNotEcho ? "an echo of a mark, where none has come since the sender reduced its window" : nil
+            // What leaves in the same moment may have been made before.
+            return mayNotEcho && mayNotEchoSince < time ? "an echo of a mark, where none has come since the sender reduced its window" : nil
         }
         guard owesEcho, header.flags.contains(.ack), let lastMark, lastMark < time else { return nil }
         owesEcho = false

@@ -16,6 +16,8 @@ struct ReceiverConduct {
     private var isImprecise = false
     /// It has acknowledged anything but the peer's SYN.
     private var hasAcknowledged = false
+    /// What it acknowledged first: until it has gone on from there, it may be a listener without room, which takes nothing.
+    private var firstAcknowledgement: SequenceNumber?
     /// The timestamp to echo, and all that may be.
     private var recentTimestamp: UInt32?
     private var timestamps: (least: UInt32, most: UInt32)?
@@ -49,11 +51,11 @@ struct ReceiverConduct {
             owedSegments = 0
             //= RFC 9293 section 3.8.6.3
             //# in a stream of full-sized segments, there SHOULD be an ACK for at least every second segment (SHLD-19)
-            return "two full segments were not acknowledged at once"
+            if acknowledged != firstAcknowledgement { return "two full segments were not acknowledged at once" }
         }
         if let since = owedSince, time - since > ReceiverConduct.longestDelay {
             owedSince = nil
-            return "data was not acknowledged within half a second"
+            if acknowledged != firstAcknowledgement { return "data was not acknowledged within half a second" }
         }
         return nil
     }
@@ -159,6 +161,7 @@ struct ReceiverConduct {
             return nil
         }
         defer { (hasAcknowledged, owedSince, owedSegments) = (true, nil, 0) }
+        if firstAcknowledgement == nil { firstAcknowledgement = header.acknowledgement }
         var complaint: String?
         let acknowledgement = header.acknowledgement
         if let next, next != acknowledgement {

@@ -129,8 +129,6 @@ struct ScenarioPlan {
             default: false
             }
         }
-        // A listener that sends cookies begins with whichever of them comes back, which the wire does not tell.
-        if host.tcp.sendsCookies && host.networkLimits.maximumHalfOpen <= 4 { return nil }
         // A frame may have to wait for its neighbour, too.
         guard !isDisturbed, host.transmitQueueLength == nil, !host.staticNeighbors.isEmpty || !losesFrames && attack == nil else { return nil }
         return Conduct(
