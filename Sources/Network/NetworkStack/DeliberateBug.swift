@@ -115,8 +115,6 @@ public enum DeliberateBug: String, CaseIterable, Sendable {
     case selectiveBlocksTooLong
     /// What arrived twice is not reported.
     case duplicatesNotReported
-    /// What the peer has reported still counts as in the network.
-    case selectedCountsAsInFlight
     /// A segment is lost as soon as one that was sent after it has arrived.
     case reorderingWindowMissing
     /// Nothing is done about a segment that is late when nothing else arrives.

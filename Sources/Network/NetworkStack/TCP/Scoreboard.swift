@@ -203,7 +203,7 @@ extension NetworkStack {
                 if record.pointee.flags.contains(.isLost) { c.pointee.scoreboard.lostByteCount -= byteCount }
                 record.pointee.flags.remove(.isLost)
                 record.pointee.flags.insert(.isSelected)
-                if !DeliberateBug.isPresent(.selectedCountsAsInFlight) { c.pointee.scoreboard.selectedByteCount += byteCount }
+                c.pointee.scoreboard.selectedByteCount += byteCount
                 c.pointee.scoreboard.selectedSegmentCount += 1
                 selected += byteCount
             }
