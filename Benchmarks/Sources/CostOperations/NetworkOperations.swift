@@ -258,18 +258,23 @@ private struct EchoPair: ~Copyable {
         self.server = server
         self.runtime = runtime
     }
+
+    /// The two ends of a connection.
+    func connect() throws(DemikernelError) -> (client: QueueDescriptor, server: QueueDescriptor) {
+        let listener = try runtime.socket(.ipv4, .stream, on: server)
+        try runtime.bind(listener, to: .any(port: 7))
+        try runtime.listen(listener, backlog: 16)
+        let accept = try runtime.accept(listener)
+        let connection = try runtime.socket(.ipv4, .stream, on: client)
+        _ = try runtime.wait(try runtime.connect(connection, to: .ipv4(10, 0, 0, 2, port: 7)))
+        return (connection, accepted(try runtime.wait(accept)))
+    }
 }
 
 @inline(never)
 func echoOverStream(_ count: Int) throws(DemikernelError) {
     let pair = try EchoPair()
-    let listener = try pair.runtime.socket(.ipv4, .stream, on: pair.server)
-    try pair.runtime.bind(listener, to: .any(port: 7))
-    try pair.runtime.listen(listener, backlog: 16)
-    let accept = try pair.runtime.accept(listener)
-    let client = try pair.runtime.socket(.ipv4, .stream, on: pair.client)
-    _ = try pair.runtime.wait(try pair.runtime.connect(client, to: .ipv4(10, 0, 0, 2, port: 7)))
-    let server = accepted(try pair.runtime.wait(accept))
+    let (client, server) = try pair.connect()
     var unit = try ScatterGatherArray(pair.runtime.allocate(64))
     for _ in 0..<count {
         try pair.runtime.push(client, unit, completion: .discarded)
@@ -298,13 +303,7 @@ func echoOverDatagrams(_ count: Int) throws(DemikernelError) {
 /// Streams `count` bytes from one stack to the other, 64 KiB a push, both on this core, and prints the rate.
 func measureBulkTransfer(_ count: Int) throws(DemikernelError) {
     let pair = try EchoPair()
-    let listener = try pair.runtime.socket(.ipv4, .stream, on: pair.server)
-    try pair.runtime.bind(listener, to: .any(port: 7))
-    try pair.runtime.listen(listener, backlog: 16)
-    let accept = try pair.runtime.accept(listener)
-    let client = try pair.runtime.socket(.ipv4, .stream, on: pair.client)
-    _ = try pair.runtime.wait(try pair.runtime.connect(client, to: .ipv4(10, 0, 0, 2, port: 7)))
-    let server = accepted(try pair.runtime.wait(accept))
+    let (client, server) = try pair.connect()
     let start = monotonicNanoseconds()
     var received = 0
     var batch = CompletionBatch(capacity: 64)

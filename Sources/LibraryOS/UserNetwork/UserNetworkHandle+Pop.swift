@@ -93,6 +93,7 @@ extension UserNetworkHandle {
         while case let pop = core.removeFirst(from: &socket.pointee.pops), pop != 0 {
             if isEnd { core.completeEndOfStream(pop) } else { core.fail(pop, socket.pointee.failure, ErrorMessages.send(socket.pointee.failure)) }
         }
+        stopAwaiting(socket)
     }
 
     /// Gives the pops that wait the datagrams that have come, each with its sender.

@@ -1,9 +1,6 @@
 /// The beginning of a packet of ours that an ICMP error message quotes: its IPv4 header and the first eight bytes behind it.
-///
-/// Whoever can send a packet can invent one. The reader compares addresses, ports and TCP sequence number with a flow of its own before it acts
-/// (RFC 5927 section 4).
 @frozen
-public struct ICMPv4Quotation {
+public struct ICMPv4Quotation: ControlMessageQuotation {
     public let base: UnsafeRawPointer
     /// Bytes of the quoted IPv4 header.
     public let headerByteCount: Int
@@ -22,7 +19,9 @@ public struct ICMPv4Quotation {
         headerByteCount = header
     }
 
-    /// The sender of the quoted packet: an address of this host.
+    @inlinable @inline(__always)
+    public var transportOffset: Int { headerByteCount }
+
     @inlinable @inline(__always)
     public var source: IPAddress { IPAddress(ipv4Raw: base.raw32(12)) }
 
@@ -32,21 +31,8 @@ public struct ICMPv4Quotation {
     @inlinable @inline(__always)
     public var protocolNumber: UInt8 { base.byte(9) }
 
-    /// The length of the whole quoted packet as quoted, unchecked.
     @inlinable @inline(__always)
     public var totalByteCount: Int { Int(base.bigEndian16(2)) }
-
-    /// Of UDP and TCP, in host order.
-    @inlinable @inline(__always)
-    public var sourcePort: UInt16 { base.bigEndian16(headerByteCount) }
-
-    /// Of UDP and TCP, in host order.
-    @inlinable @inline(__always)
-    public var destinationPort: UInt16 { base.bigEndian16(headerByteCount &+ 2) }
-
-    /// Of TCP.
-    @inlinable @inline(__always)
-    public var sequence: SequenceNumber { SequenceNumber(rawValue: base.bigEndian32(headerByteCount &+ 4)) }
 
     /// Of an ICMP echo, in host order.
     @inlinable @inline(__always)

@@ -31,7 +31,7 @@ public enum ICMPv4Code {
 
 /// A received ICMP message: the payload of an IPv4 packet, of eight bytes at least. The view borrows the bytes.
 @frozen
-public struct ICMPv4View {
+public struct ICMPv4View: ControlMessageView {
     public let base: UnsafeRawPointer
     /// Bytes of the message with its header.
     public let count: Int
@@ -44,14 +44,6 @@ public struct ICMPv4View {
         self.count = count
     }
 
-    /// One of `ICMPv4Type`, or any other number.
-    @inlinable @inline(__always)
-    public var type: UInt8 { base.byte(0) }
-
-    /// One of `ICMPv4Code`, or any other number.
-    @inlinable @inline(__always)
-    public var code: UInt8 { base.byte(1) }
-
     /// The stored checksum as it lies in memory.
     @inlinable @inline(__always)
     public var checksum: UInt16 { base.raw16(2) }
@@ -61,10 +53,6 @@ public struct ICMPv4View {
     //# The checksum is the 16-bit ones's complement of the one's complement sum of the ICMP message starting with the ICMP Type.
     @inlinable @inline(__always)
     public var isChecksumValid: Bool { InternetChecksum.isValid(InternetChecksum.sum(base, count: count)) }
-
-    /// Bytes 4 to 7 in host order; the type says what they are.
-    @inlinable @inline(__always)
-    public var restOfHeader: UInt32 { base.bigEndian32(4) }
 
     /// Of an echo or a timestamp, in host order.
     @inlinable @inline(__always)
@@ -87,12 +75,6 @@ public struct ICMPv4View {
     /// Of a redirect: the gateway to use.
     @inlinable @inline(__always)
     public var gateway: IPAddress { IPAddress(ipv4Raw: base.raw32(4)) }
-
-    @inlinable @inline(__always)
-    public var payload: UnsafeRawPointer { base + 8 }
-
-    @inlinable @inline(__always)
-    public var payloadByteCount: Int { count &- 8 }
 
     /// Whether the type is that of an error, which is never answered with another.
     @inlinable @inline(__always)

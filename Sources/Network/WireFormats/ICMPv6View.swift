@@ -28,7 +28,7 @@ public enum ICMPv6Code {
 
 /// A received ICMPv6 message of eight bytes at least, behind the extension headers of an IPv6 packet. The view borrows the bytes.
 @frozen
-public struct ICMPv6View {
+public struct ICMPv6View: ControlMessageView {
     public let base: UnsafeRawPointer
     /// Bytes of the message with its header.
     public let count: Int
@@ -41,13 +41,6 @@ public struct ICMPv6View {
         self.count = count
     }
 
-    /// One of `ICMPv6Type`, or any other number.
-    @inlinable @inline(__always)
-    public var type: UInt8 { base.byte(0) }
-
-    @inlinable @inline(__always)
-    public var code: UInt8 { base.byte(1) }
-
     /// Whether the whole message arrived as sent.
     //= RFC 4443 section 2.3
     //# The checksum is the 16-bit one's complement of the one's complement sum of the entire ICMPv6 message, starting with the ICMPv6 message type field, and
@@ -57,16 +50,6 @@ public struct ICMPv6View {
         let pseudoHeader = InternetChecksum.pseudoHeader(source: source, destination: destination, protocolNumber: IPProtocol.icmpv6, byteCount: count)
         return InternetChecksum.isValid(pseudoHeader &+ InternetChecksum.sum(base, count: count))
     }
-
-    /// Bytes 4 to 7 in host order: the MTU of "packet too big", the pointer of a parameter problem, identifier and sequence number of an echo.
-    @inlinable @inline(__always)
-    public var restOfHeader: UInt32 { base.bigEndian32(4) }
-
-    @inlinable @inline(__always)
-    public var payload: UnsafeRawPointer { base + 8 }
-
-    @inlinable @inline(__always)
-    public var payloadByteCount: Int { count &- 8 }
 
     /// Whether the type is that of an error, which is never answered with another.
     //= RFC 4443 section 2.1
@@ -78,13 +61,10 @@ public struct ICMPv6View {
     public var quotation: ICMPv6Quotation? { isError ? ICMPv6Quotation(payload, count: payloadByteCount) : nil }
 }
 
-/// The beginning of a packet of ours that an ICMPv6 error message quotes, as far as the first eight bytes of its transport header.
-///
-/// Whoever can send a packet can invent one: the reader compares it with a flow of its own before it acts (RFC 5927 section 4).
+/// The beginning of a packet of ours that an ICMPv6 error message quotes, behind its extension headers.
 @frozen
-public struct ICMPv6Quotation {
+public struct ICMPv6Quotation: ControlMessageQuotation {
     public let base: UnsafeRawPointer
-    /// Where the transport header begins.
     public let transportOffset: Int
     public let protocolNumber: UInt8
 
@@ -116,22 +96,12 @@ public struct ICMPv6Quotation {
         return nil
     }
 
-    /// The sender of the quoted packet: an address of this host.
     @inlinable @inline(__always)
     public var source: IPAddress { IPAddress(ipv6At: base + 8) }
 
     @inlinable @inline(__always)
     public var destination: IPAddress { IPAddress(ipv6At: base + 24) }
 
-    /// Of UDP and TCP, in host order.
     @inlinable @inline(__always)
-    public var sourcePort: UInt16 { base.bigEndian16(transportOffset) }
-
-    /// Of UDP and TCP, in host order.
-    @inlinable @inline(__always)
-    public var destinationPort: UInt16 { base.bigEndian16(transportOffset &+ 2) }
-
-    /// Of TCP.
-    @inlinable @inline(__always)
-    public var sequence: SequenceNumber { SequenceNumber(rawValue: base.bigEndian32(transportOffset &+ 4)) }
+    public var totalByteCount: Int { 40 &+ Int(base.bigEndian16(4)) }
 }

@@ -140,7 +140,7 @@ import WireFormats
         #expect(script.stack.accept(listener, owner: 3) == 0)
     }
 
-    @Test("a million SYNs from anywhere keep nobody from connecting")
+    @Test("a flood of SYNs from anywhere keeps nobody from connecting")
     func flood() throws {
         let pair = try StackPair { _, configuration in
             configuration.limits.maximumHalfOpen = 16

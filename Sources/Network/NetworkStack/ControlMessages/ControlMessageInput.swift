@@ -41,25 +41,30 @@ extension NetworkStack {
         let source = packet.destination
         guard let decision = route(to: destination) else { return drop(request, .noRoute) }
         guard !state.pointee.output.pointee.isFull else { return drop(request, .outOfMemory) }
-        let frame: Frame
         let headerByteCount = EthernetHeader.byteCount + IPv4Header.byteCount
-        if request.isSoleOwner {
-            // Options and a tag are left behind.
-            frame = request
-            frame.removeFirst(UnsafeRawPointer(frame.segmentAddress).distance(to: packet.payload) &- headerByteCount)
-        } else {
-            guard let copy = Frame.makeSegment(state.pointee.heap, byteCount: headerByteCount &+ byteCount, priority: .datagram) else {
-                return drop(request, .outOfMemory)
-            }
-            (copy.segmentAddress + headerByteCount).copyMemory(from: packet.payload, byteCount: byteCount)
-            request.releaseArray()
-            frame = copy
-        }
+        guard let frame = makeReply(to: request, packet.payload, byteCount: byteCount, headerByteCount: headerByteCount) else { return }
         ICMPv4Message.turnIntoEchoReply(frame.segmentAddress + headerByteCount)
         writeControlHeaders(at: frame.segmentAddress, messageByteCount: byteCount, typeOfService: typeOfService, from: source, to: destination)
         frame.frameFlags = []
         state.pointee.statistics.echoRepliesSent += 1
         sendPacket(frame, by: decision)
+    }
+
+    /// Takes over a request, and makes a frame of its message behind new headers: of the request itself where nobody else holds its block, and what was
+    /// in front of the message, such as options and a tag, is left behind. Nil, and counted, when there is no memory.
+    /// - Parameter message: `byteCount` bytes in the request.
+    func makeReply(to request: Frame, _ message: UnsafeRawPointer, byteCount: Int, headerByteCount: Int) -> Frame? {
+        if request.isSoleOwner {
+            request.removeFirst(UnsafeRawPointer(request.segmentAddress).distance(to: message) &- headerByteCount)
+            return request
+        }
+        guard let copy = Frame.makeSegment(state.pointee.heap, byteCount: headerByteCount &+ byteCount, priority: .datagram) else {
+            drop(request, .outOfMemory)
+            return nil
+        }
+        (copy.segmentAddress + headerByteCount).copyMemory(from: message, byteCount: byteCount)
+        request.releaseArray()
+        return copy
     }
 
     /// Takes over an error message, and tells it to the connection or socket whose packet it quotes.
@@ -75,25 +80,16 @@ extension NetworkStack {
     /// - Returns: whether there is somebody who may be concerned; TCP compares the sequence number itself.
     //= RFC 1122 section 3.2.2.1
     //# A Destination Unreachable message that is received MUST be reported to the transport layer.
-    func deliver(_ error: ControlError, about quotation: ICMPv4Quotation) -> Bool {
-        deliver(
-            error, protocolNumber: quotation.protocolNumber, local: Endpoint(address: quotation.source, port: quotation.sourcePort),
-            remote: Endpoint(address: quotation.destination, port: quotation.destinationPort), sequence: quotation.sequence,
-            quotedByteCount: quotation.totalByteCount)
-    }
-
-    /// As above, about a packet of either family.
-    /// - Parameter quotedByteCount: the length of the quoted packet, as quoted; 0 where it is not known.
-    func deliver(
-        _ error: ControlError, protocolNumber: UInt8, local: Endpoint, remote: Endpoint, sequence: SequenceNumber, quotedByteCount: Int = 0
-    ) -> Bool {
+    func deliver(_ error: ControlError, about quotation: some ControlMessageQuotation) -> Bool {
+        let local = Endpoint(address: quotation.source, port: quotation.sourcePort)
+        let remote = Endpoint(address: quotation.destination, port: quotation.destinationPort)
         //= RFC 1122 section 3.2.2
         //# the IP protocol number MUST be extracted from the original header and used to select the appropriate transport protocol entity to handle the error
         //= RFC 1122 section 3.4
         //# certain ICMP messages MUST be passed up from the IP layer to the appropriate transport-layer routine
-        switch protocolNumber {
+        switch quotation.protocolNumber {
         case IPProtocol.tcp:
-            tcpControlMessage(error, local: local, remote: remote, sequence: sequence, quotedByteCount: quotedByteCount)
+            tcpControlMessage(error, local: local, remote: remote, sequence: quotation.sequence, quotedByteCount: quotation.totalByteCount)
             return true
         case IPProtocol.udp:
             return datagramControlMessage(error, local: local, remote: remote)

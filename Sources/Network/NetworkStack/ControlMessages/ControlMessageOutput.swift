@@ -19,12 +19,12 @@ extension NetworkStack {
         guard mayBeAnswered(packet, in: frame), let decision = route(to: packet.source) else { return }
         //= RFC 1812 section 4.3.2.8
         //# A router SHOULD also be able to limit the rate at which it sends other sorts of ICMP error messages.
-        guard state.pointee.errorBucket.take(now: state.pointee.now) else { return count(.controlMessageRateLimited) }
+        guard state.pointee.errorBucket.take(now: state.pointee.now) else { return countUnsent(.controlMessageRateLimited) }
         let headerByteCount = EthernetHeader.byteCount + IPv4Header.byteCount
         let byteCount = ICMPv4Message.errorByteCount(quoting: packet)
         guard !state.pointee.output.pointee.isFull,
             let message = Frame.makeSegment(state.pointee.heap, byteCount: headerByteCount &+ byteCount, priority: .datagram)
-        else { return count(.outOfMemory) }
+        else { return countUnsent(.outOfMemory) }
         let target = message.segmentAddress + headerByteCount
         switch error {
         //= RFC 792 section Destination Unreachable Message
@@ -72,10 +72,5 @@ extension NetworkStack {
         // An echo may be answered; what ends before its type, or is an error or of an unknown type, may not.
         guard let message = ICMPv4View(packet.payload, count: packet.payloadByteCount) else { return false }
         return message.type == ICMPv4Type.echoRequest || message.type == ICMPv4Type.echoReply
-    }
-
-    /// Counts a message that was not sent.
-    private func count(_ reason: DropReason) {
-        state.pointee.statistics.drops[reason] += 1
     }
 }

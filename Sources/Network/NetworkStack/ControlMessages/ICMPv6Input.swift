@@ -43,19 +43,7 @@ extension NetworkStack {
         let source = packet.destination.isMulticast ? decision.source : packet.destination
         guard !state.pointee.output.pointee.isFull else { return drop(request, .outOfMemory) }
         let headerByteCount = EthernetHeader.byteCount + IPv6Header.byteCount
-        let frame: Frame
-        if request.isSoleOwner {
-            // Extension headers and a tag are left behind.
-            frame = request
-            frame.removeFirst(UnsafeRawPointer(frame.segmentAddress).distance(to: message.base) &- headerByteCount)
-        } else {
-            guard let copy = Frame.makeSegment(state.pointee.heap, byteCount: headerByteCount &+ byteCount, priority: .datagram) else {
-                return drop(request, .outOfMemory)
-            }
-            (copy.segmentAddress + headerByteCount).copyMemory(from: message.base, byteCount: byteCount)
-            request.releaseArray()
-            frame = copy
-        }
+        guard let frame = makeReply(to: request, message.base, byteCount: byteCount, headerByteCount: headerByteCount) else { return }
         let reply = frame.segmentAddress + headerByteCount
         ICMPv6Message.turnIntoEchoReply(reply)
         ICMPv6Message.complete(reply, count: byteCount, source: source, destination: asker)
@@ -75,13 +63,6 @@ extension NetworkStack {
             return drop(frame, .unmatchedControlMessage)
         }
         frame.releaseArray()
-    }
-
-    /// Tells an error to the connection or socket that sent the quoted packet.
-    func deliver(_ error: ControlError, about quotation: ICMPv6Quotation) -> Bool {
-        deliver(
-            error, protocolNumber: quotation.protocolNumber, local: Endpoint(address: quotation.source, port: quotation.sourcePort),
-            remote: Endpoint(address: quotation.destination, port: quotation.destinationPort), sequence: quotation.sequence)
     }
 }
 

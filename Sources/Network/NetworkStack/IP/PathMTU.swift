@@ -53,6 +53,7 @@ enum PathMTU {
     //= RFC 1191 section 7.1
     //# Plateaus: 65535, 32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296, 68
     static func plateau(below byteCount: Int) -> Int {
+        // And 1,280, which IPv6 and its tunnels have made one.
         let plateaus: InlineArray<11, Int> = [32_000, 17_914, 8_166, 4_352, 2_002, 1_492, 1_280, 1_006, 508, 296, smallest]
         for index in plateaus.indices where plateaus[index] < byteCount { return plateaus[index] }
         return smallest

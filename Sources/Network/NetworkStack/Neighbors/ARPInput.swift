@@ -102,7 +102,7 @@ extension NetworkStack {
         guard !state.pointee.output.pointee.isFull,
             let frame = Frame.makeSegment(state.pointee.heap, byteCount: EthernetHeader.byteCount + ARPPacket.byteCount, priority: .reserve)
         else {
-            state.pointee.statistics.drops[.outOfMemory] += 1
+            countUnsent(.outOfMemory)
             return false
         }
         EthernetHeader.write(to: frame.segmentAddress, destination: destination, source: state.pointee.macAddress, etherType: EtherType.arp)

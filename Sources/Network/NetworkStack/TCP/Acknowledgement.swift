@@ -4,8 +4,8 @@ import WireFormats
 /// What an acknowledgement does (RFC 9293, section 3.10.7.4, fifth check; RFC 5681; RFC 6582).
 extension NetworkStack {
     /// New data is acknowledged, within what was sent.
-    @inline(__always)
     /// - Parameter timestampEcho: the segment's TSecr, if it has one.
+    @inline(__always)
     func acknowledgeNewData(_ c: ConnectionPointer, _ acknowledgement: SequenceNumber, timestampEcho: UInt32?) {
         var byteCount = acknowledgement.since(c.pointee.sendUnacknowledged)
         let acknowledged = byteCount

@@ -103,6 +103,7 @@ extension NetworkStack {
         transmit(c, frame)
     }
 
+    /// Counts what was not sent, or told by no frame of ours.
     @inline(never)
     func countUnsent(_ reason: DropReason) {
         state.pointee.statistics.drops[reason] += 1
