@@ -147,7 +147,8 @@ private struct ReferenceOptions: Equatable {
         func number(_ offset: Int, _ count: Int) -> UInt64 { body[offset..<offset + count].reduce(0) { $0 << 8 | UInt64($1) } }
         switch (kind, body.count) {
         case (2, 2): maximumSegmentSize = UInt16(number(0, 2))
-        case (3, 1): windowScale = body[0]
+        // 255 is for none.
+        case (3, 1): windowScale = min(body[0], 254)
         case (4, 0): isSACKPermitted = true
         case (5, 8), (5, 16), (5, 24), (5, 32): blocks = stride(from: 0, to: body.count, by: 8).map { number($0, 8) }
         case (8, 8): timestamps = [UInt32(number(0, 4)), UInt32(number(4, 4))]

@@ -185,6 +185,18 @@ extension ScatterGatherArray {
         return descriptor
     }
 
+    /// The same for a buffer that is known to be of `heap`.
+    @inlinable
+    @inline(__always)
+    static func makeDescriptor(_ buffer: consuming Buffer, in heap: UnsafeMutablePointer<HeapState>) -> UnsafeMutablePointer<SegmentDescriptor>? {
+        guard let descriptor = heap.pointee.freeSegments else { return makeDescriptor(buffer) }
+        heap.pointee.freeSegments = descriptor.pointee.next
+        heap.pointee.liveSegments &+= 1
+        let (base, offset, length) = buffer.takeOver()
+        descriptor.pointee = SegmentDescriptor(base: base, offset: offset, length: length)
+        return descriptor
+    }
+
     /// Releases a whole array that was taken over.
     @inlinable
     static func release(_ head: UnsafeMutablePointer<SegmentDescriptor>) {

@@ -10,7 +10,7 @@ extension UnsafeMutablePointer<SegmentDescriptor> {
         _ heap: DatapathHeap, byteCount: Int, headroom: Int = 0, priority: AllocationPriority
     ) -> UnsafeMutablePointer<SegmentDescriptor>? {
         do throws(DemikernelError) {
-            return ScatterGatherArray.makeDescriptor(try heap.allocate(byteCount, headroom: headroom, priority: priority))
+            return ScatterGatherArray.makeDescriptor(try heap.allocate(byteCount, headroom: headroom, priority: priority), in: heap.state)
         } catch {
             return nil
         }

@@ -118,10 +118,14 @@ extension RuntimeCore {
         checkThread()
         do throws(DemikernelError) {
             let slot = try lookUp(queue, .push)
-            let operation = try begin(.push, queue, .push)
-            self.operation(operation).pointee.array = array
+            let operation = self.operation(try begin(.push, queue, .push))
+            // Everything of the slot is written, and read, before the call, which it would be read again after.
+            operation.pointee.array = array
+            let token = QueueToken(rawValue: operation.pointee.token)
             let library = slot.pointee.libraryOS.unsafelyUnwrapped
-            return try submitted(operation, library.pointee.push(library.pointee.context, slot.pointee.state, operation), .push)
+            let error = library.pointee.push(library.pointee.context, slot.pointee.state, operation.index)
+            if error != 0 { throw refused(token, error, .push) }
+            return token
         } catch {
             array.releaseArray()
             throw error

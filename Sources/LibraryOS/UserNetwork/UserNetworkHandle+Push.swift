@@ -13,8 +13,7 @@ extension UserNetworkHandle {
         let byteCount = array.arrayByteCount
         if socket.pointee.type == .datagram { return pushDatagram(index, operation, array, byteCount) }
         if socket.pointee.phase == .connected && slot.pointee.kind == .push && isReadyToSend(socket) && byteCount > 0 {
-            updateTime()
-            let error = stack.send(socket.pointee.index, array)
+            let error = stack.send(socket.pointee.index, array, at: core.currentTime)
             guard error == 0 else { return pushFailed(index, operation, array, error) }
             core.completePush(operation, byteCount: byteCount)
             flush()

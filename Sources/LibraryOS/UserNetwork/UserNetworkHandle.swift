@@ -166,9 +166,11 @@ struct UserNetworkHandle {
         let output = state.pointee.output
         repeat {
             let (frames, count) = output.pointee.first
+            let wasFull = output.pointee.isFull
             let taken = state.pointee.device.transmit(frames, count: count)
             output.pointee.removeFirst(taken)
-            stack.outputMoved()
+            // Whoever waits for room has found none.
+            if wasFull { stack.outputMoved() }
             if taken < count { return }
         } while !output.pointee.isEmpty
     }

@@ -8,6 +8,7 @@ import Glibc
 /// | `maximumConnections` | 65,536 | `socket` fails with `ENOBUFS`; a SYN is dropped as `connectionLimit` |
 /// | `maximumTimeWait` | 16,384 | the connection that is longest in TIME_WAIT ends early |
 /// | `maximumHalfOpen` | 1,024 a listener | a SYN is answered with a cookie, or dropped as `backlogOverflow` without `TCPConfiguration.sendsCookies` |
+/// | `maximumHalfOpenPerSource` | 256 for an IPv4 address, or an IPv6 /64 | the same; without cookies dropped as `halfOpenSourceLimit` |
 /// | `transmissionRecords` | 262,144 | a connection's losses are recovered by duplicate acknowledgements alone until what is in flight is acknowledged |
 /// | `reassemblyPieces` | 64 a connection | an out-of-order segment is dropped as `reassemblyOverflow` |
 /// | `maximumDatagramSockets` | 16,384 | `socket` fails with `ENOBUFS` |
@@ -27,6 +28,7 @@ public struct NetworkLimits: Sendable {
     public var maximumConnections = 65_536
     public var maximumTimeWait = 16_384
     public var maximumHalfOpen = 1_024
+    public var maximumHalfOpenPerSource = 256
     public var transmissionRecords = 262_144
     public var reassemblyPieces = 64
     public var maximumDatagramSockets = 16_384
@@ -47,7 +49,7 @@ public struct NetworkLimits: Sendable {
         guard (1...1 << 20).contains(maximumConnections), (1...1 << 20).contains(maximumDatagramSockets), (1...1 << 20).contains(maximumNeighbors) else {
             throw DemikernelError(EINVAL, .initialize, "maximumConnections, maximumDatagramSockets and maximumNeighbors must be between 1 and 1048576")
         }
-        guard maximumTimeWait >= 1, maximumHalfOpen >= 1, (1...1_024).contains(reassemblyPieces), datagramQueueByteCount >= 2_048,
+        guard maximumTimeWait >= 1, maximumHalfOpen >= 1, (1...32_768).contains(maximumHalfOpenPerSource), (1...1_024).contains(reassemblyPieces), datagramQueueByteCount >= 2_048,
             (1...1_024).contains(neighborQueueLength), waitingFrames >= 1, controlMessagesPerSecond >= 1, controlMessageBurst >= 1, resetsPerSecond >= 1,
             challengesPerSecond >= 1, acknowledgementsPerSecond >= 1, (1...1 << 24).contains(transmissionRecords)
         else { throw DemikernelError(EINVAL, .initialize, "a limit of the network stack is out of its range") }

@@ -166,6 +166,11 @@ public struct NetworkStack {
     /// The counts since the stack was made.
     public var statistics: NetworkStatistics {
         var statistics = state.pointee.statistics
+        // The short ways count one number only.
+        statistics.framesReceived &+= statistics.tcp.headerPredictions
+        statistics.tcp.segmentsReceived &+= statistics.tcp.headerPredictions
+        statistics.framesSent &+= statistics.tcp.plainSegmentsSent
+        statistics.tcp.segmentsSent &+= statistics.tcp.plainSegmentsSent
         statistics.connections = state.pointee.connections.liveCount
         statistics.datagramSockets = state.pointee.datagramSockets.liveCount
         statistics.neighbors = state.pointee.neighbors.liveCount

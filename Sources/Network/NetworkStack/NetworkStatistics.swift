@@ -15,7 +15,7 @@ public enum DropReason: Int, CaseIterable, Sendable {
     // TCP
     case badSegment, badSegmentChecksum, noConnection, resetRateLimited, backlogOverflow, connectionLimit, outsideWindow, oldTimestamp
     case badAcknowledgement, challengeRateLimited, reassemblyOverflow, dataAfterClose, duplicateData, unexpectedFlags
-    case acknowledgementRateLimited
+    case acknowledgementRateLimited, halfOpenSourceLimit
     // IPv6
     case badIPv6Header, badNeighborDiscovery, unsolicitedAdvertisement
 }
@@ -41,7 +41,7 @@ public struct DropCounts: Sendable {
 /// Counts of a network stack since it was made, and its state now.
 public struct NetworkStatistics: Sendable {
     /// The layout's version: a field is only ever added at the end, with a higher version.
-    public let version: UInt32 = 2
+    public let version: UInt32 = 3
     public var drops = DropCounts()
     public var framesReceived: UInt64 = 0
     public var framesSent: UInt64 = 0
@@ -99,6 +99,7 @@ public struct TCPStatistics: Sendable {
     public var idleRestarts: UInt64 = 0
     public var nagleDelays: UInt64 = 0
     public var sillyWindowDelays: UInt64 = 0
+    /// Segments received the short way; `plainSegmentsSent` are those sent so.
     public var headerPredictions: UInt64 = 0
     public var cookiesSent: UInt64 = 0
     public var cookiesAccepted: UInt64 = 0
@@ -131,6 +132,7 @@ public struct TCPStatistics: Sendable {
     public var transmissionsNotRecorded: UInt64 = 0
     /// Records of segments in flight, now.
     public var transmissionRecords = 0
+    public var plainSegmentsSent: UInt64 = 0
 
     public init() {}
 }

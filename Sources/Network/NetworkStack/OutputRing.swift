@@ -34,7 +34,7 @@ public struct OutputRing {
 
     /// Whether senders that can wait have to.
     @inlinable @inline(__always)
-    var isFull: Bool { count >= OutputRing.capacity }
+    public var isFull: Bool { count >= OutputRing.capacity }
 
     /// Whether nothing goes in.
     @inlinable @inline(__always)

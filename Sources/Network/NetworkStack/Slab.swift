@@ -28,26 +28,33 @@ struct Slab<Element: SlabElement> {
     subscript(index: UInt32) -> UnsafeMutablePointer<Element> { elements + Int(index) }
 
     /// A slot in its first state; 0 at the limit. O(1).
+    @inline(__always)
     mutating func take() -> UInt32 {
-        let index: UInt32
-        if firstFree != 0 {
-            index = firstFree
+        var index = firstFree
+        if index != 0 {
             firstFree = elements[Int(index)].nextFree
         } else {
-            guard Int(carvedCount) <= capacity else { return 0 }
             index = carvedCount
-            carvedCount += 1
+            guard Int(index) <= capacity else { return 0 }
+            carvedCount &+= 1
         }
         (elements + Int(index)).initialize(to: Element())
-        liveCount += 1
+        liveCount &+= 1
         return index
     }
 
     /// Frees a slot. O(1).
+    @inline(__always)
     mutating func free(_ index: UInt32) {
-        elements[Int(index)].nextFree = firstFree
-        firstFree = index
-        liveCount -= 1
+        free(from: index, through: index, count: 1)
+    }
+
+    /// Frees `count` slots that are chained by `nextFree` from `first` to `last`. O(1).
+    @inline(__always)
+    mutating func free(from first: UInt32, through last: UInt32, count: Int) {
+        elements[Int(last)].nextFree = firstFree
+        firstFree = first
+        liveCount &-= count
     }
 }
 

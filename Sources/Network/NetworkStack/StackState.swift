@@ -65,6 +65,7 @@ struct StackState: ~Copyable {
     var cookiesValidUntil: UInt64 = 0
     /// Until when there may be peers whose cookie had to be refused.
     var cookiesRefusedUntil: UInt64 = 0
+    let halfOpenSources: HalfOpenSources
 
     static func make(_ configuration: NetworkConfiguration, heap: DatapathHeap, now: UInt64) throws(DemikernelError) -> UnsafeMutablePointer<StackState> {
         let limits = configuration.limits
@@ -92,7 +93,8 @@ struct StackState: ~Copyable {
                 flows: try FlowTable(capacity: limits.maximumConnections, key: (random.next(), random.next())),
                 sequenceSecret: SipHashKey(random.next(), random.next()), nextEphemeralPort: UInt16(truncatingIfNeeded: random.next()),
                 connectionEvents: try SlotRing(slotCount: limits.maximumConnections),
-                datagramEvents: try SlotRing(slotCount: limits.maximumDatagramSockets)))
+                datagramEvents: try SlotRing(slotCount: limits.maximumDatagramSockets),
+                halfOpenSources: try HalfOpenSources(SipHashKey(random.next(), random.next()))))
         state.pointee.random = random
         state.pointee.output.initialize(to: OutputRing())
         return state
@@ -111,6 +113,7 @@ struct StackState: ~Copyable {
         pathMTUs.deallocate()
         connectionEvents.deallocate()
         datagramEvents.deallocate()
+        halfOpenSources.deallocate()
         output.pointee.deallocate()
         output.deallocate()
         unmapTable(datagramPorts, count: 65_536)

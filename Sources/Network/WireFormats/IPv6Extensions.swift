@@ -50,7 +50,7 @@ public struct IPv6Extensions {
     }
 
     public private(set) var fault = Fault.none
-    /// Where in the packet the fault lies.
+    /// Where in the packet the fault lies: at its end for a header that is missing, which is no fault to report.
     public private(set) var faultOffset = 0
     /// The protocol behind the extension headers, one of `IPProtocol` or any other number; `noNextHeader` where there is none.
     public private(set) var nextHeader: UInt8

@@ -52,7 +52,10 @@ public enum InternetChecksum {
     //= RFC 1071 section 1
     //# If the result is all 1 bits (-0 in 1's complement arithmetic), the check succeeds.
     @inlinable @inline(__always)
-    public static func isValid(_ sum: UInt64) -> Bool { fold(sum) == 0xffff }
+    public static func isValid(_ sum: UInt64) -> Bool {
+        // Not zero, and a multiple of 65535: times that number's inverse modulo 2^64 it is at most (2^64 - 1) / 65535, and only then.
+        sum &* 0xfffe_fffe_fffe_ffff &- 1 < 0x0001_0001_0001_0001
+    }
 
     /// The checksum after a 16-bit word of the message changed from `old` to `new`; all three as they lie in memory.
     //= RFC 1624 section 3

@@ -94,8 +94,10 @@ extension StackWorld {
         let statistics = stack.statistics
         try require(statistics.connections <= 12 && statistics.datagramSockets <= 4 && statistics.neighbors <= 6, "a limit is exceeded")
         for socket in streams where !socket.isListening {
-            try require(
-                stack.receivableByteCount(socket.index) <= StackWorld.maximumReceiveBuffer, "more is received than the largest window has room for")
+            // The window is rounded up to what its scale can tell.
+            let limit = StackWorld.maximumReceiveBuffer + (1 << StackWorld.windowScale) - 1
+            let count = stack.receivableByteCount(socket.index)
+            try require(count <= limit, "more is received than the largest window has room for: \(count) bytes")
         }
         try require(heap.usedByteCount <= heapByteCount, "the heap is over its limit")
     }

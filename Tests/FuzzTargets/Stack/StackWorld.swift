@@ -29,6 +29,8 @@ final class StackWorld {
     }
 
     static let maximumReceiveBuffer = 16_384
+    /// Where one is chosen.
+    static let windowScale: UInt8 = 3
     static let maximumFlows = 16
     /// What waits in the output: where senders stop, and what may go beyond it in all the time that an input can let pass without taking any.
     static let maximumOutput = 1_024 + 4_096
@@ -95,7 +97,7 @@ final class StackWorld {
         var parameters = TCPConfiguration()
         parameters.offersTimestamps = isChosen(4)
         parameters.offersWindowScale = isChosen(5)
-        parameters.windowScale = isChosen(6) ? 3 : nil
+        parameters.windowScale = isChosen(6) ? windowScale : nil
         parameters.isNoDelay = isChosen(7)
         parameters.receiveBuffer = isChosen(8) ? 2_048 : 8_192
         parameters.maximumReceiveBuffer = maximumReceiveBuffer

@@ -140,6 +140,33 @@ import WireFormats
         #expect(script.stack.accept(listener, owner: 3) == 0)
     }
 
+    @Test("a source with its share of half-open connections gets cookies, and others none", arguments: [true, false])
+    func limitPerSource(sendsCookies: Bool) throws {
+        let script = try SegmentScript {
+            $0.limits.maximumHalfOpenPerSource = 3
+            $0.tcp.sendsCookies = sendsCookies
+        }
+        _ = script.listener()
+        func synchronize(_ port: UInt16, from source: IPAddress) {
+            script.inject(
+                script.peerBytes(.syn, seq: 0, ack: nil, window: nil, options: [2, 4, 5, 180], payload: [], port: port), source: source)
+        }
+        for port in 6_000..<6_003 { synchronize(UInt16(port), from: SegmentScript.remote) }
+        #expect(script.stack.statistics.connections == 4 && script.stack.statistics.tcp.cookiesSent == 0)
+        synchronize(6_003, from: SegmentScript.remote)
+        #expect(script.stack.statistics.connections == 4)
+        #expect(script.stack.statistics.tcp.cookiesSent == (sendsCookies ? 1 : 0))
+        #expect(script.drops(.halfOpenSourceLimit) == (sendsCookies ? 0 : 1))
+        synchronize(6_003, from: .ipv4(10, 0, 0, 3))
+        #expect(script.stack.statistics.connections == 5)
+        // One of them ends, so that there is room for another.
+        script.remotePort = 6_000
+        script.peer(.rst, seq: 1)
+        #expect(script.stack.statistics.connections == 4)
+        synchronize(6_004, from: SegmentScript.remote)
+        #expect(script.stack.statistics.connections == 5)
+    }
+
     @Test("a flood of SYNs from anywhere keeps nobody from connecting")
     func flood() throws {
         let pair = try StackPair { _, configuration in

@@ -104,6 +104,35 @@ import WireFormats
         #expect(answer.windowScale != nil)
     }
 
+    @Test("segments of changing sizes, with acknowledgements between them, go the short way with right lengths, checksums and timestamps")
+    func plainSegments() throws {
+        let script = try SegmentScript { $0.tcp.isNoDelay = true }
+        let connection = script.established(timestamp: 7)
+        let before = script.stack.statistics
+        var (sent, received) = (0, 0)
+        let sizes = [1, 64, 64, 3, 1_000, 2, 64, 1_023]
+        for (index, size) in sizes.enumerated() {
+            script.advance(20)
+            script.send(connection, size, from: sent)
+            // The checksums are looked at as it is read.
+            let segment = script.expect([.ack, .psh], seq: 1 + sent, ack: 1 + received, length: size)
+            #expect(segment.payload == pattern(size, from: sent))
+            #expect(segment.timestamps?.echo == script.peerTimestamp)
+            sent += size
+            script.peerTimestamp = UInt32(8 + index)
+            for _ in 0..<2 {
+                script.peer(.ack, seq: 1 + received, ack: 1 + sent, length: 10)
+                received += 10
+            }
+            let acknowledgement = script.expect(.ack, seq: 1 + sent, ack: 1 + received, length: 0)
+            #expect(acknowledgement.timestamps?.echo == script.peerTimestamp)
+        }
+        let statistics = script.stack.statistics
+        #expect(statistics.tcp.plainSegmentsSent - before.tcp.plainSegmentsSent == UInt64(2 * sizes.count))
+        #expect(statistics.tcp.segmentsSent - before.tcp.segmentsSent == UInt64(2 * sizes.count))
+        #expect(statistics.framesSent - before.framesSent == UInt64(2 * sizes.count))
+    }
+
     @Test("an MSS on anything but a SYN is ignored")
     func lateSegmentSize() throws {
         let script = try SegmentScript()

@@ -421,6 +421,29 @@ import WireFormats
         }
     }
 
+    @Test("segments of one byte fill a buffer that nobody reads: rounding the window up to its scale does not make it larger", arguments: [3, 7])
+    func tinySegmentsWithScale(scale: Int) throws {
+        let size = 8_192
+        let script = try SegmentScript { configuration in
+            configuration.tcp.windowScale = UInt8(scale)
+            configuration.tcp.receiveBuffer = size
+            configuration.tcp.maximumReceiveBuffer = size
+        }
+        let connection = script.established(scale: 0)
+        var next = 1
+        var edge = size + 1
+        // As long as the window, which every second segment tells, has room.
+        while next < edge {
+            script.peer(.ack, seq: next, ack: 1, length: 1)
+            next += 1
+            for acknowledgement in script.takeSent() { edge = max(edge, acknowledgement.ack + acknowledgement.window << scale) }
+            #expect(next <= 2 * size)
+            if next > 2 * size { break }
+        }
+        #expect(edge - 1 < size + 1 << scale)
+        #expect(script.stack.receivableByteCount(connection) == next - 1)
+    }
+
     // MARK: Nagle (3.7.4)
 
     @Test("Nagle's algorithm gathers small pushes while data is in flight, until a segment is full")

@@ -20,6 +20,15 @@ extension NetworkStack {
             c.pointee.sendCursor = c.pointee.sendHead
             c.pointee.sendCursorOffset = 0
         }
+        c.pointee.duplicateAcknowledgements = 0
+        c.pointee.retransmissionCount = 0
+        let isPlain = c.pointee.flags.isDisjoint(with: [.fastRecovery, .congestionWindowLimited, .persisting, .ownerWantsRoom])
+        if isPlain { restartTimer(c) } else { acknowledgeOtherwise(c, acknowledgement, acknowledged, timestampEcho) }
+    }
+
+    /// The rest where recovery, the congestion window, a closed window or the program wants to know of it.
+    @inline(never)
+    private func acknowledgeOtherwise(_ c: ConnectionPointer, _ acknowledgement: SequenceNumber, _ acknowledged: Int, _ timestampEcho: UInt32?) {
         if c.pointee.flags.contains(.fastRecovery) {
             acknowledgeInRecovery(c, acknowledgement, acknowledged)
         } else {
@@ -28,8 +37,6 @@ extension NetworkStack {
             }
             restartRetransmission(c)
         }
-        c.pointee.duplicateAcknowledgements = 0
-        c.pointee.retransmissionCount = 0
         if c.pointee.flags.contains(.ownerWantsRoom) && c.pointee.sendByteCount < c.pointee.sendLimit {
             c.pointee.flags.remove(.ownerWantsRoom)
             raise(c, .writable)
@@ -54,9 +61,12 @@ extension NetworkStack {
         if c.pointee.congestion.isConservative && !wasConservative { state.pointee.statistics.tcp.conservativeSlowStarts &+= 1 }
     }
 
-    @inline(__always)
     private func restartRetransmission(_ c: ConnectionPointer) {
-        if c.pointee.flags.contains(.persisting) { return keepProbing(c) }
+        if c.pointee.flags.contains(.persisting) { keepProbing(c) } else { restartTimer(c) }
+    }
+
+    @inline(__always)
+    private func restartTimer(_ c: ConnectionPointer) {
         if c.pointee.sendMaximum == c.pointee.sendUnacknowledged {
             //= RFC 6298 section 5.2
             //# When all outstanding data has been acknowledged, turn off the retransmission timer.

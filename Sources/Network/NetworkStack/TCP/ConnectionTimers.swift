@@ -91,8 +91,18 @@ extension NetworkStack {
 
     // MARK: Retransmission
 
+    @inline(__always)
     func setRetransmission(_ c: ConnectionPointer, after timeout: UInt64) {
-        c.pointee.retransmitDeadline = state.pointee.now &+ timeout
+        let now = state.pointee.now
+        c.pointee.retransmitDeadline = now &+ timeout
+        // A timer that fires before anything can be due looks by itself what is.
+        let earliest = now &+ min(timeout, max(2 &* c.pointee.roundTrip.smoothed, NetworkStack.smallestProbeTimeout))
+        guard c.pointee.timerDeadline > earliest || c.pointee.flags.contains(.userTimeout) else { return }
+        moveRetransmissionTimer(c)
+    }
+
+    @inline(never)
+    private func moveRetransmissionTimer(_ c: ConnectionPointer) {
         let deadline = min(c.pointee.retransmitDeadline, probeDeadline(c))
         schedule(c, c.pointee.flags.contains(.userTimeout) ? min(deadline, userTimeoutDeadline(c)) : deadline)
     }

@@ -77,8 +77,6 @@ extension NetworkStack {
             else { return false }
         }
 
-        state.pointee.statistics.framesReceived &+= 1
-        state.pointee.statistics.tcp.segmentsReceived &+= 1
         state.pointee.statistics.tcp.headerPredictions &+= 1
         //= RFC 7323 section 5.6
         //# Header Prediction: the timestamps are compared among the other conditions, and TS.Recent is updated as ever.

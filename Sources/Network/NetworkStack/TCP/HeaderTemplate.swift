@@ -15,6 +15,10 @@ struct HeaderTemplate {
     var transportSum: UInt64 = 0
     /// The bytes in front of `words`: none, or 20 over IPv6.
     var extraByteCount = 0
+    /// The payload of the plain segment whose IPv4 length and checksum stand in `words`; `.max` for none. All others write them themselves.
+    var plainPayloadByteCount = UInt32.max
+    /// The sum of that segment's pseudo-header, ports and timestamp option's kind and length.
+    var plainSum: UInt64 = 0
     var front: (UInt64, UInt64) = (0, 0)
     var frontEnd: UInt32 = 0
 
@@ -57,6 +61,7 @@ extension NetworkStack {
 
         guard c.pointee.remoteAddress.isIPv4 else {
             c.pointee.template = makeIPv6Template(c, destination: destination)
+            c.pointee.plainHeaderEpoch = 0
             return true
         }
         var template = HeaderTemplate()
@@ -80,6 +85,7 @@ extension NetworkStack {
             template.transportSum = template.pseudoSum &+ InternetChecksum.sum(base + HeaderTemplate.transportOffset, count: 4)
         }
         c.pointee.template = template
+        choosePlainHeaders(c)
         return true
     }
 

@@ -46,9 +46,13 @@ extension NetworkStack {
         earliest: SequenceNumber? = nil
     ) -> DropReason? {
         guard listener.pointee.acceptCount < listener.pointee.backlog else { return .backlogOverflow }
-        let isFlooded = Int(listener.pointee.halfOpenCount) >= state.pointee.configuration.limits.maximumHalfOpen
+        let limits = state.pointee.configuration.limits
+        let isFloodedBySource = Int(state.pointee.halfOpenSources[source].pointee) >= limits.maximumHalfOpenPerSource
+        let isFlooded = isFloodedBySource || Int(listener.pointee.halfOpenCount) >= limits.maximumHalfOpen
         // A cookie cannot choose where its sequence numbers begin.
-        if isFlooded && (!state.pointee.configuration.tcp.sendsCookies || earliest != nil) { return .backlogOverflow }
+        if isFlooded && (!state.pointee.configuration.tcp.sendsCookies || earliest != nil) {
+            return isFloodedBySource ? .halfOpenSourceLimit : .backlogOverflow
+        }
         guard let c = makeChild(of: listener, header, source, destination) else { return .connectionLimit }
         //= RFC 9293 section 3.10.7.2
         //# Third, check for a SYN: Set RCV.NXT to SEG.SEQ+1, IRS is set to SEG.SEQ. ISS should be selected and a SYN segment sent of the form:
@@ -146,6 +150,7 @@ extension NetworkStack {
         c.pointee.listener = listener.pointee.index
         append(c, to: &listener.pointee.halfOpen)
         listener.pointee.halfOpenCount += 1
+        state.pointee.halfOpenSources[c.pointee.remoteAddress].pointee += 1
     }
 
     private func enterAcceptQueue(_ c: ConnectionPointer, _ listener: ConnectionPointer) {
@@ -166,6 +171,7 @@ extension NetworkStack {
             if !DeliberateBug.isPresent(.acceptedFillBacklog) { listener.pointee.acceptCount -= 1 }
         } else {
             remove(c, from: &listener.pointee.halfOpen)
+            state.pointee.halfOpenSources[c.pointee.remoteAddress].pointee -= 1
             if !DeliberateBug.isPresent(.halfOpenNotForgotten) { listener.pointee.halfOpenCount -= 1 }
         }
     }

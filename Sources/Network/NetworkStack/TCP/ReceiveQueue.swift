@@ -252,6 +252,7 @@ extension NetworkStack {
 
     @inline(never)
     func sendAcknowledgement(_ c: ConnectionPointer) {
+        if sendPlainAcknowledgement(c) { return }
         if c.pointee.selective.isPermitted && (!c.pointee.reassembly.isEmpty || c.pointee.selective.hasDuplicate) { return sendSelectiveAcknowledgement(c) }
         sendControl(c, acceptableSequence(c), .ack)
     }

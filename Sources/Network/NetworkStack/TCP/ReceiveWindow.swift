@@ -8,6 +8,22 @@ extension NetworkStack {
     func advertiseWindow(_ c: ConnectionPointer, _ flags: TCPFlags) -> Int {
         let promised = c.pointee.receiveEdge.since(c.pointee.receiveNext)
         let available = c.pointee.receiveLimit &- c.pointee.receiveByteCount
+        let shift = Int(c.pointee.receiveWindowShift)
+        // Rounded up, so that the edge does not move left by what the scale cannot express (RFC 7323, section 2.4).
+        let field = (promised &+ (1 &<< shift) &- 1) &>> shift
+        // Mostly the edge stays where it is, but for the rounding.
+        guard available &- promised < Int(c.pointee.receiveSegmentSize), available &- promised < c.pointee.receiveLimit &>> 1,
+            field &<< shift < available &+ 1 &<< shift, field > 0, field <= 65_535, !DeliberateBug.isPresent(.windowShrinks),
+            !DeliberateBug.isPresent(.ownWindowScaleIgnored)
+        else { return moveWindow(c, flags, promised: promised, available: available) }
+        c.pointee.receiveEdge = c.pointee.receiveNext.advanced(by: field &<< shift)
+        noteAcknowledgementSent(c)
+        return field
+    }
+
+    /// The same where the edge may move, or where the window is closed or larger than its field.
+    @inline(never)
+    private func moveWindow(_ c: ConnectionPointer, _ flags: TCPFlags, promised: Int, available: Int) -> Int {
         //= RFC 9293 section 3.8.6
         //# A TCP receiver SHOULD NOT shrink the window, i.e., move the right window edge to the left (SHLD-14).
         var window = promised
@@ -19,11 +35,11 @@ extension NetworkStack {
         }
         if DeliberateBug.isPresent(.windowShrinks) { window = available / 2 }
         let shift = DeliberateBug.isPresent(.ownWindowScaleIgnored) ? 0 : Int(c.pointee.receiveWindowShift)
-        // Rounded up, so that the edge does not move left by what the scale cannot express (RFC 7323, section 2.4).
         var field = min((window &+ (1 &<< shift) &- 1) &>> shift, 65_535)
         // Each rounding may move the edge right: with tiny segments as far as they reach, so that the window would never close. But a buffer that is
         // smaller than one step of the scale must not look closed while it is empty.
-        if field &<< shift >= available &+ 1 &<< shift && available < c.pointee.receiveLimit &>> 1 { field = window &>> shift }
+        let isSmall = window &>> shift == 0 && available >= c.pointee.receiveLimit &>> 1
+        if field &<< shift >= available &+ 1 &<< shift && !isSmall { field = window &>> shift }
         c.pointee.receiveEdge = c.pointee.receiveNext.advanced(by: max(promised, field &<< shift))
         noteAcknowledgementSent(c)
         //= RFC 9293 section 3.8.6.1

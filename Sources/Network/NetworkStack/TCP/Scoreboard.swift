@@ -102,23 +102,30 @@ extension NetworkStack {
     /// Frees the records of what was acknowledged.
     @inline(__always)
     func acknowledgeRecords(_ c: ConnectionPointer, _ acknowledgement: SequenceNumber) {
-        var index = c.pointee.scoreboard.first
+        let first = c.pointee.scoreboard.first
+        var index = first
+        var last: UInt32 = 0
+        var count = 0
+        // When the last of those was sent that were sent once, in order: it tells what all of them would.
+        var sentAt: UInt64 = 0
         while index != 0 {
             let record = state.pointee.transmissions[index]
             let end = record.pointee.end
             guard end.since(acknowledgement) <= 0 else { break }
             if record.pointee.flags.isEmpty && end.since(c.pointee.recovery.forwardEnd) >= 0 {
-                // In order, and sent once.
                 c.pointee.recovery.forwardEnd = end
-                noteDelivered(c, record.pointee.sentAt, end)
+                sentAt = record.pointee.sentAt
             } else {
                 acknowledgeMarked(c, record)
             }
             c.pointee.scoreboard.start = end
-            let next = record.pointee.next
-            state.pointee.transmissions.free(index)
-            index = next
+            last = index
+            index = record.pointee.next
+            count &+= 1
         }
+        guard count > 0 else { return shortenFirst(c, acknowledgement) }
+        state.pointee.transmissions.free(from: first, through: last, count: count)
+        if sentAt != 0 { noteDelivered(c, sentAt, c.pointee.recovery.forwardEnd) }
         c.pointee.scoreboard.first = index
         if index == 0 {
             c.pointee.scoreboard.last = 0

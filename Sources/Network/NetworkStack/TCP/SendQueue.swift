@@ -8,11 +8,21 @@ extension NetworkStack {
     /// Takes an array over into the send queue and sends what may be sent.
     ///
     /// It is taken whole or not at all: while the queue holds less than its limit, whatever the array's size.
+    /// - Parameter now: the time, as for `setTime`.
     /// - Returns: 0; `EAGAIN` when the queue is full (`.writable` tells when it is not); `EPIPE` after `shutdown`, `ENOTCONN`, or the connection's error.
     ///   Unless 0 is returned the array stays the caller's.
-    public func send(_ connection: UInt32, _ array: Frame) -> Int32 {
+    public func send(_ connection: UInt32, _ array: Frame, at now: UInt64 = 0) -> Int32 {
+        setTime(now)
         let c = state.pointee.connections[connection]
-        precondition(array.arrayByteCount > 0, "a stream takes arrays with at least one byte")
+        let byteCount = array.arrayByteCount
+        precondition(byteCount > 0, "a stream takes arrays with at least one byte")
+        if sendAtOnce(c, array, byteCount) { return 0 }
+        return sendInTurn(c, array)
+    }
+
+    /// The same where the array does not go as one segment at once.
+    @inline(never)
+    private func sendInTurn(_ c: ConnectionPointer, _ array: Frame) -> Int32 {
         guard c.pointee.state.maySend, !c.pointee.flags.contains(.finQueued) else { return sendRefusal(c) }
         guard c.pointee.sendByteCount < c.pointee.sendLimit else {
             c.pointee.flags.insert(.ownerWantsRoom)
@@ -20,7 +30,6 @@ extension NetworkStack {
         }
         if DeliberateBug.isPresent(.pushTailLost) && array.arrayByteCount > c.pointee.sendSegmentSize { array.truncate(to: c.pointee.sendSegmentSize) }
         let byteCount = array.arrayByteCount
-        if array.arraySegmentCount == 1 && sendAtOnce(c, array, byteCount) { return 0 }
         let array = array.arraySegmentCount == 1 ? array : withoutEmptySegments(array)
         if let tail = c.pointee.sendTail { tail.linkSegment(array) } else { c.pointee.sendHead = array }
         c.pointee.sendTail = array.nextSegment == nil ? array : array.lastSegment
@@ -65,14 +74,16 @@ extension NetworkStack {
     @inline(__always)
     func releaseAcknowledged(_ c: ConnectionPointer, _ byteCount: Int) {
         c.pointee.sendByteCount &-= byteCount
-        guard let head = c.pointee.sendHead else { return }
-        if byteCount == head.segmentByteCount, c.pointee.sendCursor != head {
-            c.pointee.sendHead = head.nextSegment
-            if c.pointee.sendHead == nil { c.pointee.sendTail = nil }
+        var left = byteCount
+        var next = c.pointee.sendHead
+        while let head = next, head != c.pointee.sendCursor, case let length = head.segmentByteCount, length <= left {
+            left &-= length
+            next = head.nextSegment
             head.releaseSegment()
-        } else {
-            releaseChain(c, byteCount)
         }
+        c.pointee.sendHead = next
+        if next == nil { c.pointee.sendTail = nil }
+        if left > 0 { releaseChain(c, left) }
     }
 
     @inline(never)

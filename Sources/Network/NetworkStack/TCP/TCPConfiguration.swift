@@ -8,6 +8,7 @@ public struct TCPConfiguration: Sendable {
     /// Bytes of a connection's receive buffer at first; it grows to `maximumReceiveBuffer` as the program keeps up.
     public var receiveBuffer = 65_536
     /// The most bytes that a receive buffer grows to; at least `receiveBuffer`.
+    /// What is received may exceed it by less than one step of the window scale, to which a window is rounded up.
     public var maximumReceiveBuffer = 4 << 20
     /// Bytes that a connection takes from pushes before they have to wait.
     public var sendBuffer = 1 << 20

@@ -203,6 +203,7 @@ extension NetworkStack {
         c.pointee.recoverySequence = c.pointee.initialSendSequence
         stopTiming(c)
         settleCongestionOffer(c)
+        choosePlainHeaders(c)
         c.pointee.lastSendTime = state.pointee.now
         // A SYN without an acknowledgement has left none to compare with.
         c.pointee.windowUpdateAcknowledgement = header.acknowledgement

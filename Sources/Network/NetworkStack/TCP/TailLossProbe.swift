@@ -32,7 +32,7 @@ extension NetworkStack {
     }
 
     /// What a turn of a run loop, or of the peer's, may add to a round trip that is short.
-    private static var smallestProbeTimeout: UInt64 { 1_000_000 }
+    static var smallestProbeTimeout: UInt64 { 1_000_000 }
 
     /// Sends new data if there is some, else the last segment again: its acknowledgement tells what was lost before it.
     func probeTimerFired(_ c: ConnectionPointer) {

@@ -77,17 +77,21 @@ extension NetworkStack {
     @inline(__always)
     func sendAtOnce(_ c: ConnectionPointer, _ array: Frame, _ byteCount: Int) -> Bool {
         let sent = c.pointee.sendNext.since(c.pointee.sendUnacknowledged)
-        guard sent == c.pointee.sendByteCount || DeliberateBug.isPresent(.laterPushOvertakes), byteCount <= c.pointee.sendSegmentSize,
-            sent &+ byteCount <= min(c.pointee.sendWindow, c.pointee.congestion.window),
-            sent == 0 || c.pointee.flags.contains(.noDelay), !c.pointee.flags.contains(.persisting), c.pointee.recovery.isPlain,
+        guard c.pointee.state == .established, array.arraySegmentCount == 1,
+            sent == c.pointee.sendByteCount || DeliberateBug.isPresent(.laterPushOvertakes), sent < c.pointee.sendLimit,
+            byteCount <= c.pointee.sendSegmentSize, sent &+ byteCount <= min(c.pointee.sendWindow, c.pointee.congestion.window),
+            c.pointee.flags.isDisjoint(with: [.finQueued, .persisting]), c.pointee.flags.contains(.noDelay) || sent == 0, c.pointee.recovery.isPlain,
             !state.pointee.output.pointee.isFull
         else { return false }
         if c.pointee.sendMaximum == c.pointee.sendUnacknowledged { restartIfIdle(c) }
-        guard sendData(c, c.pointee.sendNext, [.ack, .psh], array, offset: 0, byteCount: byteCount) else { return false }
+        guard sendPlainData(c, array, byteCount) || sendData(c, c.pointee.sendNext, [.ack, .psh], array, offset: 0, byteCount: byteCount) else { return false }
         if let tail = c.pointee.sendTail { tail.linkSegment(array) } else { c.pointee.sendHead = array }
         c.pointee.sendTail = array
         c.pointee.sendByteCount &+= byteCount
-        noteSent(c, byteCount)
+        let next = c.pointee.sendNext.advanced(by: byteCount)
+        c.pointee.sendNext = next
+        noteNewlySent(c, to: next)
+        startRetransmission(c)
         return true
     }
 
@@ -135,27 +139,41 @@ extension NetworkStack {
         let next = c.pointee.sendNext.advanced(by: count)
         c.pointee.sendNext = next
         if next.since(c.pointee.sendMaximum) > 0 {
-            recordTransmission(c, to: next)
-            c.pointee.sendMaximum = next
-            //= RFC 6298 section 3
-            //# A TCP implementation MUST take at least one RTT measurement per RTT, and RTT samples MUST NOT be made using segments that were retransmitted
-            if !c.pointee.flags.contains(.timing) {
-                c.pointee.flags.insert(.timing)
-                c.pointee.timedSequence = next
-                c.pointee.timedAt = state.pointee.now
-                c.pointee.timedUnacknowledged = c.pointee.sendUnacknowledged
-                // Once in a round trip: a `recover` that fell too far behind to be compared with would be taken for one ahead.
-                if c.pointee.sendUnacknowledged.since(c.pointee.recoverySequence) > 1 << 30 {
-                    c.pointee.recoverySequence = c.pointee.sendUnacknowledged.advanced(by: -1)
-                }
-                if c.pointee.sendUnacknowledged.since(c.pointee.reductionEnd) > 1 << 30 {
-                    c.pointee.reductionEnd = c.pointee.sendUnacknowledged.advanced(by: -1)
-                }
-            }
+            noteNewlySent(c, to: next)
         } else {
             state.pointee.statistics.tcp.retransmittedSegments &+= 1
             c.pointee.retransmittedSegments &+= 1
         }
+        startRetransmission(c)
+    }
+
+    /// Accounts for sequence space up to `next` that was never sent before.
+    @inline(__always)
+    private func noteNewlySent(_ c: ConnectionPointer, to next: SequenceNumber) {
+        recordTransmission(c, to: next)
+        c.pointee.sendMaximum = next
+        if !c.pointee.flags.contains(.timing) { beginTiming(c, next) }
+    }
+
+    //= RFC 6298 section 3
+    //# A TCP implementation MUST take at least one RTT measurement per RTT, and RTT samples MUST NOT be made using segments that were retransmitted
+    private func beginTiming(_ c: ConnectionPointer, _ next: SequenceNumber) {
+        c.pointee.flags.insert(.timing)
+        c.pointee.timedSequence = next
+        c.pointee.timedAt = state.pointee.now
+        c.pointee.timedUnacknowledged = c.pointee.sendUnacknowledged
+        // Once in a round trip: a `recover` that fell too far behind to be compared with would be taken for one ahead.
+        if c.pointee.sendUnacknowledged.since(c.pointee.recoverySequence) > 1 << 30 {
+            c.pointee.recoverySequence = c.pointee.sendUnacknowledged.advanced(by: -1)
+        }
+        if c.pointee.sendUnacknowledged.since(c.pointee.reductionEnd) > 1 << 30 {
+            c.pointee.reductionEnd = c.pointee.sendUnacknowledged.advanced(by: -1)
+        }
+    }
+
+    /// Something was sent just now that has to be acknowledged.
+    @inline(__always)
+    private func startRetransmission(_ c: ConnectionPointer) {
         c.pointee.lastSendTime = state.pointee.now
         //= RFC 6298 section 5.1
         //# Every time a packet containing data is sent (including a retransmission), if the timer is not running, start it running

@@ -1,0 +1,108 @@
+import DatapathMemory
+import EthernetDevice
+import WireFormats
+
+/// The short way out for what most segments are: over IPv4 to a resolved neighbor, with timestamps and no further option, without congestion marks,
+/// summed here. Everything else goes the long way (`sendData`, `sendControl`), which knows every case and makes the same bytes of these.
+extension NetworkStack {
+    /// Decides whether the connection's segments may go the short way; whatever that depends on has just changed.
+    func choosePlainHeaders(_ c: ConnectionPointer) {
+        let isPlain =
+            c.pointee.state.isSynchronized && c.pointee.remoteAddress.isIPv4 && c.pointee.flags.isSuperset(of: [.timestamps, .neighborResolved])
+            && c.pointee.ecn.isEmpty && !state.pointee.offloads.contains(.transmitChecksumTCP)
+        c.pointee.plainHeaderEpoch = isPlain ? c.pointee.templateEpoch : 0
+    }
+
+    /// Whether a segment can be made now whose headers are plain.
+    @inline(__always)
+    private func mayWritePlainHeaders(_ c: ConnectionPointer) -> Bool {
+        c.pointee.plainHeaderEpoch == state.pointee.neighborEpoch && state.pointee.now < c.pointee.templateValidUntil
+    }
+
+    /// Ethernet, IPv4, and TCP with timestamps.
+    private static var plainHeaderByteCount: Int { HeaderTemplate.transportOffset + 32 }
+
+    /// Sends an acknowledgement and nothing else.
+    /// - Returns: false when it has to go the long way; nothing has changed then.
+    @inline(__always)
+    func sendPlainAcknowledgement(_ c: ConnectionPointer) -> Bool {
+        guard mayWritePlainHeaders(c), c.pointee.reassembly.isEmpty, !c.pointee.selective.hasDuplicate, !state.pointee.output.pointee.isExhausted,
+            let frame = Frame.makeSegment(state.pointee.heap, byteCount: NetworkStack.plainHeaderByteCount, priority: .reserve)
+        else { return false }
+        writePlainHeaders(c, at: frame.segmentAddress, acceptableSequence(c), .ack, payloadByteCount: 0, payloadSum: 0)
+        emitPlain(frame)
+        return true
+    }
+
+    /// Sends one short segment with the first bytes of `array`, which are one segment of memory, at `sendNext`.
+    /// - Returns: false when it has to go the long way; nothing has changed then.
+    @inline(__always)
+    func sendPlainData(_ c: ConnectionPointer, _ array: Frame, _ byteCount: Int) -> Bool {
+        guard mayWritePlainHeaders(c), byteCount < NetworkStack.zeroCopyByteCount,
+            let frame = Frame.makeSegment(state.pointee.heap, byteCount: NetworkStack.plainHeaderByteCount &+ byteCount, priority: .reserve)
+        else { return false }
+        let header = frame.segmentAddress
+        let sum = InternetChecksum.copyAndSum(to: header + NetworkStack.plainHeaderByteCount, from: array.segmentAddress, count: byteCount)
+        writePlainHeaders(c, at: header, c.pointee.sendNext, [.ack, .psh], payloadByteCount: byteCount, payloadSum: sum)
+        emitPlain(frame)
+        return true
+    }
+
+    /// The caller has seen that there is room.
+    @inline(__always)
+    private func emitPlain(_ frame: Frame) {
+        state.pointee.output.pointee.append(frame)
+        state.pointee.statistics.tcp.plainSegmentsSent &+= 1
+    }
+
+    /// Writes the 66 bytes of headers and their checksums: what `writeHeaders` writes in this case.
+    /// - Parameter payloadSum: the sum of the payload, which starts at an even offset.
+    @inline(__always)
+    private func writePlainHeaders(
+        _ c: ConnectionPointer, at header: UnsafeMutableRawPointer, _ sequence: SequenceNumber, _ flags: TCPFlags, payloadByteCount: Int, payloadSum: UInt64
+    ) {
+        if Int(c.pointee.template.plainPayloadByteCount) != payloadByteCount { setPlainPayload(c, payloadByteCount) }
+        let words = c.pointee.template.words
+        // As far as the ports, and two bytes of the sequence number.
+        header.storeBytes(of: (words.0, words.1, words.2, words.3, words.4), as: (UInt64, UInt64, UInt64, UInt64, UInt64).self)
+        let tcp = header + HeaderTemplate.transportOffset
+        let rawSequence = sequence.rawValue.bigEndian
+        let rawAcknowledgement = c.pointee.receiveNext.rawValue.bigEndian
+        let window = UInt16(truncatingIfNeeded: advertiseWindow(c, flags))
+        let rawControl = 0x80 | UInt32(flags.rawValue) &<< 8 | UInt32(window.bigEndian) &<< 16
+        let value = timestampValue(c).bigEndian
+        let echo = (DeliberateBug.isPresent(.ownTimestampEchoed) ? timestampValue(c) : c.pointee.recentTimestamp).bigEndian
+        (tcp + 4).storeBytes(of: rawSequence, as: UInt32.self)
+        (tcp + 8).storeBytes(of: rawAcknowledgement, as: UInt32.self)
+        (tcp + 12).storeBytes(of: rawControl, as: UInt32.self)
+        //= RFC 7323 section 3.2
+        //# Once TSopt has been successfully negotiated, the TSopt MUST be sent in every non-<RST> segment for the duration of the connection. The TSecr
+        //# field is valid if the ACK bit is set in the TCP header.
+        (tcp + 20).storeBytes(of: NetworkStack.plainTimestampOption, as: UInt32.self)
+        (tcp + 24).storeBytes(of: value, as: UInt32.self)
+        (tcp + 28).storeBytes(of: echo, as: UInt32.self)
+        let sum =
+            c.pointee.template.plainSum &+ payloadSum &+ UInt64(rawSequence) &+ UInt64(rawAcknowledgement) &+ UInt64(rawControl) &+ UInt64(value)
+            &+ UInt64(echo)
+        // The checksum, and an urgent pointer of zero.
+        (tcp + 16).storeBytes(of: UInt32(InternetChecksum.finish(sum)), as: UInt32.self)
+    }
+
+    /// Makes the template one for plain segments with so much payload: most follow one of the same size.
+    @inline(never)
+    private func setPlainPayload(_ c: ConnectionPointer, _ payloadByteCount: Int) {
+        let transportByteCount = 32 &+ payloadByteCount
+        let totalLength = UInt16(truncatingIfNeeded: HeaderTemplate.ipv4ByteCount &+ transportByteCount).bigEndian
+        let checksum = InternetChecksum.finish(c.pointee.template.networkSum &+ UInt64(totalLength))
+        withUnsafeMutableBytes(of: &c.pointee.template.words) { bytes in
+            bytes.storeBytes(of: totalLength, toByteOffset: 16, as: UInt16.self)
+            bytes.storeBytes(of: checksum, toByteOffset: 24, as: UInt16.self)
+        }
+        c.pointee.template.plainSum =
+            c.pointee.template.transportSum &+ UInt64(NetworkStack.plainTimestampOption) &+ UInt64(UInt16(truncatingIfNeeded: transportByteCount).bigEndian)
+        c.pointee.template.plainPayloadByteCount = UInt32(truncatingIfNeeded: payloadByteCount)
+    }
+
+    /// NOP, NOP, kind 8, length 10, as RFC 7323 (appendix A) recommends, as they are loaded from memory.
+    private static var plainTimestampOption: UInt32 { 0x0a08_0101 }
+}
