@@ -38,6 +38,8 @@ enum CostOperations {
         case "tcp-segment-in-wait-next": try receiveSegments(count, over: 1)
         case "tcp-segment-in-10000-connections": try receiveSegments(count, over: 10_000)
         case "tcp-push": try pushSegments(count)
+        case "tcp-segment-in-ipv6": try receiveSegments(count, .ipv6)
+        case "tcp-push-ipv6": try pushSegments(count, .ipv6)
         case "tcp-acknowledgement-in": try receiveAcknowledgements(count)
         case "turn-without-work": try turnWithoutWork(count)
         case "tcp-echo": try echoOverStream(count)

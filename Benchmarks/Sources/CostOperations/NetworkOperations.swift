@@ -30,7 +30,11 @@ private struct Session: ~Copyable {
         configuration.idle = .spin
         runtime = try Runtime(
             configuration,
-            making: [UserNetwork.maker(device: device.device(), addresses: [IPv4Prefix(address: PeerDevice.stackAddress, length: PeerDevice.link)])])
+            making: [
+                UserNetwork.maker(device: device.device(), addresses: [IPv4Prefix(address: PeerDevice.stackAddress, length: PeerDevice.link)]) {
+                    PeerDevice.addIPv6(PeerDevice.stackIPv6Address, to: &$0)
+                }
+            ])
         self.device = device
     }
 
@@ -39,13 +43,15 @@ private struct Session: ~Copyable {
     }
 
     /// A connection of the runtime's to a listener of the peer's.
-    func connect() throws(DemikernelError) -> (queue: QueueDescriptor, peer: UInt32) {
+    func connect(_ family: AddressFamily = .ipv4) throws(DemikernelError) -> (queue: QueueDescriptor, peer: UInt32) {
         let listener = device.peer.makeConnection(owner: 1)
-        guard device.peer.bind(listener, to: Endpoint(address: PeerDevice.peerAddress, port: 7)) == 0, device.peer.listen(listener, backlog: 16) == 0 else {
+        let address = family == .ipv4 ? PeerDevice.peerAddress : PeerDevice.peerIPv6Address
+        guard device.peer.bind(listener, to: Endpoint(address: address, port: 7)) == 0, device.peer.listen(listener, backlog: 16) == 0 else {
             fatalError("the peer does not listen")
         }
-        let queue = try runtime.socket(.ipv4, .stream)
-        let token = try runtime.connect(queue, to: .ipv4(10, 0, 0, 2, port: 7))
+        let queue = try runtime.socket(family, .stream)
+        let remote: SocketAddress = family == .ipv4 ? .ipv4(10, 0, 0, 2, port: 7) : try SocketAddress(parsing: "[2001:db8::2]:7")
+        let token = try runtime.connect(queue, to: remote)
         settle()
         _ = try runtime.wait(token)
         return (queue, device.peer.accept(listener, owner: 2))
@@ -73,9 +79,9 @@ private struct Session: ~Copyable {
 
 /// A segment in order comes in: pop, the frame, wait; and half of an acknowledgement.
 @inline(never)
-func receiveSegments(_ count: Int) throws(DemikernelError) {
+func receiveSegments(_ count: Int, _ family: AddressFamily = .ipv4) throws(DemikernelError) {
     let session = try Session()
-    let (queue, peer) = try session.connect()
+    let (queue, peer) = try session.connect(family)
     try session.holdSegments(of: [peer], count: framesMade)
     for _ in 0..<count {
         let array = popped(try session.runtime.wait(try session.runtime.pop(queue)))
@@ -86,9 +92,9 @@ func receiveSegments(_ count: Int) throws(DemikernelError) {
 
 /// A push goes out: push, the frame at the device, wait.
 @inline(never)
-func pushSegments(_ count: Int) throws(DemikernelError) {
+func pushSegments(_ count: Int, _ family: AddressFamily = .ipv4) throws(DemikernelError) {
     let session = try Session()
-    let (queue, _) = try session.connect()
+    let (queue, _) = try session.connect(family)
     session.device.mode = .play
     let units = UnsafeMutableBufferPointer<UnsafeMutablePointer<SegmentDescriptor>>.allocate(capacity: framesMade)
     for index in 0..<framesMade { units[index] = try session.unit().takeOver() }

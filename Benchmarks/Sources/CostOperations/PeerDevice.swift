@@ -29,6 +29,15 @@ struct PeerDevice {
     static let stackAddress = IPAddress.ipv4(10, 0, 0, 1)
     static let peerAddress = IPAddress.ipv4(10, 0, 0, 2)
     static let link: UInt8 = 24
+    /// The same over IPv6: 2001:db8::1 and ::2.
+    static let stackIPv6Address = IPAddress(ipv6HostOrder: 0x2001_0db8 << 32, 1)
+    static let peerIPv6Address = IPAddress(ipv6HostOrder: 0x2001_0db8 << 32, 2)
+
+    /// Has a stack speak IPv6 from its first moment.
+    static func addIPv6(_ address: IPAddress, to configuration: inout NetworkConfiguration) {
+        configuration.ipv6Addresses = [IPv6Prefix(address: address, length: 64)]
+        configuration.ipv6.duplicateAddressDetectionTransmits = 0
+    }
 
     private let state: UnsafeMutablePointer<State>
 
@@ -84,6 +93,8 @@ struct PeerDevice {
                     macAddress: MACAddress(value: 0x0200_0000_0002), addresses: [IPv4Prefix(address: PeerDevice.peerAddress, length: PeerDevice.link)],
                     seed: 2)
                 configuration.limits.maximumHalfOpen = 16_384
+                configuration.limits.maximumHalfOpenPerSource = 16_384
+                PeerDevice.addIPv6(PeerDevice.peerIPv6Address, to: &configuration)
                 state.pointee.peer = try? NetworkStack(configuration, heap: state.pointee.heap.unsafelyUnwrapped, now: state.pointee.time)
                 return 0
             },

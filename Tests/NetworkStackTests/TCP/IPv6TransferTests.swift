@@ -70,6 +70,40 @@ import WireFormats
         #expect(pair.stacks[0].statistics.tcp.retransmittedSegments == 0)
     }
 
+    @Test("small segments go the short ways of both ends; one whose address, port or byte is spoilt does not arrive", arguments: [30, 55, 70, 90])
+    func shortWays(spoiltOffset: Int) throws {
+        let pair = try pair { $0.tcp.isNoDelay = true }
+        let listener = listener(pair)
+        let (client, server) = try connect(pair, listener)
+        let before = pair.stacks.map(\.statistics)
+        var expected = [UInt8]()
+        for size in [1, 64, 64, 100, 1_000, 7] {
+            pair.send(0, client, pattern(size, from: expected.count))
+            expected += pattern(size, from: expected.count)
+            pair.exchange()
+        }
+        #expect(pair.receive(1, server) == expected)
+        let after = pair.stacks.map(\.statistics)
+        #expect(after[0].tcp.plainSegmentsSent - before[0].tcp.plainSegmentsSent == 6)
+        #expect(after[1].tcp.plainSegmentsSent - before[1].tcp.plainSegmentsSent == 3)
+        #expect(after[1].tcp.headerPredictions - before[1].tcp.headerPredictions == 6)
+        #expect(after[1].framesReceived - before[1].framesReceived == 6 && after[1].tcp.segmentsReceived - before[1].tcp.segmentsReceived == 6)
+
+        var isSpoilt = false
+        pair.passes = { target, bytes in
+            if target == 1 && !isSpoilt && bytes.count > 90 {
+                isSpoilt = true
+                UnsafeMutableRawPointer(mutating: bytes.baseAddress!).storeBytes(of: bytes[spoiltOffset] ^ 1, toByteOffset: spoiltOffset, as: UInt8.self)
+            }
+            return true
+        }
+        pair.send(0, client, pattern(64))
+        pair.exchange()
+        #expect(isSpoilt && pair.receive(1, server).isEmpty)
+        pair.advance(2_000_000_000)
+        #expect(pair.receive(1, server) == pattern(64))
+    }
+
     @Test("every byte arrives over a wire that loses segments")
     func loss() throws {
         let pair = try pair()

@@ -29,7 +29,12 @@ struct FlowTable {
     /// A number of the addresses that nobody without the secret can foretell.
     func hash(_ remote: IPAddress, _ local: IPAddress, _ ports: UInt32) -> UInt64 {
         if remote.isIPv4 { return hash(rawAddresses: FlowTable.rawAddresses(remote, local), ports) }
-        return FlowTable.mix(FlowTable.mix(remote.words.0 ^ key.0, local.words.0 ^ key.1) ^ remote.words.1, (local.words.1 &+ UInt64(ports)) ^ key.1)
+        return hash(ipv6: remote, local, ports)
+    }
+
+    @inline(__always)
+    private func hash(ipv6 remote: IPAddress, _ local: IPAddress, _ ports: UInt32) -> UInt64 {
+        FlowTable.mix(FlowTable.mix(remote.words.0 ^ key.0, local.words.0 ^ key.1) ^ remote.words.1, (local.words.1 &+ UInt64(ports)) ^ key.1)
     }
 
     @inline(__always)
@@ -53,18 +58,7 @@ struct FlowTable {
     /// The connection of these addresses; 0 for none. O(1) expected.
     func find(_ remote: IPAddress, _ local: IPAddress, _ ports: UInt32, in connections: borrowing Slab<Connection>) -> UInt32 {
         if remote.isIPv4 { return find(rawAddresses: FlowTable.rawAddresses(remote, local), ports, in: connections) }
-        let hash = hash(remote, local, ports)
-        var position = Int(truncatingIfNeeded: hash) & mask
-        while case let entry = entries[position], entry.index != 0 {
-            let connection = connections[entry.index]
-            if entry.tag == UInt32(truncatingIfNeeded: hash >> 32), connection.pointee.ports == ports,
-                connection.pointee.remoteAddress == remote && connection.pointee.localAddress == local
-            {
-                return entry.index
-            }
-            position = (position &+ 1) & mask
-        }
-        return 0
+        return find(ipv6: remote, local, ports, in: connections)
     }
 
     /// The connection over IPv4 whose packets carry these addresses, as loaded from the packet; 0 for none. O(1) expected.
@@ -76,6 +70,21 @@ struct FlowTable {
             if entry.tag == UInt32(truncatingIfNeeded: hash >> 32) {
                 let connection = connections[entry.index]
                 if connection.pointee.ports == ports && connection.pointee.rawAddresses == rawAddresses { return entry.index }
+            }
+            position = (position &+ 1) & mask
+        }
+        return 0
+    }
+
+    /// The connection over IPv6 of these addresses; 0 for none. O(1) expected.
+    @inline(__always)
+    func find(ipv6 remote: IPAddress, _ local: IPAddress, _ ports: UInt32, in connections: borrowing Slab<Connection>) -> UInt32 {
+        let hash = hash(ipv6: remote, local, ports)
+        var position = Int(truncatingIfNeeded: hash) & mask
+        while case let entry = entries[position], entry.index != 0 {
+            if entry.tag == UInt32(truncatingIfNeeded: hash >> 32) {
+                let connection = connections[entry.index]
+                if connection.pointee.ports == ports, connection.pointee.remoteAddress == remote, connection.pointee.localAddress == local { return entry.index }
             }
             position = (position &+ 1) & mask
         }

@@ -17,11 +17,18 @@ extension NetworkStack {
         let frameByteCount = frame.segmentByteCount
         // Ethernet, IPv4 and UDP.
         guard frameByteCount >= DatagramTemplate.byteCount, frame.nextSegment == nil,
-            header.loadUnaligned(as: UInt64.self) & 0xffff_ffff_ffff == state.pointee.rawMACAddress,
-            // EtherType 0x0800, version 4, 5 words of header.
-            case let kind = (header + 12).loadUnaligned(as: UInt32.self), kind & 0xff_ffff == 0x45_0008,
-            // A router's mark is counted, and echoed, on the long way.
-            kind & 0x300_0000 != 0x300_0000,
+            header.loadUnaligned(as: UInt64.self) & 0xffff_ffff_ffff == state.pointee.rawMACAddress
+        else { return false }
+        let kind = (header + 12).loadUnaligned(as: UInt32.self)
+        // EtherType 0x0800, version 4, 5 words of header.
+        guard kind & 0xff_ffff == 0x45_0008 else {
+            guard kind & 0xf0_ffff == 0x60_dd86 else { return false }
+            let (isTaken, next) = predictIPv6(frame, header, delivery)
+            delivery = next
+            return isTaken
+        }
+        // A router's mark is counted, and echoed, on the long way.
+        guard kind & 0x300_0000 != 0x300_0000,
             // Neither a fragment nor one of many; DF may be set.
             (header + 20).loadUnaligned(as: UInt16.self) & 0xffbf == 0
         else { return false }
@@ -39,11 +46,47 @@ extension NetworkStack {
         let ports = transport.loadUnaligned(as: UInt32.self).bigEndian
         let index = state.pointee.flows.find(rawAddresses: addresses, ports, in: state.pointee.connections)
         guard index != 0 else { return false }
-        let c = state.pointee.connections[index]
+        return predictSegment(
+            frame, state.pointee.connections[index], transport, byteCount: totalByteCount &- HeaderTemplate.ipv4ByteCount, isIPv4: true, &delivery)
+    }
+
+    /// The same from EtherType 0x86dd and version 6 on.
+    @inline(never)
+    private func predictIPv6(
+        _ frame: Frame, _ header: UnsafeRawPointer, _ delivery: UnsafeMutablePointer<Delivery>?
+    ) -> (isTaken: Bool, delivery: UnsafeMutablePointer<Delivery>?) {
+        var delivery = delivery
+        let transportOffset = EthernetHeader.byteCount + IPv6Header.byteCount
+        guard frame.segmentByteCount >= transportOffset + TCPSegmentHeader.minimumByteCount,
+            // No extension headers.
+            (header + 20).load(as: UInt8.self) == IPProtocol.tcp,
+            // A router's mark.
+            (header + 15).load(as: UInt8.self) & 0x30 != 0x30
+        else { return (false, delivery) }
+        let byteCount = Int((header + 18).loadUnaligned(as: UInt16.self).bigEndian)
+        guard byteCount <= frame.segmentByteCount &- transportOffset else { return (false, delivery) }
+        let transport = header + transportOffset
+        let ports = transport.loadUnaligned(as: UInt32.self).bigEndian
+        let index = state.pointee.flows.find(
+            ipv6: IPAddress(ipv6At: header + 22), IPAddress(ipv6At: header + 38), ports, in: state.pointee.connections)
+        // Addresses that stand for IPv4 ones are none of a packet.
+        guard index != 0, case let c = state.pointee.connections[index], c.pointee.rawAddresses == 0 else { return (false, delivery) }
+        let isTaken = predictSegment(frame, c, transport, byteCount: byteCount, isIPv4: false, &delivery)
+        return (isTaken, delivery)
+    }
+
+    /// From the TCP header on, of either family.
+    /// - Parameters:
+    ///   - transportByteCount: what the packet has from `transport` on; it lies in the frame, and is at least a header without options.
+    ///   - isIPv4: a constant.
+    @inline(__always)
+    private func predictSegment(
+        _ frame: Frame, _ c: ConnectionPointer, _ transport: UnsafeRawPointer, byteCount transportByteCount: Int, isIPv4: Bool,
+        _ delivery: inout UnsafeMutablePointer<Delivery>?
+    ) -> Bool {
         // The data offset that the connection's options make, and the flags ACK or ACK and PSH.
         let control = (transport + 12).loadUnaligned(as: UInt16.self) | 0x0800
         let headerByteCount = Int(control & 0xf0) &>> 2
-        let transportByteCount = totalByteCount &- HeaderTemplate.ipv4ByteCount
         let byteCount = transportByteCount &- headerByteCount
         guard c.pointee.state == .established, c.pointee.recovery.isPlain, control == c.pointee.plainControl, byteCount >= 0 else { return false }
         if DeliberateBug.isPresent(.zeroChecksumRefused) && (transport + 16).loadUnaligned(as: UInt16.self) == 0 { return false }
@@ -71,10 +114,19 @@ extension NetworkStack {
         //= RFC 9293 section 3.1
         //# The checksum is mandatory: the sender MUST generate it (MUST-2), and the receiver MUST check it (MUST-3).
         if !frame.frameFlags.contains(.checksumVerified) {
-            let pseudoHeader = InternetChecksum.pseudoHeader(rawAddresses: addresses, protocolNumber: IPProtocol.tcp, byteCount: transportByteCount)
-            guard InternetChecksum.isValid(InternetChecksum.sum(header + HeaderTemplate.ethernetByteCount, count: HeaderTemplate.ipv4ByteCount)),
-                InternetChecksum.isValid(pseudoHeader &+ InternetChecksum.sum(transport, count: transportByteCount))
-            else { return false }
+            if isIPv4 {
+                let network = transport - HeaderTemplate.ipv4ByteCount
+                let pseudoHeader = InternetChecksum.pseudoHeader(
+                    rawAddresses: (network + 12).loadUnaligned(as: UInt64.self), protocolNumber: IPProtocol.tcp, byteCount: transportByteCount)
+                guard InternetChecksum.isValid(InternetChecksum.sum(network, count: HeaderTemplate.ipv4ByteCount)),
+                    InternetChecksum.isValid(pseudoHeader &+ InternetChecksum.sum(transport, count: transportByteCount))
+                else { return false }
+            } else {
+                // The addresses stand right in front of the segment.
+                let sum = InternetChecksum.sum(transport - 32, count: 32) &+ InternetChecksum.sum(transport, count: transportByteCount)
+                let rest = UInt64(UInt32(truncatingIfNeeded: transportByteCount).bigEndian) &+ UInt64(IPProtocol.tcp) &<< 8
+                guard InternetChecksum.isValid(sum &+ rest) else { return false }
+            }
         }
 
         state.pointee.statistics.tcp.headerPredictions &+= 1
@@ -91,7 +143,7 @@ extension NetworkStack {
         updateSendWindow(c, sequence, acknowledgement, (transport + 14).loadUnaligned(as: UInt16.self).bigEndian)
         if byteCount > 0 {
             // The frame shrinks to its payload, which is what the program gets.
-            frame.removeFirst(HeaderTemplate.transportOffset &+ headerByteCount)
+            frame.removeFirst((isIPv4 ? HeaderTemplate.transportOffset : EthernetHeader.byteCount + IPv6Header.byteCount) &+ headerByteCount)
             frame.truncate(to: byteCount)
             if let place = delivery, c.pointee.flags.contains(.awaitsData) {
                 c.pointee.flags.remove(.awaitsData)

@@ -61,7 +61,7 @@ extension NetworkStack {
 
         guard c.pointee.remoteAddress.isIPv4 else {
             c.pointee.template = makeIPv6Template(c, destination: destination)
-            c.pointee.plainHeaderEpoch = 0
+            choosePlainHeaders(c)
             return true
         }
         var template = HeaderTemplate()

@@ -2,34 +2,49 @@ import DatapathMemory
 import EthernetDevice
 import WireFormats
 
-/// The short way out for what most segments are: over IPv4 to a resolved neighbor, with timestamps and no further option, without congestion marks,
-/// summed here. Everything else goes the long way (`sendData`, `sendControl`), which knows every case and makes the same bytes of these.
+/// The short way out for what most segments are: to a resolved neighbor, with timestamps and no further option, without congestion marks, summed here.
+/// It is compiled for each family, since all lengths of headers are constants then.
+/// Everything else goes the long way (`sendData`, `sendControl`), which knows every case and makes the same bytes of these.
 extension NetworkStack {
     /// Decides whether the connection's segments may go the short way; whatever that depends on has just changed.
     func choosePlainHeaders(_ c: ConnectionPointer) {
         let isPlain =
-            c.pointee.state.isSynchronized && c.pointee.remoteAddress.isIPv4 && c.pointee.flags.isSuperset(of: [.timestamps, .neighborResolved])
-            && c.pointee.ecn.isEmpty && !state.pointee.offloads.contains(.transmitChecksumTCP)
-        c.pointee.plainHeaderEpoch = isPlain ? c.pointee.templateEpoch : 0
+            c.pointee.state.isSynchronized && c.pointee.flags.isSuperset(of: [.timestamps, .neighborResolved]) && c.pointee.ecn.isEmpty
+            && !state.pointee.offloads.contains(.transmitChecksumTCP)
+        let isIPv4 = c.pointee.template.extraByteCount == 0
+        c.pointee.plainHeaderEpoch = isPlain && isIPv4 ? c.pointee.templateEpoch : 0
+        c.pointee.plainIPv6HeaderEpoch = isPlain && !isIPv4 ? c.pointee.templateEpoch : 0
     }
 
-    /// Whether a segment can be made now whose headers are plain.
+    /// Whether a segment of the family can be made now whose headers are plain.
     @inline(__always)
-    private func mayWritePlainHeaders(_ c: ConnectionPointer) -> Bool {
-        c.pointee.plainHeaderEpoch == state.pointee.neighborEpoch && state.pointee.now < c.pointee.templateValidUntil
+    private func mayWritePlainHeaders(_ c: ConnectionPointer, isIPv4: Bool) -> Bool {
+        (isIPv4 ? c.pointee.plainHeaderEpoch : c.pointee.plainIPv6HeaderEpoch) == state.pointee.neighborEpoch
+            && state.pointee.now < c.pointee.templateValidUntil
     }
 
-    /// Ethernet, IPv4, and TCP with timestamps.
-    private static var plainHeaderByteCount: Int { HeaderTemplate.transportOffset + 32 }
+    /// Ethernet, IP, and TCP with timestamps.
+    @inline(__always)
+    private static func plainHeaderByteCount(isIPv4: Bool) -> Int { HeaderTemplate.transportOffset + (isIPv4 ? 0 : ipv6ExtraByteCount) + 32 }
 
     /// Sends an acknowledgement and nothing else.
     /// - Returns: false when it has to go the long way; nothing has changed then.
     @inline(__always)
     func sendPlainAcknowledgement(_ c: ConnectionPointer) -> Bool {
-        guard mayWritePlainHeaders(c), c.pointee.reassembly.isEmpty, !c.pointee.selective.hasDuplicate, !state.pointee.output.pointee.isExhausted,
-            let frame = Frame.makeSegment(state.pointee.heap, byteCount: NetworkStack.plainHeaderByteCount, priority: .reserve)
+        guard c.pointee.reassembly.isEmpty, !c.pointee.selective.hasDuplicate, !state.pointee.output.pointee.isExhausted else { return false }
+        return sendPlainAcknowledgement(c, isIPv4: true) || sendPlainAcknowledgementOverIPv6(c)
+    }
+
+    @inline(never)
+    private func sendPlainAcknowledgementOverIPv6(_ c: ConnectionPointer) -> Bool { sendPlainAcknowledgement(c, isIPv4: false) }
+
+    @inline(__always)
+    private func sendPlainAcknowledgement(_ c: ConnectionPointer, isIPv4: Bool) -> Bool {
+        let headerByteCount = NetworkStack.plainHeaderByteCount(isIPv4: isIPv4)
+        guard mayWritePlainHeaders(c, isIPv4: isIPv4),
+            let frame = Frame.makeSegment(state.pointee.heap, byteCount: headerByteCount, priority: .reserve)
         else { return false }
-        writePlainHeaders(c, at: frame.segmentAddress, acceptableSequence(c), .ack, payloadByteCount: 0, payloadSum: 0)
+        writePlainHeaders(c, at: frame.segmentAddress, acceptableSequence(c), .ack, payloadByteCount: 0, payloadSum: 0, isIPv4: isIPv4)
         emitPlain(frame)
         return true
     }
@@ -38,12 +53,24 @@ extension NetworkStack {
     /// - Returns: false when it has to go the long way; nothing has changed then.
     @inline(__always)
     func sendPlainData(_ c: ConnectionPointer, _ array: Frame, _ byteCount: Int) -> Bool {
-        guard mayWritePlainHeaders(c), byteCount < NetworkStack.zeroCopyByteCount,
-            let frame = Frame.makeSegment(state.pointee.heap, byteCount: NetworkStack.plainHeaderByteCount &+ byteCount, priority: .reserve)
+        guard byteCount < NetworkStack.zeroCopyByteCount else { return false }
+        return sendPlainData(c, array, byteCount, isIPv4: true) || sendPlainDataOverIPv6(c, array, byteCount)
+    }
+
+    @inline(never)
+    private func sendPlainDataOverIPv6(_ c: ConnectionPointer, _ array: Frame, _ byteCount: Int) -> Bool {
+        sendPlainData(c, array, byteCount, isIPv4: false)
+    }
+
+    @inline(__always)
+    private func sendPlainData(_ c: ConnectionPointer, _ array: Frame, _ byteCount: Int, isIPv4: Bool) -> Bool {
+        let headerByteCount = NetworkStack.plainHeaderByteCount(isIPv4: isIPv4)
+        guard mayWritePlainHeaders(c, isIPv4: isIPv4),
+            let frame = Frame.makeSegment(state.pointee.heap, byteCount: headerByteCount &+ byteCount, priority: .reserve)
         else { return false }
         let header = frame.segmentAddress
-        let sum = InternetChecksum.copyAndSum(to: header + NetworkStack.plainHeaderByteCount, from: array.segmentAddress, count: byteCount)
-        writePlainHeaders(c, at: header, c.pointee.sendNext, [.ack, .psh], payloadByteCount: byteCount, payloadSum: sum)
+        let sum = InternetChecksum.copyAndSum(to: header + headerByteCount, from: array.segmentAddress, count: byteCount)
+        writePlainHeaders(c, at: header, c.pointee.sendNext, [.ack, .psh], payloadByteCount: byteCount, payloadSum: sum, isIPv4: isIPv4)
         emitPlain(frame)
         return true
     }
@@ -55,13 +82,19 @@ extension NetworkStack {
         state.pointee.statistics.tcp.plainSegmentsSent &+= 1
     }
 
-    /// Writes the 66 bytes of headers and their checksums: what `writeHeaders` writes in this case.
+    /// Writes the 66 or 86 bytes of headers and their checksums: what `writeHeaders` writes in this case.
     /// - Parameter payloadSum: the sum of the payload, which starts at an even offset.
     @inline(__always)
     private func writePlainHeaders(
-        _ c: ConnectionPointer, at header: UnsafeMutableRawPointer, _ sequence: SequenceNumber, _ flags: TCPFlags, payloadByteCount: Int, payloadSum: UInt64
+        _ c: ConnectionPointer, at start: UnsafeMutableRawPointer, _ sequence: SequenceNumber, _ flags: TCPFlags, payloadByteCount: Int, payloadSum: UInt64,
+        isIPv4: Bool
     ) {
         if Int(c.pointee.template.plainPayloadByteCount) != payloadByteCount { setPlainPayload(c, payloadByteCount) }
+        if !isIPv4 {
+            start.storeBytes(of: c.pointee.template.front, as: (UInt64, UInt64).self)
+            (start + 16).storeBytes(of: c.pointee.template.frontEnd, as: UInt32.self)
+        }
+        let header = start + (isIPv4 ? 0 : NetworkStack.ipv6ExtraByteCount)
         let words = c.pointee.template.words
         // As far as the ports, and two bytes of the sequence number.
         header.storeBytes(of: (words.0, words.1, words.2, words.3, words.4), as: (UInt64, UInt64, UInt64, UInt64, UInt64).self)
@@ -92,11 +125,17 @@ extension NetworkStack {
     @inline(never)
     private func setPlainPayload(_ c: ConnectionPointer, _ payloadByteCount: Int) {
         let transportByteCount = 32 &+ payloadByteCount
-        let totalLength = UInt16(truncatingIfNeeded: HeaderTemplate.ipv4ByteCount &+ transportByteCount).bigEndian
-        let checksum = InternetChecksum.finish(c.pointee.template.networkSum &+ UInt64(totalLength))
-        withUnsafeMutableBytes(of: &c.pointee.template.words) { bytes in
-            bytes.storeBytes(of: totalLength, toByteOffset: 16, as: UInt16.self)
-            bytes.storeBytes(of: checksum, toByteOffset: 24, as: UInt16.self)
+        if c.pointee.template.extraByteCount == 0 {
+            let totalLength = UInt16(truncatingIfNeeded: HeaderTemplate.ipv4ByteCount &+ transportByteCount).bigEndian
+            let checksum = InternetChecksum.finish(c.pointee.template.networkSum &+ UInt64(totalLength))
+            withUnsafeMutableBytes(of: &c.pointee.template.words) { bytes in
+                bytes.storeBytes(of: totalLength, toByteOffset: 16, as: UInt16.self)
+                bytes.storeBytes(of: checksum, toByteOffset: 24, as: UInt16.self)
+            }
+        } else {
+            // The first six bytes of the IPv6 header end with the payload length, and `frontEnd` with them.
+            let length = UInt32(UInt16(truncatingIfNeeded: transportByteCount).bigEndian)
+            c.pointee.template.frontEnd = c.pointee.template.frontEnd & 0xffff | length &<< 16
         }
         c.pointee.template.plainSum =
             c.pointee.template.transportSum &+ UInt64(NetworkStack.plainTimestampOption) &+ UInt64(UInt16(truncatingIfNeeded: transportByteCount).bigEndian)
