@@ -5,7 +5,7 @@ public enum DropReason: Int, CaseIterable, Sendable {
     // ARP
     case badARP, unsolicitedARP, addressConflict
     // IPv4
-    case badIPv4Header, badIPv4Checksum, notOurAddress, badSourceAddress, fragment, sourceRouted, unknownProtocol
+    case badIPv4Header, badIPv4Checksum, notOurAddress, badSourceAddress, fragmentTooShort, sourceRouted, unknownProtocol
     // Sending
     case noRoute, neighborUnreachable, neighborQueueFull, outOfMemory
     // ICMP
@@ -18,6 +18,9 @@ public enum DropReason: Int, CaseIterable, Sendable {
     case acknowledgementRateLimited
     // IPv6
     case badIPv6Header, badNeighborDiscovery, unsolicitedAdvertisement
+    // Fragments of both families: one is counted each time, with all that has come of its datagram where that goes with it
+    case fragmentMisaligned, fragmentTooLong, fragmentOverlap, duplicateFragment, fragmentBeyondEnd, fragmentMarks, tooManyFragments
+    case reassemblyLimit, reassemblyTimeout, packetTooLarge
 }
 
 /// How often each drop reason was met.
@@ -41,7 +44,7 @@ public struct DropCounts: Sendable {
 /// Counts of a network stack since it was made, and its state now.
 public struct NetworkStatistics: Sendable {
     /// The layout's version: a field is only ever added at the end, with a higher version.
-    public let version: UInt32 = 2
+    public let version: UInt32 = 3
     public var drops = DropCounts()
     public var framesReceived: UInt64 = 0
     public var framesSent: UInt64 = 0
@@ -60,6 +63,9 @@ public struct NetworkStatistics: Sendable {
     public var routerSolicitationsSent: UInt64 = 0
     public var listenerReportsSent: UInt64 = 0
     public var duplicateAddresses: UInt64 = 0
+    /// Fragments of either family that came, and the datagrams that were put together of them.
+    public var fragmentsReceived: UInt64 = 0
+    public var datagramsReassembled: UInt64 = 0
 
     public init() {}
 }

@@ -41,6 +41,7 @@ struct StackState: ~Copyable {
     /// Raised whenever what a connection has copied from a neighbour may no longer hold.
     var neighborEpoch: UInt32 = 1
     var pathMTUs = PathMTUTable()
+    var reassembly: ReassemblyTable
     var errorBucket: TokenBucket
     var resetBucket: TokenBucket
     var datagramSockets: Slab<DatagramSocket>
@@ -83,6 +84,7 @@ struct StackState: ~Copyable {
                 identification: UInt16(truncatingIfNeeded: random.next()),
                 neighbors: try Slab(capacity: limits.maximumNeighbors),
                 neighborCache: try NeighborCache(capacity: limits.maximumNeighbors, key: (random.next(), random.next())),
+                reassembly: try ReassemblyTable(capacity: limits.fragmentedDatagrams, secret: SipHashKey(random.next(), random.next())),
                 errorBucket: TokenBucket(perSecond: limits.controlMessagesPerSecond, burst: limits.controlMessageBurst),
                 resetBucket: TokenBucket(perSecond: limits.resetsPerSecond, burst: limits.resetsPerSecond),
                 datagramSockets: try Slab(capacity: limits.maximumDatagramSockets), datagramPorts: try mapTable(UInt32.self, count: 65_536),
@@ -109,6 +111,7 @@ struct StackState: ~Copyable {
         transmissions.deallocate()
         flows.deallocate()
         pathMTUs.deallocate()
+        reassembly.deallocate()
         connectionEvents.deallocate()
         datagramEvents.deallocate()
         output.pointee.deallocate()

@@ -40,6 +40,7 @@ extension NetworkStack {
         //# The IP source address in an ICMP Echo Reply MUST be the same as the specific-destination address of the corresponding Echo Request.
         let source = packet.destination
         guard let decision = route(to: destination) else { return drop(request, .noRoute) }
+        guard decision.isLocal || IPv4Header.byteCount &+ byteCount <= state.pointee.maximumTransmissionUnit else { return drop(request, .packetTooLarge) }
         guard !state.pointee.output.pointee.isFull else { return drop(request, .outOfMemory) }
         let headerByteCount = EthernetHeader.byteCount + IPv4Header.byteCount
         guard let frame = makeReply(to: request, packet.payload, byteCount: byteCount, headerByteCount: headerByteCount) else { return }

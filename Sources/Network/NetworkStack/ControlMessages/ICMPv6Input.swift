@@ -41,6 +41,7 @@ extension NetworkStack {
         //# The source address of an Echo Reply sent in response to a unicast Echo Request message MUST be the same as the destination address of that Echo
         //# Request message.
         let source = packet.destination.isMulticast ? decision.source : packet.destination
+        guard decision.isLocal || IPv6Header.byteCount &+ byteCount <= state.pointee.ipv6.maximumTransmissionUnit else { return drop(request, .packetTooLarge) }
         guard !state.pointee.output.pointee.isFull else { return drop(request, .outOfMemory) }
         let headerByteCount = EthernetHeader.byteCount + IPv6Header.byteCount
         guard let frame = makeReply(to: request, message.base, byteCount: byteCount, headerByteCount: headerByteCount) else { return }
