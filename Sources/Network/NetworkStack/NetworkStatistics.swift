@@ -20,7 +20,7 @@ public enum DropReason: Int, CaseIterable, Sendable {
     case badIPv6Header, badNeighborDiscovery, unsolicitedAdvertisement
     // Fragments of both families: one is counted each time, with all that has come of its datagram where that goes with it
     case fragmentMisaligned, fragmentTooLong, fragmentOverlap, duplicateFragment, fragmentBeyondEnd, fragmentMarks, tooManyFragments
-    case reassemblyLimit, reassemblyTimeout, packetTooLarge
+    case reassemblyLimit, reassemblyTimeout
 }
 
 /// How often each drop reason was met.
@@ -66,6 +66,9 @@ public struct NetworkStatistics: Sendable {
     /// Fragments of either family that came, and the datagrams that were put together of them.
     public var fragmentsReceived: UInt64 = 0
     public var datagramsReassembled: UInt64 = 0
+    /// Fragments that were sent, and the packets that were cut into them.
+    public var fragmentsSent: UInt64 = 0
+    public var datagramsFragmented: UInt64 = 0
 
     public init() {}
 }

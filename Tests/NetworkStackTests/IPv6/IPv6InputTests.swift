@@ -97,7 +97,7 @@ import WireFormats
             #expect(Array(datagram[8...]) == bytes && number(datagram, at: 4) == UInt16(8 + byteCount) && frame[21] == 64)
             #expect(source(of: frame) == IPv6Peer.hostAddress)
         }
-        #expect(host.sendDatagram(socket, [UInt8](repeating: 0, count: 1_453), to: peer.endpoint(7)) == EMSGSIZE)
+        #expect(host.sendDatagram(socket, [UInt8](repeating: 0, count: 65_528), to: peer.endpoint(7)) == EMSGSIZE)
         host.end()
     }
 

@@ -58,13 +58,13 @@ extension NetworkStack {
     func writeControlHeaders(
         at header: UnsafeMutableRawPointer, messageByteCount: Int, typeOfService: UInt8, from source: IPAddress, to destination: IPAddress
     ) {
-        state.pointee.identification &+= 1
+        let identification = UInt16(truncatingIfNeeded: nextIdentification(from: source, to: destination, protocolNumber: IPProtocol.icmp))
         writeEthernetHeader(at: header, destination: MACAddress(value: 0))
         //= RFC 1122 section 3.2.1.7
         //# A host MUST NOT send a datagram with a Time-to-Live (TTL) value of zero.
         IPv4Header.write(
             to: header + EthernetHeader.byteCount, totalByteCount: IPv4Header.byteCount &+ messageByteCount,
-            identification: state.pointee.identification, dontFragment: false, timeToLive: 64, typeOfService: typeOfService,
+            identification: identification, dontFragment: false, timeToLive: 64, typeOfService: typeOfService,
             protocolNumber: IPProtocol.icmp, source: source, destination: destination)
     }
 

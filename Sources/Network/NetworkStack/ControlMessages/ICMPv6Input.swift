@@ -41,7 +41,6 @@ extension NetworkStack {
         //# The source address of an Echo Reply sent in response to a unicast Echo Request message MUST be the same as the destination address of that Echo
         //# Request message.
         let source = packet.destination.isMulticast ? decision.source : packet.destination
-        guard decision.isLocal || IPv6Header.byteCount &+ byteCount <= state.pointee.ipv6.maximumTransmissionUnit else { return drop(request, .packetTooLarge) }
         guard !state.pointee.output.pointee.isFull else { return drop(request, .outOfMemory) }
         let headerByteCount = EthernetHeader.byteCount + IPv6Header.byteCount
         guard let frame = makeReply(to: request, message.base, byteCount: byteCount, headerByteCount: headerByteCount) else { return }
@@ -53,7 +52,9 @@ extension NetworkStack {
             hopLimit: state.pointee.ipv6.hopLimit, from: source, to: asker)
         frame.frameFlags = []
         state.pointee.statistics.echoRepliesSent += 1
-        sendPacket(frame, by: decision)
+        let packet = PacketToFragment(
+            source: source, destination: asker, protocolNumber: IPProtocol.icmpv6, hopLimit: state.pointee.ipv6.hopLimit)
+        sendEchoReply(frame, packet, by: decision)
     }
 
     /// Takes over an error message, and tells it to the connection or socket whose packet it quotes.
