@@ -150,6 +150,26 @@ import WireFormats
         host.end()
     }
 
+    /// RFC 6980 section 5: what guards against forged messages looks at whole ones.
+    @Test func neighbourDiscoveryInFragmentsIsIgnored() throws {
+        let host = try LowerHost.ipv6()
+        let message = Array(peer.solicitation(for: IPv6Peer.hostAddress)[54...])
+        func fragments(_ size: Int) -> [[UInt8]] {
+            stride(from: 0, to: message.count, by: size).map { offset in
+                var frame = peer.fragment(
+                    Array(message[offset..<min(offset + size, message.count)]), at: offset, more: offset + size < message.count,
+                    identification: UInt32(size), nextHeader: 58, destination: IPv6Peer.hostAddress.solicitedNode)
+                frame[21] = 255
+                return frame
+            }
+        }
+        for fragment in fragments(16) + fragments(64) { host.receive(fragment) }
+        #expect(host.drops(.badNeighborDiscovery) == 2 && host.output().isEmpty && host.stack.statistics.neighbors == 0)
+        host.introduce(peer)
+        #expect(host.stack.statistics.neighbors == 1)
+        host.end()
+    }
+
     @Test func aFragmentOfWhatWasPutTogetherIsDropped() throws {
         let host = try LowerHost.ipv6()
         let inner = [17, 0, 0, 1, 0, 0, 0, 9] + pattern(16)

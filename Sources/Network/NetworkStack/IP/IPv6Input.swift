@@ -45,7 +45,9 @@ extension NetworkStack {
                 pseudoHeaderSum: InternetChecksum.pseudoHeader(
                     source: source, destination: destination, protocolNumber: IPProtocol.tcp, byteCount: transportByteCount))
         case IPProtocol.udp: ipv6DatagramInput(frame, packet, transport: transport, byteCount: transportByteCount)
-        case IPProtocol.icmpv6: ipv6ControlMessageInput(frame, packet, transport: transport, byteCount: transportByteCount)
+        case IPProtocol.icmpv6:
+            ipv6ControlMessageInput(
+                frame, packet, transport: transport, byteCount: transportByteCount, isFragmented: isReassembled || extensions.hasFragmentHeader)
         //= RFC 8200 section 4.7
         //# The value 59 in the Next Header field of an IPv6 header or any extension header indicates that there is nothing following that header.
         case IPv6ExtensionType.noNextHeader: drop(frame, .unknownProtocol)
