@@ -143,6 +143,37 @@ import WireFormats
         host.end()
     }
 
+    /// Who has sent before the way was known learns of it when a router complains again.
+    @Test func everySocketLearnsWhatTheWayTakes() throws {
+        let host = try LowerHost()
+        host.introduce(peer)
+        let sockets = [host.boundSocket(5_000), host.boundSocket(5_001)]
+        var sent: [[UInt8]] = []
+        for socket in sockets {
+            #expect(host.sendDatagram(socket, pattern(1_400), to: peer.endpoint(7)) == 0)
+            sent += host.output()
+        }
+        for (socket, frame) in zip(sockets, sent) {
+            host.receive(tooBig(frame, 1_000))
+            #expect(host.sendDatagram(socket, pattern(1_400), to: peer.endpoint(7)) == 0)
+            #expect(Array(try join(host.output(), limit: 1_000).payload[8...]) == pattern(1_400))
+        }
+        host.end()
+    }
+
+    /// RFC 1191 section 5: a router that does not tell its MTU leads to the next plateau, however many packets it could not pass on.
+    @Test func aRouterThatDoesNotTellLeadsToTheNextPlateau() throws {
+        let host = try LowerHost()
+        host.introduce(peer)
+        let socket = host.boundSocket(5_000)
+        #expect(host.sendDatagram(socket, pattern(1_472), to: peer.endpoint(7)) == 0)
+        let sent = host.output()[0]
+        for _ in 0..<5 { host.receive(tooBig(sent, 0)) }
+        #expect(host.sendDatagram(socket, pattern(1_472), to: peer.endpoint(7)) == 0)
+        #expect(host.output().map { $0.count - 14 } == [1_492, 28])
+        host.end()
+    }
+
     @Test func aLieOfARouterDoesNotMakeAThousandPacketsOfOne() throws {
         let host = try LowerHost()
         host.introduce(peer)

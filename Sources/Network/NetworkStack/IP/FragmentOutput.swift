@@ -52,7 +52,7 @@ extension NetworkStack {
     }
 
     /// Smaller packets are not made whatever a path is said to take: a lie would make a thousand packets of one. Routers may cut further over IPv4.
-    private static var smallestFragmentedPacket: Int { 576 }
+    static var smallestFragmentedPacket: Int { 576 }
 
     /// Sends a packet in fragments of at most `limit` bytes; each is a frame of its own that its part is copied into. All are sent, or none.
     /// - Parameters:

@@ -52,8 +52,11 @@ extension NetworkStack {
         let isIPv6 = !s.pointee.templateRemote.address.isIPv4
         guard byteCount <= (isIPv6 ? maximumIPv6DatagramByteCount : maximumDatagramByteCount) else { return EMSGSIZE }
         if !isLocal && state.pointee.neighbors[s.pointee.neighbor].pointee.state == .failed { return EHOSTUNREACH }
-        let limit = pathMTU(to: s.pointee.templateRemote.address)
-        if !isLocal && byteCount &+ UDPHeader.byteCount &+ (isIPv6 ? IPv6Header.byteCount : IPv4Header.byteCount) > limit {
+        let packetByteCount = byteCount &+ UDPHeader.byteCount &+ (isIPv6 ? IPv6Header.byteCount : IPv4Header.byteCount)
+        // What every path takes need not be asked about.
+        if !isLocal && packetByteCount > (isIPv6 ? PathMTU.smallestIPv6 : NetworkStack.smallestFragmentedPacket),
+            case let limit = pathMTU(to: s.pointee.templateRemote.address), packetByteCount > limit
+        {
             return sendLargeDatagram(s, array, byteCount, limit: limit)
         }
         guard !(isLocal ? state.pointee.loopback.isFull : state.pointee.output.pointee.isFull),

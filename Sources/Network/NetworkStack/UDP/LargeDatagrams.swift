@@ -48,16 +48,16 @@ extension NetworkStack {
     ///   - quotedByteCount: the length of the packet that was too large, as quoted.
     func datagramTooBig(_ s: DatagramSocketPointer, to destination: IPAddress, _ byteCount: Int, quotedByteCount: Int) {
         let current = pathMTU(to: destination)
-        let told = byteCount == 0 ? PathMTU.plateau(below: min(max(quotedByteCount, PathMTU.smallest), current)) : byteCount
+        // Below what was sent, and not below what is known: several that were under way make one step.
+        let told = byteCount == 0 ? PathMTU.plateau(below: quotedByteCount) : byteCount
         //= RFC 8201 section 4
         //# If a node receives a Packet Too Big message reporting a next-hop MTU that is less than the IPv6 minimum link MTU, it must discard it. A node must
         //# not reduce its estimate of the Path MTU below the IPv6 minimum link MTU on receipt of a Packet Too Big message.
         //= RFC 5927 section 7.2
         //# A message whose claimed MTU is not smaller than the packet that it is about is discarded.
-        guard told >= (destination.isIPv4 ? PathMTU.smallest : PathMTU.smallestIPv6), told < current, quotedByteCount == 0 || told < quotedByteCount
-        else { return }
-        state.pointee.datagramPathMTUs.set(told, to: destination, now: state.pointee.now)
-        // The template is made again, and then knows.
+        guard told >= (destination.isIPv4 ? PathMTU.smallest : PathMTU.smallestIPv6), told < quotedByteCount else { return }
+        if told < current { state.pointee.datagramPathMTUs.set(told, to: destination, now: state.pointee.now) }
+        // The template is made again, and then knows, also of what another socket has met.
         s.pointee.templateEpoch = 0
     }
 }
