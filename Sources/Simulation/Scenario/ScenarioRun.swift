@@ -257,6 +257,8 @@ final class ScenarioRun {
             if !hasLoopback, network.tcp.resetsReceived > world.checker.resetsTaken(by: host) {
                 return "\(host.name) took \(network.tcp.resetsReceived) resets, of which \(world.checker.resetsTaken(by: host)) could be meant for it"
             }
+            let tooLong = host.deviceStatistics.transmitTooLong
+            if tooLong != 0 { return "\(host.name) sent \(tooLong) frames that its link does not take" }
             if runtime.liveOperations != 0 { return "\(host.name) has \(runtime.liveOperations) operations left" }
             if runtime.openQueues != 0 { return "\(host.name) has \(runtime.openQueues) queues left" }
             if runtime.closingQueues != 0 { return "\(host.name) has \(runtime.closingQueues) closing queues left" }
