@@ -17,7 +17,23 @@ func fuzzIPv6(_ input: UnsafeRawBufferPointer) throws(FuzzFailure) {
                 trafficClass: view.trafficClass, flowLabel: view.flowLabel, source: view.source, destination: view.destination)
             try require(copy.elementsEqual(input.prefix(40)), "the header is written in another way than it was read")
         }
-        try checkExtensions(IPv6Extensions(view), input.part(0..<view.totalByteCount))
+        let extensions = IPv6Extensions(view)
+        if let fragment = extensions.fragment { try checkFragment(view, fragment) }
+        try checkExtensions(extensions, input.part(0..<view.totalByteCount))
+    }
+}
+
+/// What is told of a fragment header makes the same header again, and the headers behind it are walked over within the packet.
+private func checkFragment(_ packet: IPv6View, _ fragment: IPv6Extensions.Fragment) throws(FuzzFailure) {
+    _ = IPv6FragmentHeader.isChainComplete(packet, behind: fragment)
+    try withUnsafeTemporaryAllocation(byteCount: 8, alignment: 1) { header throws(FuzzFailure) in
+        IPv6FragmentHeader.write(
+            to: header.baseAddress!, nextHeader: fragment.nextHeader, offset: fragment.offset, moreFragments: fragment.moreFragments,
+            identification: fragment.identification)
+        // But for the reserved fields.
+        let mask: [UInt8] = [0xff, 0, 0xff, 0xf9, 0xff, 0xff, 0xff, 0xff]
+        let read = UnsafeRawBufferPointer(start: packet.base + fragment.headerOffset, count: 8)
+        try require(zip(zip(read, header), mask).allSatisfy { ($0.0 ^ $0.1) & $1 == 0 }, "a fragment header is written in another way than it was read")
     }
 }
 

@@ -31,7 +31,7 @@ enum ErrorMessages {
 
     static func send(_ error: Int32) -> StaticString {
         switch error {
-        case EMSGSIZE: "the datagram is larger than the link's MTU allows (1472 bytes for one of 1500, 1452 over IPv6)"
+        case EMSGSIZE: "the datagram is larger than the protocol allows (65507 bytes over IPv4, 65527 over IPv6)"
         case EDESTADDRREQ: "the socket has no peer: connect it, or use pushTo"
         case EPIPE, ECONNRESET: "the peer has closed or reset the connection"
         case ETIMEDOUT: "the peer has stopped answering"

@@ -181,6 +181,14 @@ public enum DeliberateBug: String, CaseIterable, Sendable {
     case neighborNotRefreshed
     /// A datagram is given to any socket of its port, whatever its addresses are.
     case datagramAddressIgnored
+    /// A fragment is larger than its way takes.
+    case fragmentTooLarge
+    /// The last fragment of a datagram promises another one.
+    case lastFragmentOpen
+    /// Fragments of different datagrams have the same identification.
+    case identificationRepeated
+    /// What has come of a datagram whose rest is lost is kept for ever.
+    case reassemblyNeverEnds
     /// Datagrams that wait together are received as one.
     case datagramsMerged
 

@@ -13,6 +13,10 @@ import Glibc
 /// | `reassemblyPieces` | 64 a connection | an out-of-order segment is dropped as `reassemblyOverflow` |
 /// | `maximumDatagramSockets` | 16,384 | `socket` fails with `ENOBUFS` |
 /// | `datagramQueueByteCount` | 256 KiB a socket | a datagram is dropped as `receiveQueueFull` |
+/// | `fragmentedDatagrams` | 256 being put together | the one whose time is over first is dropped as `reassemblyLimit` |
+/// | `fragmentedDatagramsOfSource` | 64 of one source | the source's oldest is dropped as `reassemblyLimit` |
+/// | `fragmentsOfDatagram` | 128 | the datagram is dropped as `tooManyFragments` |
+/// | `fragmentByteCount` | 4 MiB of blocks | the datagram whose time is over first is dropped as `reassemblyLimit` |
 /// | `maximumNeighbors` | 1,024 | the neighbour that was used longest ago is forgotten |
 /// | `neighborQueueLength` | 256 frames a neighbour | the neighbour's oldest waiting frame is dropped as `neighborQueueFull` |
 /// | `waitingFrames` | 4,096 for all neighbours | the same; one frame may wait for each neighbour nevertheless |
@@ -20,6 +24,8 @@ import Glibc
 /// | `controlMessagesPerSecond` | 1,000 | an ICMP message is not sent and counted as `controlMessageRateLimited` |
 /// | `resetsPerSecond` | 1,000 | a reset to nobody's segment is not sent and counted as `resetRateLimited` |
 /// | `challengesPerSecond` | 10 a connection | a challenge acknowledgement is not sent and counted as `challengeRateLimited` |
+///
+/// What has come of a datagram is also dropped, as `reassemblyTimeout`, 30 s (IPv4) or 60 s (IPv6) after its first fragment.
 ///
 /// `challengesPerSecond` also bounds, in a count of its own, the answers to unacceptable segments without data, and `acknowledgementsPerSecond`, 100 a
 /// connection, those to unacceptable segments with data, and again those to zero-window probes. What is not answered then is counted as
@@ -33,6 +39,10 @@ public struct NetworkLimits: Sendable {
     public var reassemblyPieces = 64
     public var maximumDatagramSockets = 16_384
     public var datagramQueueByteCount = 256 << 10
+    public var fragmentedDatagrams = 256
+    public var fragmentedDatagramsOfSource = 64
+    public var fragmentsOfDatagram = 128
+    public var fragmentByteCount = 4 << 20
     public var maximumNeighbors = 1_024
     public var neighborQueueLength = 256
     public var waitingFrames = 4_096
@@ -53,5 +63,8 @@ public struct NetworkLimits: Sendable {
             (1...1_024).contains(neighborQueueLength), waitingFrames >= 1, controlMessagesPerSecond >= 1, controlMessageBurst >= 1, resetsPerSecond >= 1,
             challengesPerSecond >= 1, acknowledgementsPerSecond >= 1, (1...1 << 24).contains(transmissionRecords)
         else { throw DemikernelError(EINVAL, .initialize, "a limit of the network stack is out of its range") }
+        guard (1...65_536).contains(fragmentedDatagrams), fragmentedDatagramsOfSource >= 1, (2...8_192).contains(fragmentsOfDatagram),
+            fragmentByteCount >= 4_096
+        else { throw DemikernelError(EINVAL, .initialize, "a limit on fragments is out of its range") }
     }
 }

@@ -33,6 +33,7 @@ public struct NetworkStack {
         endTCP()
         endUDP()
         endNeighbors()
+        endReassembly()
         while !state.pointee.output.pointee.isEmpty {
             state.pointee.output.pointee.first.frames.pointee.releaseArray()
             state.pointee.output.pointee.removeFirst(1)

@@ -5,7 +5,7 @@ public enum DropReason: Int, CaseIterable, Sendable {
     // ARP
     case badARP, unsolicitedARP, addressConflict
     // IPv4
-    case badIPv4Header, badIPv4Checksum, notOurAddress, badSourceAddress, fragment, sourceRouted, unknownProtocol
+    case badIPv4Header, badIPv4Checksum, notOurAddress, badSourceAddress, fragmentTooShort, sourceRouted, unknownProtocol
     // Sending
     case noRoute, neighborUnreachable, neighborQueueFull, outOfMemory
     // ICMP
@@ -18,6 +18,9 @@ public enum DropReason: Int, CaseIterable, Sendable {
     case acknowledgementRateLimited, halfOpenSourceLimit
     // IPv6
     case badIPv6Header, badNeighborDiscovery, unsolicitedAdvertisement
+    // Fragments of both families: one is counted each time, with all that has come of its datagram where that goes with it
+    case fragmentMisaligned, fragmentTooLong, fragmentOverlap, duplicateFragment, fragmentBeyondEnd, fragmentMarks, tooManyFragments
+    case reassemblyLimit, reassemblyTimeout
 }
 
 /// How often each drop reason was met.
@@ -60,6 +63,12 @@ public struct NetworkStatistics: Sendable {
     public var routerSolicitationsSent: UInt64 = 0
     public var listenerReportsSent: UInt64 = 0
     public var duplicateAddresses: UInt64 = 0
+    /// Fragments of either family that came, and the datagrams that were put together of them.
+    public var fragmentsReceived: UInt64 = 0
+    public var datagramsReassembled: UInt64 = 0
+    /// Fragments that were sent, and the packets that were cut into them.
+    public var fragmentsSent: UInt64 = 0
+    public var datagramsFragmented: UInt64 = 0
 
     public init() {}
 }

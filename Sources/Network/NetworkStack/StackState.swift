@@ -32,8 +32,7 @@ struct StackState: ~Copyable {
     let primaryAddressRaw: UInt32
     let routing: RoutingTable
     var ipv6: IPv6Interface
-    /// Of the last IPv4 packet that may be fragmented on its way.
-    var identification: UInt16
+    let fragmentIdentification: FragmentIdentification
 
     // Tables
     var neighbors: Slab<Neighbor>
@@ -41,6 +40,9 @@ struct StackState: ~Copyable {
     /// Raised whenever what a connection has copied from a neighbour may no longer hold.
     var neighborEpoch: UInt32 = 1
     var pathMTUs = PathMTUTable()
+    /// What routers said of datagrams.
+    var datagramPathMTUs = PathMTUTable()
+    var reassembly: ReassemblyTable
     var errorBucket: TokenBucket
     var resetBucket: TokenBucket
     var datagramSockets: Slab<DatagramSocket>
@@ -81,9 +83,10 @@ struct StackState: ~Copyable {
                 maximumTransmissionUnit: configuration.maximumTransmissionUnit, interfaceAddresses: configuration.addresses,
                 primaryAddressRaw: configuration.addresses.first?.address.ipv4Raw ?? 0, routing: RoutingTable(configuration),
                 ipv6: IPv6Interface(configuration),
-                identification: UInt16(truncatingIfNeeded: random.next()),
+                fragmentIdentification: FragmentIdentification(secret: SipHashKey(random.next(), random.next()), random: &random),
                 neighbors: try Slab(capacity: limits.maximumNeighbors),
                 neighborCache: try NeighborCache(capacity: limits.maximumNeighbors, key: (random.next(), random.next())),
+                reassembly: try ReassemblyTable(capacity: limits.fragmentedDatagrams, secret: SipHashKey(random.next(), random.next())),
                 errorBucket: TokenBucket(perSecond: limits.controlMessagesPerSecond, burst: limits.controlMessageBurst),
                 resetBucket: TokenBucket(perSecond: limits.resetsPerSecond, burst: limits.resetsPerSecond),
                 datagramSockets: try Slab(capacity: limits.maximumDatagramSockets), datagramPorts: try mapTable(UInt32.self, count: 65_536),
@@ -111,6 +114,9 @@ struct StackState: ~Copyable {
         transmissions.deallocate()
         flows.deallocate()
         pathMTUs.deallocate()
+        datagramPathMTUs.deallocate()
+        fragmentIdentification.deallocate()
+        reassembly.deallocate()
         connectionEvents.deallocate()
         datagramEvents.deallocate()
         halfOpenSources.deallocate()

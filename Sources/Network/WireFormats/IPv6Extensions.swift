@@ -59,6 +59,8 @@ public struct IPv6Extensions {
     /// Where the protocol's header begins.
     public private(set) var offset = 40
     public private(set) var hasRouterAlert = false
+    /// Whether there is a fragment header, be it that of a whole packet.
+    public private(set) var hasFragmentHeader = false
     /// Nil for a whole packet, also for one with the fragment header of a whole packet (RFC 6946).
     public private(set) var fragment: Fragment?
 
@@ -113,6 +115,7 @@ public struct IPv6Extensions {
                 //# algorithm specified in the latter part of Section 4.4 of RFC2460 for RH0.
                 if base.byte(offset &+ 3) != 0 { return fail(.erroneousField, at: offset &+ 2) }
             case IPv6ExtensionType.fragment:
+                hasFragmentHeader = true
                 let field = base.bigEndian16(offset &+ 2)
                 let found = Fragment(
                     headerOffset: offset, nextHeaderOffset: nextHeaderOffset, nextHeader: base.byte(offset), offset: Int(field & 0xfff8),

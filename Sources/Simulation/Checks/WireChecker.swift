@@ -117,6 +117,7 @@ public final class WireChecker {
             let packet = IPv4View(unchecked: ethernet.payload)
             if !packet.isChecksumValid { report(station, "sent a wrong IPv4 header checksum") }
             if packet.source != station.address { report(station, "sent a packet from another address, \(packet.source)") }
+            if packet.isFragment { return checkFragment(packet, station) }
             switch packet.protocolNumber {
             case IPProtocol.tcp: checkSegment(bytes, station, host, time)
             case IPProtocol.udp:
@@ -131,6 +132,15 @@ public final class WireChecker {
                 }
             default: report(station, "sent a packet of protocol \(packet.protocolNumber)")
             }
+        }
+    }
+
+    /// The datagram in its fragments is looked at by who receives it.
+    private func checkFragment(_ packet: IPv4View, _ station: Station) {
+        if packet.protocolNumber == IPProtocol.tcp { report(station, "sent a segment in fragments") }
+        if packet.dontFragment { report(station, "sent a fragment that must not be one") }
+        if packet.payloadByteCount == 0 || packet.moreFragments && packet.payloadByteCount % 8 != 0 {
+            report(station, "sent a fragment of \(packet.payloadByteCount) bytes that is not the last one")
         }
     }
 

@@ -92,6 +92,8 @@ public struct Mechanisms: Sendable {
         count("control messages", statistics.controlMessagesSent)
         count("datagrams sent", statistics.datagramsSent)
         count("datagrams received", statistics.datagramsReceived)
+        count("datagrams sent in fragments", statistics.datagramsFragmented)
+        count("datagrams put together", statistics.datagramsReassembled)
         for reason in DropReason.allCases {
             count("dropped: \(reason)", statistics.drops[reason], isRequired: requiredDrops.contains(reason))
         }
@@ -102,5 +104,6 @@ public struct Mechanisms: Sendable {
         .notForThisHost, .badARP, .unsolicitedARP, .badIPv4Header, .badIPv4Checksum, .neighborUnreachable, .neighborQueueFull, .outOfMemory,
         .badDatagramChecksum, .noDatagramSocket, .receiveQueueFull, .badSegmentChecksum, .noConnection, .backlogOverflow, .outsideWindow, .oldTimestamp,
         .badAcknowledgement, .challengeRateLimited, .acknowledgementRateLimited, .reassemblyOverflow, .dataAfterClose, .duplicateData, .unexpectedFlags,
+        .fragmentTooShort, .fragmentMisaligned, .fragmentTooLong, .fragmentOverlap, .fragmentBeyondEnd, .tooManyFragments, .reassemblyTimeout,
     ]
 }

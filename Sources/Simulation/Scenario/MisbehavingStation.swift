@@ -42,7 +42,7 @@ final class MisbehavingStation {
     private func step() {
         guard !isOver, stepsLeft > 0 else { return }
         stepsLeft -= 1
-        switch random.below(16) {
+        switch random.below(17) {
         case 0...4: forgeIntoFlow()
         case 5: sendOldSynchronizes()
         case 6: floodSynchronize()
@@ -51,6 +51,7 @@ final class MisbehavingStation {
         case 11, 12: sendARP()
         case 13: sendGarbage()
         case 14: sendStraySegments()
+        case 15: sendFragments()
         default: sendControlMessage()
         }
         run.world.schedule(after: random.below(plan.longestPause) + 1) { [self] in step() }
@@ -332,6 +333,30 @@ final class MisbehavingStation {
             }
         }
         station.send(frame)
+    }
+
+    /// Fragments of a few datagrams that overlap each other, have no end or several, or lack something; none is ever right.
+    private func sendFragments() {
+        let victim = random.pick(run.hosts)
+        let protocolNumber = random.pick([IPProtocol.udp, IPProtocol.tcp, IPProtocol.icmp, 99])
+        let identification = UInt16(random.below(4))
+        let isEndless = random.oneIn(4)
+        for index in 0..<(isEndless ? 200 : random.between(1...12)) {
+            var payload = garbage(8 * random.between(0...6) + (random.oneIn(6) ? random.between(1...7) : 0))
+            if payload.count > 8, random.oneIn(2) { payload = [UInt8](repeating: 0, count: payload.count) }
+            let offset = isEndless ? 64 * index : random.oneIn(10) ? 65_528 : 8 * random.between(0...10)
+            var frame = [UInt8](repeating: 0, count: 34) + payload
+            let isMore = isEndless || !random.oneIn(5)
+            frame.withUnsafeMutableBytes { bytes in
+                EthernetHeader.write(
+                    to: bytes.baseAddress!, destination: victim.macAddress, source: station.macAddress, etherType: EtherType.ipv4)
+                IPv4Header.write(
+                    to: bytes.baseAddress! + 14, totalByteCount: bytes.count - 14, identification: identification, dontFragment: false,
+                    moreFragments: isMore, fragmentOffset: offset, timeToLive: 64, protocolNumber: protocolNumber, source: station.address,
+                    destination: victim.address)
+            }
+            station.send(frame)
+        }
     }
 
     /// A datagram to some port, which is mostly closed, so that an ICMP message follows.

@@ -160,6 +160,11 @@ extension ScenarioPlan {
             plan.burst = random.between(1...40)
             plan.pause = ScenarioPlan.time(&random, 10_000...500_000_000)
             plan.largest = random.magnitude(16...hosts[0].maximumTransmissionUnit - 28)
+            if random.oneIn(3) {
+                // What leaves in fragments.
+                plan.largest = random.magnitude(2_000...40_000)
+                (plan.count, plan.burst) = (min(plan.count, 30), min(plan.burst, 8))
+            }
             plan.isPortClosed = random.oneIn(6)
             plan.isNowhere = random.oneIn(6)
             plan.readerDelay = random.oneIn(3) ? ScenarioPlan.time(&random, 1_000_000...2_000_000_000) : 0

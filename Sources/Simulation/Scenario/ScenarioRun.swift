@@ -248,10 +248,17 @@ final class ScenarioRun {
             where !plan.damagesFrames && network.drops[reason] != 0 {
                 return "\(host.name) refused \(network.drops[reason]) frames as \(reason), and none was damaged"
             }
+            for reason in [
+                DropReason.fragmentTooShort, .fragmentTooLong, .fragmentMisaligned, .fragmentOverlap, .fragmentBeyondEnd, .fragmentMarks, .tooManyFragments,
+            ] where !plan.damagesFrames && network.drops[reason] != 0 {
+                return "\(host.name) refused \(network.drops[reason]) fragments as \(reason), and none was damaged"
+            }
             let hasLoopback = plan.connections.contains { $0.client == $0.server && hosts[$0.client] === host }
             if !hasLoopback, network.tcp.resetsReceived > world.checker.resetsTaken(by: host) {
                 return "\(host.name) took \(network.tcp.resetsReceived) resets, of which \(world.checker.resetsTaken(by: host)) could be meant for it"
             }
+            let tooLong = host.deviceStatistics.transmitTooLong
+            if tooLong != 0 { return "\(host.name) sent \(tooLong) frames that its link does not take" }
             if runtime.liveOperations != 0 { return "\(host.name) has \(runtime.liveOperations) operations left" }
             if runtime.openQueues != 0 { return "\(host.name) has \(runtime.openQueues) queues left" }
             if runtime.closingQueues != 0 { return "\(host.name) has \(runtime.closingQueues) closing queues left" }

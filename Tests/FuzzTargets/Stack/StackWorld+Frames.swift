@@ -61,10 +61,29 @@ extension StackWorld {
         let options = choices & 0x40 != 0 ? input.run(Int(input.byte() % 41)) : []
         let flags = choices & 0x80 != 0 ? input.number16() : 0x4000
         let destination = destinations[Int(choices >> 2 & 3)]
-        receive(
-            StationFrames.ipv4(
-                protocols[Int(choices & 3)], input.run(), from: station(choices >> 4 & 3), to: destination, options: options, flags: flags,
-                hardware: choices >> 2 & 3 > 1 ? .broadcast : StationFrames.macAddress))
+        // The reserved flag asks for the packet in fragments.
+        let frame = StationFrames.ipv4(
+            protocols[Int(choices & 3)], input.run(), from: station(choices >> 4 & 3), to: destination, options: options,
+            flags: flags & 0x8000 != 0 ? 0 : flags, hardware: choices >> 2 & 3 > 1 ? .broadcast : StationFrames.macAddress)
+        if flags & 0x8000 != 0 { receiveInFragments(frame, flags) } else { receive(frame) }
+    }
+
+    /// A packet cut into fragments: of which size and in which order the lower bits of `choices` say, and which one comes twice or not at all.
+    private func receiveInFragments(_ frame: [UInt8], _ choices: UInt16) {
+        let headerByteCount = 14 + Int(frame[14] & 15) * 4
+        let size = (Int(choices & 0x1f) + 1) * 8
+        var fragments: [[UInt8]] = []
+        for offset in stride(from: headerByteCount, to: frame.count, by: size) {
+            let end = min(offset + size, frame.count)
+            fragments.append(
+                StationFrames.fragment(
+                    Array(frame[..<headerByteCount]), Array(frame[offset..<end]), at: offset - headerByteCount, more: end < frame.count))
+        }
+        if choices & 0x20 != 0 { fragments.reverse() }
+        let chosen = Int(choices >> 8 & 0xf)
+        if choices & 0x40 != 0, chosen < fragments.count { fragments.append(fragments[chosen]) }
+        if choices & 0x80 != 0, chosen < fragments.count { fragments.remove(at: chosen) }
+        for fragment in fragments { receive(fragment) }
     }
 
     /// A segment of a connection, at its place in the stream or not.

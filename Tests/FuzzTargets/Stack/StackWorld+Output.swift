@@ -75,7 +75,12 @@ extension StackWorld {
         try require(packet.isChecksumValid, "an IPv4 header has a wrong checksum")
         try require(packet.source == StationFrames.address || packet.source == StationFrames.secondAddress, "a packet has another sender")
         try require(!packet.destination.isLoopback && !packet.destination.isMulticast && !packet.destination.isUnspecified, "a packet goes to nobody")
-        try require(packet.timeToLive > 0 && !packet.isFragment, "a packet cannot arrive")
+        try require(packet.timeToLive > 0, "a packet cannot arrive")
+        if packet.isFragment {
+            let isCut = packet.protocolNumber == IPProtocol.udp || packet.protocolNumber == IPProtocol.icmp
+            let isWhole = packet.payloadByteCount > 0 && (!packet.moreFragments || packet.payloadByteCount % 8 == 0)
+            return try require(isCut && isWhole && !packet.dontFragment, "a fragment is sent that cannot be one")
+        }
         try checkTransport(packet, frame.destination)
     }
 
@@ -90,7 +95,10 @@ extension StackWorld {
             frame.destination == (destination.isMulticast ? destination.multicastMACAddress : frame.destination)
                 && frame.destination.isGroup == destination.isMulticast, "a group's packet goes elsewhere")
         let extensions = IPv6Extensions(packet)
-        try require(extensions.fault == .none && extensions.fragment == nil, "extension headers are wrong")
+        try require(extensions.fault == .none, "extension headers are wrong")
+        if let fragment = extensions.fragment {
+            return try require(fragment.nextHeader == IPProtocol.udp || fragment.nextHeader == IPProtocol.icmpv6, "a segment is sent in fragments")
+        }
         let byteCount = packet.totalByteCount - extensions.offset
         let pseudoHeader = InternetChecksum.pseudoHeader(
             source: source, destination: destination, protocolNumber: extensions.nextHeader, byteCount: byteCount)

@@ -117,6 +117,9 @@ final class StackWorld {
         limits.reassemblyPieces = 6
         limits.maximumDatagramSockets = 4
         limits.datagramQueueByteCount = 8_192
+        limits.fragmentedDatagrams = 3
+        limits.fragmentedDatagramsOfSource = 2
+        limits.fragmentsOfDatagram = 8
         limits.maximumNeighbors = 6
         limits.neighborQueueLength = 3
         limits.controlMessagesPerSecond = 20

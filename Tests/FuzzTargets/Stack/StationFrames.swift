@@ -43,6 +43,18 @@ enum StationFrames {
         return bytes
     }
 
+    /// A fragment behind the header of its packet, in a frame.
+    static func fragment(_ header: [UInt8], _ payload: [UInt8], at offset: Int, more: Bool) -> [UInt8] {
+        var bytes = header
+        let field = UInt16(truncatingIfNeeded: offset / 8) & 0x1fff | (more ? 0x2000 : 0)
+        bytes.replaceSubrange(16..<18, with: bigEndian(UInt16(truncatingIfNeeded: header.count - 14 + payload.count)))
+        bytes.replaceSubrange(20..<22, with: bigEndian(field))
+        bytes.replaceSubrange(24..<26, with: [0, 0])
+        let checksum = bytes.withUnsafeBytes { InternetChecksum.finish(InternetChecksum.sum($0.baseAddress! + 14, count: $0.count - 14)) }
+        withUnsafeBytes(of: checksum) { bytes.replaceSubrange(24..<26, with: $0) }
+        return bytes + payload
+    }
+
     /// Writes every checksum anew that can be found, so that a changed frame gets past them.
     static func correctChecksums(_ frame: inout [UInt8]) {
         frame.withUnsafeMutableBytes { frame in

@@ -47,7 +47,9 @@ extension NetworkStack {
         writeControlHeaders(at: frame.segmentAddress, messageByteCount: byteCount, typeOfService: typeOfService, from: source, to: destination)
         frame.frameFlags = []
         state.pointee.statistics.echoRepliesSent += 1
-        sendPacket(frame, by: decision)
+        let reply = PacketToFragment(
+            source: source, destination: destination, protocolNumber: IPProtocol.icmp, typeOfService: typeOfService, hopLimit: 64)
+        sendEchoReply(frame, reply, by: decision)
     }
 
     /// Takes over a request, and makes a frame of its message behind new headers: of the request itself where nobody else holds its block, and what was
@@ -92,7 +94,7 @@ extension NetworkStack {
             tcpControlMessage(error, local: local, remote: remote, sequence: quotation.sequence, quotedByteCount: quotation.totalByteCount)
             return true
         case IPProtocol.udp:
-            return datagramControlMessage(error, local: local, remote: remote)
+            return datagramControlMessage(error, local: local, remote: remote, quotedByteCount: quotation.totalByteCount)
         default:
             return false
         }

@@ -7,6 +7,8 @@ enum OutgoingControlError {
     case protocolUnreachable, portUnreachable
     /// Where in the packet the fault lies.
     case parameterProblem(pointer: UInt8)
+    /// The rest of a datagram whose first fragment this is has not come.
+    case reassemblyTimeExceeded
 }
 
 extension NetworkStack {
@@ -35,6 +37,10 @@ extension NetworkStack {
                 to: target, type: ICMPv4Type.destinationUnreachable, code: ICMPv4Code.protocolUnreachable, quoting: packet)
         case .portUnreachable:
             _ = ICMPv4Message.writeError(to: target, type: ICMPv4Type.destinationUnreachable, code: ICMPv4Code.portUnreachable, quoting: packet)
+        //= RFC 792 section Time Exceeded Message
+        //# If a host reassembling a fragmented datagram cannot complete the reassembly due to missing fragments within its time limit it discards the
+        //# datagram, and it may send a time exceeded message.
+        case .reassemblyTimeExceeded: _ = ICMPv4Message.writeError(to: target, type: ICMPv4Type.timeExceeded, code: 1, quoting: packet)
         //= RFC 792 section Parameter Problem Message
         //# The pointer identifies the octet of the original datagram's header where the error was detected.
         case .parameterProblem(let pointer):
@@ -52,13 +58,13 @@ extension NetworkStack {
     func writeControlHeaders(
         at header: UnsafeMutableRawPointer, messageByteCount: Int, typeOfService: UInt8, from source: IPAddress, to destination: IPAddress
     ) {
-        state.pointee.identification &+= 1
+        let identification = UInt16(truncatingIfNeeded: nextIdentification(from: source, to: destination, protocolNumber: IPProtocol.icmp))
         writeEthernetHeader(at: header, destination: MACAddress(value: 0))
         //= RFC 1122 section 3.2.1.7
         //# A host MUST NOT send a datagram with a Time-to-Live (TTL) value of zero.
         IPv4Header.write(
             to: header + EthernetHeader.byteCount, totalByteCount: IPv4Header.byteCount &+ messageByteCount,
-            identification: state.pointee.identification, dontFragment: false, timeToLive: 64, typeOfService: typeOfService,
+            identification: identification, dontFragment: false, timeToLive: 64, typeOfService: typeOfService,
             protocolNumber: IPProtocol.icmp, source: source, destination: destination)
     }
 

@@ -4,7 +4,8 @@ import WireFormats
 
 extension NetworkStack {
     /// Takes over an ICMPv6 packet, whose message has `byteCount` bytes from `transport` on.
-    func ipv6ControlMessageInput(_ frame: Frame, _ packet: IPv6View, transport: UnsafeMutableRawPointer, byteCount: Int) {
+    /// - Parameter isFragmented: whether it came with a fragment header.
+    func ipv6ControlMessageInput(_ frame: Frame, _ packet: IPv6View, transport: UnsafeMutableRawPointer, byteCount: Int, isFragmented: Bool) {
         let (source, destination) = (packet.source, packet.destination)
         // Devices verify those of UDP and TCP alone.
         guard let message = ICMPv6View(transport, count: byteCount), message.isChecksumValid(source: source, destination: destination) else {
@@ -23,6 +24,10 @@ extension NetworkStack {
         case ICMPv6Type.multicastListenerQuery: multicastListenerQueryInput(frame, packet, message)
         case ICMPv6Type.neighborSolicitation, ICMPv6Type.neighborAdvertisement, ICMPv6Type.routerAdvertisement, ICMPv6Type.routerSolicitation,
             ICMPv6Type.redirect:
+            //= RFC 6980 section 5
+            //# Nodes MUST silently ignore the following Neighbor Discovery messages if the packets carrying them include an IPv6 Fragmentation Header: Neighbor
+            //# Solicitation, Neighbor Advertisement, Router Solicitation, Router Advertisement, Redirect
+            if isFragmented { return drop(frame, .badNeighborDiscovery) }
             neighborDiscoveryInput(frame, packet, message)
         //= RFC 4443 section 2.4
         //# If an ICMPv6 informational message of unknown type is received, it MUST be silently discarded.
@@ -52,7 +57,9 @@ extension NetworkStack {
             hopLimit: state.pointee.ipv6.hopLimit, from: source, to: asker)
         frame.frameFlags = []
         state.pointee.statistics.echoRepliesSent += 1
-        sendPacket(frame, by: decision)
+        let packet = PacketToFragment(
+            source: source, destination: asker, protocolNumber: IPProtocol.icmpv6, hopLimit: state.pointee.ipv6.hopLimit)
+        sendEchoReply(frame, packet, by: decision)
     }
 
     /// Takes over an error message, and tells it to the connection or socket whose packet it quotes.

@@ -7,6 +7,8 @@ enum OutgoingIPv6Error {
     case portUnreachable
     /// Where in the packet the fault lies.
     case parameterProblem(code: UInt8, pointer: UInt32)
+    /// The rest of a packet whose first fragment this is has not come.
+    case reassemblyTimeExceeded
 }
 
 extension NetworkStack {
@@ -30,6 +32,9 @@ extension NetworkStack {
         //# has no listener
         case .portUnreachable:
             _ = ICMPv6Message.writeError(to: target, type: ICMPv6Type.destinationUnreachable, code: ICMPv6Code.portUnreachable, quoting: packet)
+        //= RFC 4443 section 3.3
+        //# code 1 (fragment reassembly time exceeded)
+        case .reassemblyTimeExceeded: _ = ICMPv6Message.writeError(to: target, type: ICMPv6Type.timeExceeded, code: 1, quoting: packet)
         //= RFC 4443 section 3.4
         //# If an IPv6 node processing a packet finds a problem with a field in the IPv6 header or extension headers such that it cannot complete processing the
         //# packet, it MUST discard the packet and SHOULD originate an ICMPv6 Parameter Problem message to the packet's source
@@ -59,7 +64,9 @@ extension NetworkStack {
         guard isAnsweredToGroups || !packet.destination.isMulticast && !MACAddress(at: frame.segmentAddress).isGroup else { return false }
         // Whatever extension headers were not walked over are taken as they are.
         let extensions = IPv6Extensions(packet)
-        guard extensions.nextHeader == IPProtocol.icmpv6, extensions.fault == .none else { return true }
+        // Of fragments the first one tells what it is a part of.
+        let nextHeader = extensions.fragment.map { $0.offset == 0 ? $0.nextHeader : IPv6ExtensionType.noNextHeader } ?? extensions.nextHeader
+        guard nextHeader == IPProtocol.icmpv6, extensions.fault == .none else { return true }
         guard let message = ICMPv6View(packet.base + extensions.offset, count: packet.totalByteCount &- extensions.offset) else { return false }
         return !message.isError && message.type != ICMPv6Type.redirect
     }

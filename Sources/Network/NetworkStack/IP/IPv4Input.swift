@@ -32,8 +32,11 @@ extension NetworkStack {
         guard origin == .loopback || isPossibleSource(UInt32(truncatingIfNeeded: addresses)) else {
             return drop(frame, .badSourceAddress)
         }
-        // Where reassembly will begin: a fragment has no transport header that could be looked at.
-        if packet.isFragment { return drop(frame, .fragment) }
+        // A fragment has no transport header that could be looked at.
+        if packet.isFragment {
+            if let whole = ipv4FragmentInput(frame, packet) { ipv4Input(whole, at: EthernetHeader.byteCount, origin: origin) }
+            return
+        }
         //= RFC 9293 section 3.9.2
         //# When received options are passed up to TCP from the IP layer, a TCP implementation MUST ignore options that it does not understand (MUST-50): here
         //# none are passed up.

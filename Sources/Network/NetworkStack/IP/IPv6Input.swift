@@ -5,7 +5,7 @@ import WireFormats
 extension NetworkStack {
     /// Takes over a frame of one segment whose IPv6 header starts at `offset`, and hands it to the protocol behind its extension headers.
     @inline(never)
-    func ipv6Input(_ frame: Frame, at offset: Int, origin: PacketOrigin) {
+    func ipv6Input(_ frame: Frame, at offset: Int, origin: PacketOrigin, isReassembled: Bool = false) {
         let byteCount = frame.segmentByteCount &- offset
         let header = frame.segmentAddress + offset
         guard IPv6View.check(header, count: byteCount) == .none else { return drop(frame, .badIPv6Header) }
@@ -20,8 +20,14 @@ extension NetworkStack {
 
         let extensions = IPv6Extensions(packet)
         guard extensions.fault == .none else { return refuse(frame, packet, extensions) }
-        // Where reassembly will begin.
-        if extensions.fragment != nil { return drop(frame, .fragment) }
+        if let fragment = extensions.fragment {
+            // A fragment of what was put together already: no sender makes one.
+            if isReassembled { return drop(frame, .badIPv6Header) }
+            if let whole = ipv6FragmentInput(frame, packet, fragment) {
+                ipv6Input(whole, at: EthernetHeader.byteCount, origin: origin, isReassembled: true)
+            }
+            return
+        }
         //= RFC 4291 section 2.5.2
         //# The unspecified address must not be used as the destination address of IPv6 packets or in IPv6 Routing headers. An IPv6 packet with a source
         //# address of
@@ -39,7 +45,9 @@ extension NetworkStack {
                 pseudoHeaderSum: InternetChecksum.pseudoHeader(
                     source: source, destination: destination, protocolNumber: IPProtocol.tcp, byteCount: transportByteCount))
         case IPProtocol.udp: ipv6DatagramInput(frame, packet, transport: transport, byteCount: transportByteCount)
-        case IPProtocol.icmpv6: ipv6ControlMessageInput(frame, packet, transport: transport, byteCount: transportByteCount)
+        case IPProtocol.icmpv6:
+            ipv6ControlMessageInput(
+                frame, packet, transport: transport, byteCount: transportByteCount, isFragmented: isReassembled || extensions.hasFragmentHeader)
         //= RFC 8200 section 4.7
         //# The value 59 in the Next Header field of an IPv6 header or any extension header indicates that there is nothing following that header.
         case IPv6ExtensionType.noNextHeader: drop(frame, .unknownProtocol)

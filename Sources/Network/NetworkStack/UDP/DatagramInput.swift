@@ -56,17 +56,25 @@ extension NetworkStack {
         drop(frame, .noDatagramSocket)
     }
 
-    /// Takes an error that concerns what a socket has sent.
+    /// Takes an error that concerns what a socket has sent. That a path takes less than was sent concerns every socket, and the next datagram fits.
     ///
     /// RFC 1122, section 4.1.3.3, wants all errors told. A socket with many peers is not: one of them that is gone, or one who pretends, would stop it
     /// from talking to the others, and it could not tell which one is meant.
-    /// - Returns: whether there is such a socket, and it is connected.
+    /// - Parameter quotedByteCount: the length of the packet that the error is about, as quoted.
+    /// - Returns: whether there is such a socket, and it was told.
     //= RFC 1122 section 4.1.3.3
     //# UDP MUST pass to the application layer all ICMP error messages that it receives from the IP layer.
-    func datagramControlMessage(_ error: ControlError, local: Endpoint, remote: Endpoint) -> Bool {
+    func datagramControlMessage(_ error: ControlError, local: Endpoint, remote: Endpoint, quotedByteCount: Int) -> Bool {
         let key = DatagramFilter.key(local: local, remote: remote)
         let socket = local.address.isIPv4 ? findDatagramSocket(key.addresses, key.ports) : findIPv6DatagramSocket(remote, local)
-        guard socket != 0, state.pointee.datagramSockets[socket].pointee.flags.contains(.isConnected) else { return false }
+        guard socket != 0 else { return false }
+        let s = state.pointee.datagramSockets[socket]
+        let isConnected = s.pointee.flags.contains(.isConnected)
+        if case .fragmentationNeeded(let mtu) = error {
+            datagramTooBig(s, to: remote.address, Int(mtu), quotedByteCount: quotedByteCount)
+            guard isConnected else { return true }
+        }
+        guard isConnected else { return false }
         state.pointee.datagramSockets[socket].pointee.error = error.errorNumber
         raiseDatagramEvent(socket)
         return true

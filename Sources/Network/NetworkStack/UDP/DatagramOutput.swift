@@ -4,9 +4,6 @@ import Glibc
 import WireFormats
 
 extension NetworkStack {
-    /// Bytes of the largest payload of a datagram.
-    public var maximumDatagramByteCount: Int { state.pointee.maximumTransmissionUnit &- (IPv4Header.byteCount + UDPHeader.byteCount) }
-
     /// Bytes in front of a payload that save a block and a copy: a buffer with that much headroom, which nobody else holds, becomes the frame itself.
     /// What `receiveDatagram` gives has them.
     public static var datagramHeadroom: Int { DatagramTemplate.byteCount }
@@ -15,6 +12,7 @@ extension NetworkStack {
     ///
     /// One segment with `datagramHeadroom` gets its headers in front of it. Else what is below 1 KiB, and what the device cannot gather, is copied
     /// behind its headers; of the rest the frame is made of the array's own segments, whose bytes must not change until the device is done with them.
+    /// A datagram that is too large for the way to its destination is copied into fragments, which leave together.
     /// - Parameter destination: nil for the endpoint that the socket is connected to. A socket that is not bound gets a port.
     /// - Returns: 0 when the array was taken over. Else it is still the caller's, and this is an errno: `EDESTADDRREQ` without a destination,
     ///   `EAFNOSUPPORT` for another family than the socket's, `EINVAL` for port 0 or a loopback source on its way out, `EACCES` for a broadcast address,
@@ -25,10 +23,6 @@ extension NetworkStack {
     public func sendDatagram(_ socket: UInt32, _ array: Frame, to destination: Endpoint?) -> Int32 {
         let s = datagramSocket(socket)
         let byteCount = array.arrayByteCount
-        //= RFC 1122 section 3.3.3
-        //# A host that does not implement local fragmentation MUST ensure that the application layer (for UDP) obtains MMS_S from the IP layer and does not
-        //# send a datagram exceeding MMS_S in size.
-        guard byteCount <= maximumDatagramByteCount else { return EMSGSIZE }
         let remote: Endpoint
         if let destination {
             remote = destination
@@ -37,10 +31,13 @@ extension NetworkStack {
             remote = s.pointee.remote
         }
         if s.pointee.templateEpoch != state.pointee.neighborEpoch || s.pointee.templateRemote != remote {
+            guard byteCount <= (remote.address.isIPv4 ? maximumDatagramByteCount : maximumIPv6DatagramByteCount) else { return EMSGSIZE }
             let error = makeTemplate(socket, remote)
             guard error == 0 else { return error }
         }
-        guard s.pointee.link == .resolved else { return sendUnresolved(s, array, byteCount) }
+        guard s.pointee.link == .resolved, byteCount <= state.pointee.maximumTransmissionUnit &- (IPv4Header.byteCount + UDPHeader.byteCount) else {
+            return sendOtherwise(s, array, byteCount)
+        }
         guard !state.pointee.output.pointee.isFull, let frame = makeDatagramFrame(s, array, byteCount) else { return ENOBUFS }
         state.pointee.neighbors[s.pointee.neighbor].pointee.lastUsed = state.pointee.now
         state.pointee.statistics.datagramsSent &+= 1
@@ -48,20 +45,27 @@ extension NetworkStack {
         return 0
     }
 
-    /// Sends to a neighbour that is asked for, to this host, or over IPv6.
+    /// Sends to a neighbour that is asked for, to this host, over IPv6, or what is or may be too large for its way.
     @inline(never)
-    private func sendUnresolved(_ s: DatagramSocketPointer, _ array: Frame, _ byteCount: Int) -> Int32 {
+    private func sendOtherwise(_ s: DatagramSocketPointer, _ array: Frame, _ byteCount: Int) -> Int32 {
         let isLocal = s.pointee.link == .local
         let isIPv6 = !s.pointee.templateRemote.address.isIPv4
-        if isIPv6 && byteCount > maximumIPv6DatagramByteCount { return EMSGSIZE }
+        guard byteCount <= (isIPv6 ? maximumIPv6DatagramByteCount : maximumDatagramByteCount) else { return EMSGSIZE }
         if !isLocal && state.pointee.neighbors[s.pointee.neighbor].pointee.state == .failed { return EHOSTUNREACH }
+        let packetByteCount = byteCount &+ UDPHeader.byteCount &+ (isIPv6 ? IPv6Header.byteCount : IPv4Header.byteCount)
+        // What every path takes need not be asked about.
+        if !isLocal && packetByteCount > (isIPv6 ? PathMTU.smallestIPv6 : NetworkStack.smallestFragmentedPacket),
+            case let limit = pathMTU(to: s.pointee.templateRemote.address), packetByteCount > limit
+        {
+            return sendLargeDatagram(s, array, byteCount, limit: limit)
+        }
         guard !(isLocal ? state.pointee.loopback.isFull : state.pointee.output.pointee.isFull),
             let frame = isIPv6 ? makeIPv6DatagramFrame(s, array, byteCount) : makeDatagramFrame(s, array, byteCount)
         else { return ENOBUFS }
         state.pointee.statistics.datagramsSent &+= 1
         switch s.pointee.link {
         case .local: deliverLocally(frame)
-        case .resolved, .resolvedIPv6:
+        case .resolved, .narrow, .resolvedIPv6:
             state.pointee.neighbors[s.pointee.neighbor].pointee.lastUsed = state.pointee.now
             emit(frame)
         case .unresolved: send(frame, to: s.pointee.neighbor)
@@ -90,7 +94,7 @@ extension NetworkStack {
             s.pointee.neighbor = neighbor
             s.pointee.link = .unresolved
             if state.pointee.neighbors[neighbor].pointee.isResolved {
-                s.pointee.link = remote.address.isIPv4 ? .resolved : .resolvedIPv6
+                s.pointee.link = !remote.address.isIPv4 ? .resolvedIPv6 : isNarrow(remote.address) ? .narrow : .resolved
                 hardware = state.pointee.neighbors[neighbor].pointee.macAddress
             }
         }
@@ -110,6 +114,9 @@ extension NetworkStack {
         s.pointee.templateEpoch = state.pointee.neighborEpoch
         return 0
     }
+
+    /// Whether the way to `destination` is known to take less than the link does.
+    private func isNarrow(_ destination: IPAddress) -> Bool { pathMTU(to: destination) < state.pointee.maximumTransmissionUnit }
 
     // MARK: Frames
 
@@ -160,7 +167,7 @@ extension NetworkStack {
     }
 
     /// The sum of the bytes of all segments. O(bytes).
-    private func sumOfArray(_ array: Frame) -> UInt64 {
+    func sumOfArray(_ array: Frame) -> UInt64 {
         var sum: UInt64 = 0
         var offset = 0
         var segment: Frame? = array
@@ -175,9 +182,7 @@ extension NetworkStack {
 
     @inline(__always)
     private func writeDatagramHeaders(_ s: DatagramSocketPointer, _ frame: Frame, _ byteCount: Int, _ sum: UInt64) {
-        state.pointee.identification &+= 1
-        s.pointee.template.write(
-            to: frame.segmentAddress, payloadByteCount: byteCount, identification: state.pointee.identification, payloadSum: sum)
+        s.pointee.template.write(to: frame.segmentAddress, payloadByteCount: byteCount, payloadSum: sum)
         frame.frameFlags = s.pointee.template.isOffloaded ? .needsTransportChecksum : []
     }
 }

@@ -24,7 +24,9 @@ struct DatagramSocket: SlabElement {
     enum Link: UInt8 {
         /// The neighbour's hardware address is in the template.
         case resolved
-        /// The same, over IPv6.
+        /// The same, but the way is known to take less than the link does.
+        case narrow
+        /// As `resolved`, over IPv6.
         case resolvedIPv6
         case unresolved
         /// The destination is this host.

@@ -3,7 +3,7 @@ import WireFormats
 
 /// The headers of a socket's datagrams to one destination, made once, with the sums of what never changes in them.
 ///
-/// Layout: 14 bytes of Ethernet, 20 of IPv4, 8 of UDP, in network byte order as they lie in memory; lengths, identification and checksums are zero.
+/// Layout: 14 bytes of Ethernet, 20 of IPv4, 8 of UDP, in network byte order as they lie in memory; lengths and checksums are zero.
 struct DatagramTemplate {
     private var words: (UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0)
     private var networkSum: UInt64 = 0
@@ -22,9 +22,11 @@ struct DatagramTemplate {
             let base = bytes.baseAddress.unsafelyUnwrapped
             let network = base + EthernetHeader.byteCount
             EthernetHeader.write(to: base, destination: destination, source: source, etherType: EtherType.ipv4)
-            // Without "don't fragment": a datagram that is too large for a network on its way is cut there.
+            // With "don't fragment": a router on a narrower way tells, and later datagrams are cut here, where identifications do not come again soon.
+            //= RFC 6864 section 4.1
+            //# Originating sources MAY set the IPv4 ID field of atomic datagrams to any value.
             IPv4Header.write(
-                to: network, totalByteCount: 0, identification: 0, dontFragment: false, timeToLive: 64, protocolNumber: IPProtocol.udp,
+                to: network, totalByteCount: 0, identification: 0, dontFragment: true, timeToLive: 64, protocolNumber: IPProtocol.udp,
                 source: local.address, destination: remote.address)
             network.storeBytes(of: 0, toByteOffset: 10, as: UInt16.self)
             let transport = network + IPv4Header.byteCount
@@ -40,11 +42,10 @@ struct DatagramTemplate {
     /// Writes the 42 bytes of the headers, from registers: a load of bytes just stored would wait for the stores.
     /// - Parameter payloadSum: the sum of the payload; unused where the device completes the checksum.
     @inline(__always)
-    func write(to header: UnsafeMutableRawPointer, payloadByteCount: Int, identification: UInt16, payloadSum: UInt64) {
+    func write(to header: UnsafeMutableRawPointer, payloadByteCount: Int, payloadSum: UInt64) {
         let length = UInt64(UInt16(truncatingIfNeeded: payloadByteCount &+ UDPHeader.byteCount).bigEndian)
         let total = UInt64(UInt16(truncatingIfNeeded: payloadByteCount &+ UDPHeader.byteCount &+ IPv4Header.byteCount).bigEndian)
-        let identification = UInt64(identification.bigEndian)
-        let networkChecksum = InternetChecksum.finish(networkSum &+ total &+ identification)
+        let networkChecksum = InternetChecksum.finish(networkSum &+ total)
         let pseudoHeader = pseudoHeaderSum &+ length
         var checksum: UInt16
         if isOffloaded {
@@ -60,10 +61,10 @@ struct DatagramTemplate {
             //# If the computed checksum is zero, it is transmitted as all ones (the equivalent in one's complement arithmetic).
             if checksum == 0 { checksum = 0xffff }
         }
-        // Bytes 16 to 19, 24 and 25, 38 and 39 of the headers; the rest of each word is the template's.
+        // Bytes 16 and 17, 24 and 25, 38 and 39 of the headers; the rest of each word is the template's.
         header.storeBytes(of: words.0, toByteOffset: 0, as: UInt64.self)
         header.storeBytes(of: words.1, toByteOffset: 8, as: UInt64.self)
-        header.storeBytes(of: words.2 | total | identification &<< 16, toByteOffset: 16, as: UInt64.self)
+        header.storeBytes(of: words.2 | total, toByteOffset: 16, as: UInt64.self)
         header.storeBytes(of: words.3 | UInt64(networkChecksum), toByteOffset: 24, as: UInt64.self)
         header.storeBytes(of: words.4 | length &<< 48, toByteOffset: 32, as: UInt64.self)
         header.storeBytes(of: checksum, toByteOffset: 40, as: UInt16.self)

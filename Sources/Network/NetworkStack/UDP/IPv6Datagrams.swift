@@ -54,9 +54,6 @@ extension NetworkStack {
             })
     }
 
-    /// Bytes of the largest payload of a datagram over IPv6.
-    public var maximumIPv6DatagramByteCount: Int { state.pointee.ipv6.maximumTransmissionUnit &- (IPv6Header.byteCount + UDPHeader.byteCount) }
-
     /// The datagram behind its IPv6 headers, as `makeDatagramFrame` makes it for IPv4.
     func makeIPv6DatagramFrame(_ s: DatagramSocketPointer, _ array: Frame, _ byteCount: Int) -> Frame? {
         guard array.arraySegmentCount == 1, array.headroom >= IPv6DatagramTemplate.byteCount, array.isSoleOwner else {
