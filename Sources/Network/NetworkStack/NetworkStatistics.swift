@@ -131,6 +131,8 @@ public struct TCPStatistics: Sendable {
     public var transmissionsNotRecorded: UInt64 = 0
     /// Records of segments in flight, now.
     public var transmissionRecords = 0
+    /// Times that a send buffer grew with the congestion window.
+    public var sendBufferGrowths: UInt64 = 0
 
     public init() {}
 }
