@@ -136,6 +136,11 @@ import WireFormats
         try pair.send(100, interval: 1, byteCount: 1_000)
         #expect((11...12).contains(pair.arrivals.count))
         #expect(pair.link.forwardStatistics.queueFull == UInt64(100 - pair.arrivals.count))
+        // What each frame has found: the first one nothing, most of them a full queue.
+        let lengths = pair.link.forwardStatistics.queueLengths
+        #expect(lengths.count == 100 && (9_000...11_500).contains(lengths.percentile(0.5)) && lengths.percentile(0.001) < 1_000)
+        pair.link.clearStatistics()
+        #expect(pair.link.forwardStatistics == LinkStatistics())
         let gaps = zip(pair.arrivals, pair.arrivals.dropFirst()).map { $1.time - $0.time }
         #expect(gaps.allSatisfy { $0 == 1_000_000 })
     }

@@ -174,7 +174,7 @@ extension UserNetworkHandle {
         stack.setLinger(new, seconds: stack.linger(old))
         stack.setUserTimeout(new, stack.userTimeout(old))
         stack.setCongestionControl(new, stack.congestionControl(old))
-        stack.setSendBuffer(new, byteCount: stack.sendBuffer(old))
+        if stack.isSendBufferFixed(old) { stack.setSendBuffer(new, byteCount: stack.sendBuffer(old)) }
         if socket.pointee.isReceiveBufferFixed { stack.setReceiveBuffer(new, byteCount: stack.receiveBuffer(old)) }
         stack.release(old)
         socket.pointee.index = new

@@ -10,7 +10,7 @@ import Glibc
 /// | `maximumHalfOpen` | 1,024 a listener | a SYN is answered with a cookie, or dropped as `backlogOverflow` without `TCPConfiguration.sendsCookies` |
 /// | `maximumHalfOpenPerSource` | 256 for an IPv4 address, or an IPv6 /64 | the same; without cookies dropped as `halfOpenSourceLimit` |
 /// | `transmissionRecords` | 262,144 | a connection's losses are recovered by duplicate acknowledgements alone until what is in flight is acknowledged |
-/// | `reassemblyPieces` | 64 a connection | an out-of-order segment is dropped as `reassemblyOverflow` |
+/// | `reassemblyPieces` | 4,096 a connection, with 256 gaps | an out-of-order segment is dropped as `reassemblyOverflow` |
 /// | `maximumDatagramSockets` | 16,384 | `socket` fails with `ENOBUFS` |
 /// | `datagramQueueByteCount` | 256 KiB a socket | a datagram is dropped as `receiveQueueFull` |
 /// | `fragmentedDatagrams` | 256 being put together | the one whose time is over first is dropped as `reassemblyLimit` |
@@ -36,7 +36,8 @@ public struct NetworkLimits: Sendable {
     public var maximumHalfOpen = 1_024
     public var maximumHalfOpenPerSource = 256
     public var transmissionRecords = 262_144
-    public var reassemblyPieces = 64
+    /// Frames of the heap that hold what came ahead of its turn: as many full segments as the largest default window has, and half as many more.
+    public var reassemblyPieces = 4_096
     public var maximumDatagramSockets = 16_384
     public var datagramQueueByteCount = 256 << 10
     public var fragmentedDatagrams = 256
@@ -59,7 +60,8 @@ public struct NetworkLimits: Sendable {
         guard (1...1 << 20).contains(maximumConnections), (1...1 << 20).contains(maximumDatagramSockets), (1...1 << 20).contains(maximumNeighbors) else {
             throw DemikernelError(EINVAL, .initialize, "maximumConnections, maximumDatagramSockets and maximumNeighbors must be between 1 and 1048576")
         }
-        guard maximumTimeWait >= 1, maximumHalfOpen >= 1, (1...32_768).contains(maximumHalfOpenPerSource), (1...1_024).contains(reassemblyPieces), datagramQueueByteCount >= 2_048,
+        guard maximumTimeWait >= 1, maximumHalfOpen >= 1, (1...32_768).contains(maximumHalfOpenPerSource), (1...1 << 16).contains(reassemblyPieces),
+            datagramQueueByteCount >= 2_048,
             (1...1_024).contains(neighborQueueLength), waitingFrames >= 1, controlMessagesPerSecond >= 1, controlMessageBurst >= 1, resetsPerSecond >= 1,
             challengesPerSecond >= 1, acknowledgementsPerSecond >= 1, (1...1 << 24).contains(transmissionRecords)
         else { throw DemikernelError(EINVAL, .initialize, "a limit of the network stack is out of its range") }

@@ -142,6 +142,8 @@ public struct TCPStatistics: Sendable {
     /// Records of segments in flight, now.
     public var transmissionRecords = 0
     public var plainSegmentsSent: UInt64 = 0
+    /// Times that a send buffer grew with the congestion window.
+    public var sendBufferGrowths: UInt64 = 0
 
     public init() {}
 }

@@ -136,7 +136,8 @@ struct ReceiverConduct {
             // The receiver keeps what it has, and of what is around it only one piece.
             if pieces.contains(where: { $0.start < end && start < $0.end }) { isImprecise = true }
             pieces.append((start, end))
-            if pieces.count > conduct.reassemblyPieces { isImprecise = true }
+            // Pieces, or the gaps between them.
+            if pieces.count > min(conduct.reassemblyPieces, 256) { isImprecise = true }
             return
         }
         if start < end {

@@ -54,6 +54,8 @@ public struct LinkStatistics: Equatable, Sendable {
     public var marked: UInt64 = 0
     /// The most bytes that have waited.
     public var longestQueueByteCount = 0
+    /// Bytes that waited when frames came, of a link with a bandwidth.
+    public var queueLengths = QueueLengths()
     public var tooLong: UInt64 = 0
     public var down: UInt64 = 0
     /// Frames that come out damaged, and those that are lost of it.

@@ -61,6 +61,11 @@ public final class SimulatedLink {
     public var forwardStatistics: LinkStatistics { directions[0].statistics }
     public var backwardStatistics: LinkStatistics { directions[1].statistics }
 
+    /// Begins to count anew, in both directions.
+    public func clearStatistics() {
+        for side in 0..<2 { directions[side].statistics = LinkStatistics() }
+    }
+
     /// Whether frames pass, in either direction: false is a partition.
     public func setUp(_ isUp: Bool) {
         for side in 0..<2 { directions[side].conditions.isUp = isUp }
@@ -92,6 +97,7 @@ public final class SimulatedLink {
         if let bandwidth = conditions.bandwidth {
             let start = max(now, directions[side].busyUntil)
             let waiting = Int(Double(start - now) * Double(bandwidth) / 8e9)
+            directions[side].statistics.queueLengths.note(waiting)
             guard waiting <= conditions.queueByteCount else {
                 directions[side].statistics.queueFull += 1
                 return

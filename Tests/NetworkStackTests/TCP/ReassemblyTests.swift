@@ -92,7 +92,7 @@ import WireFormats
         }
     }
 
-    @Test("the pieces that wait are bounded; what was dropped can be sent again")
+    @Test("the gaps are bounded; what was dropped can be sent again")
     func bounds() throws {
         let script = try SegmentScript()
         let connection = script.established()
@@ -102,13 +102,42 @@ import WireFormats
             script.peer(.psh, seq: 1 + start, ack: 1, payload: pattern(1, from: start))
         }
         #expect(script.takeSent().allSatisfy { $0.ack == 1 })
-        #expect(script.drops(.reassemblyOverflow) == 500 - 64)
-        #expect(script.heap.usedByteCount - before <= 64 * 2_048)
-        // 64 pieces at 1, 3, ... 127.
+        #expect(script.drops(.reassemblyOverflow) == 500 - 256)
+        #expect(script.heap.usedByteCount - before <= 256 * 2_048)
+        // 256 pieces at 1, 3, ... 511.
         script.peer(.psh, seq: 1, ack: 1, payload: pattern(1_001))
         script.advance(50)
         #expect(script.receive(connection) == pattern(1_001))
         script.end()
+    }
+
+    @Test("all segments behind a gap are kept, in whatever order they come", arguments: ["ascending", "descending", "every other one first"])
+    func manyPieces(_ order: String) throws {
+        let script = try SegmentScript()
+        let connection = script.established()
+        var numbers = Array(1..<400)
+        if order == "descending" { numbers.reverse() }
+        if order == "every other one first" { numbers = numbers.filter { $0 % 2 == 0 } + numbers.filter { $0 % 2 == 1 } }
+        for number in numbers { script.peer(.psh, seq: 1 + 100 * number, ack: 1, payload: pattern(100, from: 100 * number)) }
+        #expect(script.drops(.reassemblyOverflow) == 0 && script.drops(.duplicateData) == 0)
+        // Once more, across their bounds: nothing of it is news.
+        script.peer(.psh, seq: 1 + 150, ack: 1, payload: pattern(1_000, from: 150))
+        #expect(script.drops(.duplicateData) == 1)
+        script.peer(.psh, seq: 1, ack: 1, payload: pattern(100))
+        script.advance(50)
+        #expect(script.takeSent().last?.ack == 40_001)
+        #expect(script.receive(connection) == pattern(40_000))
+        script.end()
+    }
+
+    @Test("the pieces behind a gap are bounded")
+    func pieceBound() throws {
+        let script = try SegmentScript { $0.limits.reassemblyPieces = 10 }
+        _ = script.established()
+        for number in 1...15 { script.peer(.psh, seq: 1 + 100 * number, ack: 1, length: 100) }
+        #expect(script.drops(.reassemblyOverflow) == 5)
+        script.peer(.psh, seq: 1, ack: 1, length: 100)
+        #expect(script.takeSent().last?.ack == 1_101)
     }
 
     @Test("every piece was acknowledged as a duplicate at once")

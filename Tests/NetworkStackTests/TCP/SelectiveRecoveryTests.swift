@@ -267,6 +267,54 @@ import WireFormats
         #expect(sent(script).count >= 8)
     }
 
+    @Test("an echo of the first transmission does not take back a recovery in which something else may be lost")
+    func eifelWithLoss() throws {
+        let (script, _) = try sender(timestamp: 1_000)
+        let value = script.takeSent()[0].timestamps!.value
+        script.advance(100)
+        // 0 is late, 3 is lost.
+        for index in 5...8 { acknowledge(script, 0, 4..<index, 1..<3) }
+        let again = script.takeSent().filter { $0.seq == 1 || $0.seq == 3_001 }
+        #expect(again.count == 2)
+        acknowledge(script, 3, 4..<8, echo: value)
+        script.advance(100)
+        acknowledge(script, 12, echo: again[1].timestamps!.value)
+        #expect(script.tcp.spuriousRecoveries == 0 && script.tcp.fastRetransmits == 1)
+    }
+
+    // RFC 8985, section 7.2
+    @Test("a probe takes the place of a timeout that would come before it")
+    func probeAtTimeout() throws {
+        let (script, connection) = try sender(segments: 1) { $0.tcp.probeAcknowledgementDelay = 1_000_000_000 }
+        let window = script.stack.connectionInformation(connection).congestionWindow
+        #expect(sent(script) == [0])
+        // RTO = 100 ms + 4 * 50 ms.
+        script.advance(295)
+        #expect(sent(script) == [])
+        script.advance(10)
+        #expect(sent(script) == [0])
+        #expect(script.tcp.tailLossProbes == 1 && script.tcp.retransmissionTimeouts == 0)
+        #expect(script.stack.connectionInformation(connection).congestionWindow == window)
+        script.advance(310)
+        #expect(sent(script) == [0] && script.tcp.retransmissionTimeouts == 1)
+    }
+
+    @Test("the send buffer grows to twice the congestion window, unless the program has set it, and to its maximum")
+    func sendBuffer() throws {
+        for (isSet, maximum) in [(false, 1 << 20), (true, 1 << 20), (false, 21_000)] {
+            let (script, connection) = try sender {
+                $0.tcp.sendBuffer = 20_000
+                $0.tcp.maximumSendBuffer = maximum
+            }
+            if isSet { script.stack.setSendBuffer(connection, byteCount: 20_000) }
+            script.advance(100)
+            acknowledge(script, 10)
+            let window = script.stack.connectionInformation(connection).congestionWindow
+            #expect(window > 10_500)
+            #expect(script.stack.sendBuffer(connection) == (isSet ? 20_000 : min(2 * window, maximum)))
+        }
+    }
+
     // RFC 2883, section 5
     @Test("when all that was sent again is reported as a duplicate the recovery is taken back")
     func undoByDuplicates() throws {

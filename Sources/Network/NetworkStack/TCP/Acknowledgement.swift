@@ -59,6 +59,7 @@ extension NetworkStack {
                 byteCount: acknowledged, segmentSize: c.pointee.sendSegmentSize, acknowledgement: c.pointee.sendUnacknowledged,
                 sendMaximum: c.pointee.sendMaximum, now: state.pointee.now, smoothedRoundTrip: c.pointee.roundTrip.smoothed, roundTrip: roundTrip))
         if c.pointee.congestion.isConservative && !wasConservative { state.pointee.statistics.tcp.conservativeSlowStarts &+= 1 }
+        if 2 &* c.pointee.congestion.window > c.pointee.sendLimit { growSendBuffer(c) }
     }
 
     private func restartRetransmission(_ c: ConnectionPointer) {

@@ -61,10 +61,15 @@ extension NetworkStack {
 
     public func userTimeout(_ connection: UInt32) -> UInt64 { state.pointee.connections[connection].pointee.userTimeout }
 
-    /// Bytes that are taken from pushes before they have to wait.
+    /// Bytes that are taken from pushes before they have to wait, and which from then on do not grow by themselves.
     public func setSendBuffer(_ connection: UInt32, byteCount: Int) {
-        state.pointee.connections[connection].pointee.sendLimit = min(max(byteCount, 2_048), 1 << 30)
+        let c = state.pointee.connections[connection]
+        c.pointee.sendLimit = min(max(byteCount, 2_048), 1 << 30)
+        c.pointee.flags.insert(.fixedSendBuffer)
     }
+
+    /// Whether the send buffer's size was set.
+    public func isSendBufferFixed(_ connection: UInt32) -> Bool { state.pointee.connections[connection].pointee.flags.contains(.fixedSendBuffer) }
 
     public func sendBuffer(_ connection: UInt32) -> Int { state.pointee.connections[connection].pointee.sendLimit }
 

@@ -39,6 +39,8 @@ struct ConnectionFlags: OptionSet {
     static let fastRecovery = ConnectionFlags(rawValue: 1 << 10)
     /// In fast recovery: there was a partial acknowledgement.
     static let partiallyAcknowledged = ConnectionFlags(rawValue: 1 << 29)
+    /// The program has chosen the send buffer's size.
+    static let fixedSendBuffer = ConnectionFlags(rawValue: 1 << 30)
     /// A segment, or the handshake's, is being timed for the round-trip time.
     static let timing = ConnectionFlags(rawValue: 1 << 11)
     static let congestionWindowLimited = ConnectionFlags(rawValue: 1 << 12)

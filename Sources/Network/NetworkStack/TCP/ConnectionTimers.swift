@@ -65,12 +65,13 @@ extension NetworkStack {
                 c.pointee.acknowledgeDeadline = .max
                 sendAcknowledgement(c)
             }
-            if now >= c.pointee.retransmitDeadline {
+            if now >= probeDeadline(c) && c.pointee.recovery.reorderingDeadline == .max {
+                // Also where the retransmission timer would expire now: it begins anew behind the probe.
+                probeTimerFired(c)
+            } else if now >= c.pointee.retransmitDeadline {
                 retransmissionTimerFired(c)
             } else if now >= c.pointee.recovery.reorderingDeadline {
                 reorderingTimerFired(c)
-            } else if now >= probeDeadline(c) {
-                probeTimerFired(c)
             }
             if c.pointee.state != .closed && now >= c.pointee.keepAliveDeadline { keepAliveTimerFired(c) }
         }

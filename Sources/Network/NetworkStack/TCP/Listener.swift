@@ -80,7 +80,7 @@ extension NetworkStack {
         c.pointee.receiveSegmentSize = UInt16(segmentSize(with: source))
         c.pointee.ports = UInt32(header.sourcePort) << 16 | UInt32(header.destinationPort)
         // Options that were set on the listener hold for its connections.
-        c.pointee.flags.formUnion(listener.pointee.flags.intersection([.keepAlive, .fixedReceiveBuffer, .userTimeout]))
+        c.pointee.flags.formUnion(listener.pointee.flags.intersection([.keepAlive, .fixedReceiveBuffer, .fixedSendBuffer, .userTimeout]))
         if listener.pointee.flags.contains(.noDelay) { c.pointee.flags.insert(.noDelay) } else { c.pointee.flags.remove(.noDelay) }
         c.pointee.receiveLimit = listener.pointee.receiveLimit
         c.pointee.sendLimit = listener.pointee.sendLimit

@@ -120,6 +120,7 @@ extension NetworkStack {
             guard sendData(c, sequence, flags, segment, offset: offset, byteCount: byteCount) else { return false }
         }
         state.pointee.statistics.tcp.retransmittedSegments += 1
+        c.pointee.retransmittedSegments &+= 1
         c.pointee.lastSendTime = state.pointee.now
         return true
     }

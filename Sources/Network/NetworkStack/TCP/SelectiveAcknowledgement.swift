@@ -46,19 +46,15 @@ extension NetworkStack {
         c.pointee.selective.duplicate = SACKBlock(left: left, right: left.advanced(by: byteCount))
     }
 
-    /// The block of the reassembly queue that holds `number`: pieces that touch each other are one. O(pieces).
+    /// The block of the reassembly queue that holds `number`: a run of pieces. O(gaps).
     private func reassembledBlock(_ c: ConnectionPointer, around number: SequenceNumber) -> SACKBlock? {
         var next = c.pointee.reassembly.first
-        while let piece = next {
-            let left = SequenceNumber(rawValue: piece.pointee.operation)
+        while let run = next {
+            let left = run.runStart
             guard left.since(number) <= 0 else { return nil }
-            var right = left.advanced(by: piece.arrayByteCount)
-            next = piece.pointee.nextArray
-            while let following = next, following.pointee.operation == right.rawValue {
-                right = right.advanced(by: following.arrayByteCount)
-                next = following.pointee.nextArray
-            }
+            let right = run.runEnd
             if right.since(number) > 0 { return SACKBlock(left: left, right: right) }
+            next = run.pointee.nextArray
         }
         return nil
     }

@@ -45,18 +45,35 @@ extension NetworkStack {
         if c.pointee.flags.contains(.timestamps) { c.pointee.recovery.state.insert(.awaitsEcho) }
     }
 
-    /// The first acknowledgement of new data in a recovery: its echo tells which transmission it is for.
+    /// An acknowledgement of new data in a recovery: its echo tells which transmission it is for. One that the first retransmission, or anything later, has
+    /// brought ends the judgement; before that the recovery is spurious as soon as everything that was sent again has arrived without it.
     //= RFC 3522 section 3.2
     //# If the value of the Timestamp Echo Reply field of the acceptable ACK's Timestamps option is smaller than the value of RetransmitTS, then the loss
     //# recovery
     //# is spurious.
     @inline(never)
     func judgeByEcho(_ c: ConnectionPointer, _ header: TCPSegmentHeader) {
+        let isOfOriginal =
+            header.hasTimestamps && header.timestampEchoReply != 0 && c.pointee.recovery.undo.isArmed
+            && Int32(bitPattern: header.timestampEchoReply &- c.pointee.recovery.undo.timestamp) < 0
+        // Of several segments that were sent again the others may be lost, and a reduction with a loss stands.
+        if isOfOriginal && mayHaveLost(c) { return }
         c.pointee.recovery.state.remove(.awaitsEcho)
-        guard header.hasTimestamps, header.timestampEchoReply != 0, c.pointee.recovery.undo.isArmed,
-            Int32(bitPattern: header.timestampEchoReply &- c.pointee.recovery.undo.timestamp) < 0
-        else { return }
-        undoRecovery(c)
+        if isOfOriginal { undoRecovery(c) }
+    }
+
+    /// Whether something that was taken for lost, or sent again, has not arrived. O(segments in flight).
+    private func mayHaveLost(_ c: ConnectionPointer) -> Bool {
+        // A timeout takes everything for lost, and sends one segment again.
+        if c.pointee.recovery.state.contains(.hasTimedOut) { return false }
+        if c.pointee.scoreboard.lostByteCount > 0 { return true }
+        var index = c.pointee.scoreboard.first
+        while index != 0 {
+            let record = state.pointee.transmissions[index]
+            if record.pointee.flags.contains(.isRetransmitted) && !record.pointee.flags.contains(.isSelected) { return true }
+            index = record.pointee.next
+        }
+        return false
     }
 
     /// A duplicate was reported. When all that was sent again has arrived twice, none of it was lost.
@@ -64,7 +81,10 @@ extension NetworkStack {
     //# a sender that receives D-SACK blocks for all segments that it has retransmitted can conclude that the retransmissions were unnecessary
     func undoByDuplicate(_ c: ConnectionPointer, _ duplicate: SACKBlock) {
         let undo = c.pointee.recovery.undo
-        guard undo.isArmed, undo.retransmissionCount > 0, duplicate.left.since(undo.start) >= 0, duplicate.right.since(undo.end) <= 0 else { return }
+        // What was sent for the first time in the recovery may have been sent again in it, too.
+        guard undo.isArmed, undo.retransmissionCount > 0, duplicate.left.since(undo.start) >= 0,
+            duplicate.right.since(c.pointee.sendMaximum) <= 0
+        else { return }
         c.pointee.recovery.undo.retransmissionCount -= 1
         if undo.retransmissionCount == 1 { undoRecovery(c) }
     }

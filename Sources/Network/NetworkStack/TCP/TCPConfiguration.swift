@@ -10,8 +10,10 @@ public struct TCPConfiguration: Sendable {
     /// The most bytes that a receive buffer grows to; at least `receiveBuffer`.
     /// What is received may exceed it by less than one step of the window scale, to which a window is rounded up.
     public var maximumReceiveBuffer = 4 << 20
-    /// Bytes that a connection takes from pushes before they have to wait.
+    /// Bytes that a connection takes from pushes before they have to wait, at first; they grow to `maximumSendBuffer` as its congestion window does.
     public var sendBuffer = 1 << 20
+    /// The most bytes that a send buffer grows to; where it is less than `sendBuffer`, none grows.
+    public var maximumSendBuffer = 8 << 20
     /// The window scale to offer (RFC 7323, section 2); nil: as `maximumReceiveBuffer` needs it. At most 14.
     public var windowScale: UInt8?
     /// Whether the window scale option is offered at all.
@@ -67,7 +69,9 @@ public struct TCPConfiguration: Sendable {
         guard maximumSegmentSize.map({ (64...65_495).contains($0) }) ?? true else {
             throw DemikernelError(EINVAL, .initialize, "maximumSegmentSize must be between 64 and 65495")
         }
-        guard receiveBuffer >= 2_048, maximumReceiveBuffer >= receiveBuffer, maximumReceiveBuffer <= 1 << 30, (2_048...1 << 30).contains(sendBuffer) else {
+        guard receiveBuffer >= 2_048, maximumReceiveBuffer >= receiveBuffer, maximumReceiveBuffer <= 1 << 30, (2_048...1 << 30).contains(sendBuffer),
+            (0...1 << 30).contains(maximumSendBuffer)
+        else {
             throw DemikernelError(EINVAL, .initialize, "TCP buffers must be between 2048 bytes and 1 GiB, the largest receive buffer at least the first")
         }
         guard (windowScale ?? 0) <= 14 else { throw DemikernelError(EINVAL, .initialize, "a window scale is at most 14") }

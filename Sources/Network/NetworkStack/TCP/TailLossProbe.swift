@@ -13,7 +13,7 @@ struct LossProbe {
 extension NetworkStack {
     /// When a probe is due; `.max` for never. It is read off when the timer is set or fires, and costs a segment nothing.
     //= RFC 8985 section 7.2
-    //# Scheduling: PTO = 2 * SRTT, and the longest delay of an acknowledgement if one segment is in flight; 1 second without a measurement; not after the RTO.
+    //# Scheduling: PTO = 2 * SRTT, and the longest delay of an acknowledgement if one segment is in flight; 1 second without a measurement.
     @inline(__always)
     func probeDeadline(_ c: ConnectionPointer) -> UInt64 {
         guard c.pointee.scoreboard.first != 0, c.pointee.recovery.isPlain, c.pointee.retransmitDeadline != .max, c.pointee.retransmissionCount == 0 else {
@@ -28,7 +28,9 @@ extension NetworkStack {
         var timeout = 2 &* c.pointee.roundTrip.smoothed
         if c.pointee.scoreboard.first == c.pointee.scoreboard.last { timeout &+= state.pointee.configuration.tcp.probeAcknowledgementDelay }
         let deadline = max(c.pointee.unacknowledgedSince, c.pointee.lastSendTime) &+ max(timeout, NetworkStack.smallestProbeTimeout)
-        return deadline < c.pointee.retransmitDeadline ? deadline : .max
+        //= RFC 8985 section 7.2
+        //# If Now() + PTO > TCP_RTO_expiration(): PTO = TCP_RTO_expiration() - Now()
+        return min(deadline, c.pointee.retransmitDeadline)
     }
 
     /// What a turn of a run loop, or of the peer's, may add to a round trip that is short.

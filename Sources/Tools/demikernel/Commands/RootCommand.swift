@@ -19,7 +19,7 @@ struct RootCommand: ParsableCommand {
             """,
         version: "0.1.0",
         subcommands: [
-            DemoCommand.self, EchoCommand.self, KeyValueCommand.self, BenchCommand.self, BaselineCommand.self, SimulateCommand.self,
+            DemoCommand.self, EchoCommand.self, KeyValueCommand.self, BenchCommand.self, BaselineCommand.self, SimulateCommand.self, GoodputCommand.self,
         ])
 
     static func main() {
