@@ -129,9 +129,14 @@ public final class SimulatedLink {
         }
     }
 
-    /// As a router that is congested: an IPv4 packet of an ECN-capable transport gets the codepoint CE (RFC 3168, section 5).
+    /// As a router that is congested: a packet of an ECN-capable transport gets the codepoint CE (RFC 3168, section 5).
     /// - Returns: whether it is one.
     private func mark(_ frame: inout SimulatedFrame) -> Bool {
+        if !frame.isDamaged, frame.bytes.count >= 54, frame.bytes[12] == 0x86, frame.bytes[13] == 0xdd, frame.bytes[14] >> 4 == 6 {
+            guard case let codepoint = frame.bytes[15] >> 4 & 3, codepoint == 1 || codepoint == 2 else { return false }
+            frame.bytes[15] |= 0x30
+            return true
+        }
         guard !frame.isDamaged, frame.bytes.count >= 34, frame.bytes[12] == 0x08, frame.bytes[13] == 0x00, frame.bytes[14] >> 4 == 4,
             case let codepoint = frame.bytes[15] & 3, codepoint == 1 || codepoint == 2
         else { return false }

@@ -274,10 +274,10 @@ import WireFormats
         script.advance(100)
         // 0 is late, 3 is lost.
         for index in 2...3 { acknowledge(script, 0, 1..<index) }
-        for index in 5...8 { acknowledge(script, 0, 4..<index, 1..<3) }
+        for index in 5...10 { acknowledge(script, 0, 4..<index, 1..<3) }
         let again = script.takeSent().filter { $0.seq == 1 || $0.seq == 3_001 }
         try #require(again.count == 2)
-        acknowledge(script, 3, 4..<8, echo: value)
+        acknowledge(script, 3, 4..<10, echo: value)
         script.advance(100)
         acknowledge(script, 12, echo: again[1].timestamps!.value)
         #expect(script.tcp.spuriousRecoveries == 0 && script.tcp.fastRetransmits == 1)

@@ -43,7 +43,8 @@ extension NetworkStack {
             tcpInput(
                 frame, transport: transport, byteCount: transportByteCount, source: source, destination: destination,
                 pseudoHeaderSum: InternetChecksum.pseudoHeader(
-                    source: source, destination: destination, protocolNumber: IPProtocol.tcp, byteCount: transportByteCount))
+                    source: source, destination: destination, protocolNumber: IPProtocol.tcp, byteCount: transportByteCount),
+                congestionCodepoint: packet.ecn)
         case IPProtocol.udp: ipv6DatagramInput(frame, packet, transport: transport, byteCount: transportByteCount)
         case IPProtocol.icmpv6:
             ipv6ControlMessageInput(

@@ -51,7 +51,7 @@ extension NetworkStack {
         //= RFC 3168 section 6.1.1.1
         //# A host that receives no reply to an ECN-setup SYN within the normal SYN retransmission timeout interval MAY resend the SYN and any subsequent SYN
         //# retransmissions with CWR and ECE cleared.
-        guard c.pointee.retransmissionCount == 0, c.pointee.remoteAddress.isIPv4,
+        guard c.pointee.retransmissionCount == 0,
             state.pointee.configuration.tcp.explicitCongestion == .on || c.pointee.congestion.algorithm == .dctcp
         else {
             c.pointee.ecn.insert(.hasNotAsked)
@@ -68,9 +68,7 @@ extension NetworkStack {
     //# non-ECN-setup SYN or non-ECN-setup SYN-ACK packet, then it SHOULD NOT set ECT on data packets.
     func takeCongestionOffer(_ c: ConnectionPointer, _ flags: TCPFlags) {
         let isAnswer = flags.contains(.ack)
-        // IPv6's traffic class is not written yet.
-        let isWilling =
-            c.pointee.remoteAddress.isIPv4 && (state.pointee.configuration.tcp.explicitCongestion != .off || c.pointee.congestion.algorithm == .dctcp)
+        let isWilling = state.pointee.configuration.tcp.explicitCongestion != .off || c.pointee.congestion.algorithm == .dctcp
         // Receivers handle all forms of the others, as the same: both bits of an answer are those of a host that reflects what it does not know.
         guard flags.contains(.ece), flags.contains(.cwr) != isAnswer,
             isAnswer ? c.pointee.ecn.contains(.hasAsked) : isWilling

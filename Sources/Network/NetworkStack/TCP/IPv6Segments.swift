@@ -36,13 +36,18 @@ extension NetworkStack {
         return template
     }
 
-    /// Writes what stands in front of the template's words, and the payload length.
+    /// Writes what stands in front of the template's words, the payload length and the ECN field.
     /// - Parameter header: where the words are.
     @inline(never)
-    func finishIPv6Header(_ c: ConnectionPointer, at header: UnsafeMutableRawPointer, transportByteCount: Int) {
+    func finishIPv6Header(_ c: ConnectionPointer, at header: UnsafeMutableRawPointer, transportByteCount: Int, codepoint: UInt8) {
         let start = header - NetworkStack.ipv6ExtraByteCount
         start.storeBytes(of: c.pointee.template.front, as: (UInt64, UInt64).self)
         (start + 16).storeBytes(of: c.pointee.template.frontEnd, as: UInt32.self)
+        //= RFC 3168 section 5
+        //# The IPv4 TOS octet corresponds to the Traffic Class octet in IPv6, and the ECN field is defined identically in both cases.
+        // That octet's low half is the high one of the header's second byte. No checksum covers it.
+        let second = start + EthernetHeader.byteCount + 1
+        second.storeBytes(of: second.load(as: UInt8.self) | codepoint &<< 4, as: UInt8.self)
         (start + EthernetHeader.byteCount + 4).storeBytes(of: UInt16(truncatingIfNeeded: transportByteCount).bigEndian, as: UInt16.self)
     }
 

@@ -33,7 +33,8 @@ extension NetworkStack {
         var (flags, codepoint) = (flags, UInt8(0))
         if !c.pointee.ecn.isEmpty {
             (flags, codepoint) = mark(c, flags, sequence, payloadByteCount: payloadByteCount)
-            (header + HeaderTemplate.ethernetByteCount + 1).storeBytes(of: codepoint, as: UInt8.self)
+            // Over IPv6 the field stands in front of the words: `finishHeaders` writes it.
+            if c.pointee.template.extraByteCount == 0 { (header + HeaderTemplate.ethernetByteCount + 1).storeBytes(of: codepoint, as: UInt8.self) }
         }
         // No urgent data.
         (tcp + 18).storeBytes(of: 0, as: UInt16.self)
@@ -66,7 +67,7 @@ extension NetworkStack {
     /// - Parameters:
     ///   - header: where the template's words are.
     ///   - transportSum: the sum of the TCP header and payload, and of the pseudo-header with a length of 0.
-    ///   - codepoint: what was written over the template's ECN field of zero; none over IPv6.
+    ///   - codepoint: the ECN field: over IPv4 what was written over the template's, which is zero.
     @inline(__always)
     func finishHeaders(
         _ c: ConnectionPointer, at header: UnsafeMutableRawPointer, transportByteCount: Int, _ transportSum: UInt64, codepoint: UInt8 = 0
@@ -77,7 +78,7 @@ extension NetworkStack {
             let sum = c.pointee.template.networkSum &+ UInt64(totalLength) &+ UInt64(codepoint) &<< 8
             (header + 24).storeBytes(of: InternetChecksum.finish(sum), as: UInt16.self)
         } else {
-            finishIPv6Header(c, at: header, transportByteCount: transportByteCount)
+            finishIPv6Header(c, at: header, transportByteCount: transportByteCount, codepoint: codepoint)
         }
         let length = UInt64(UInt16(truncatingIfNeeded: transportByteCount).bigEndian)
         let checksum = header + HeaderTemplate.transportOffset + 16
