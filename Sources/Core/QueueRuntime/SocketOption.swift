@@ -21,6 +21,12 @@ public enum SocketOption: Hashable, Sendable {
     case userTimeout(milliseconds: Int)
     /// How a stream finds out how much may be in flight (TCP_CONGESTION). A listener's connections begin with its own.
     case congestionControl(CongestionControlName)
+    /// Routers that what is sent may pass, 1 to 255 (IP_TTL, IPV6_UNICAST_HOPS).
+    case hopLimit(Int)
+    /// How routers are asked to treat what is sent: a codepoint of RFC 2474, 0 to 63 (the upper six bits of IP_TOS and IPV6_TCLASS).
+    case differentiatedServices(codepoint: Int)
+    /// Keeps a socket that binds to :: from taking IPv4, too (IPV6_V6ONLY); to be set before `bind`. Off by default.
+    case ipv6Only(Bool)
 
     /// Names an algorithm of congestion control.
     @frozen
@@ -36,7 +42,7 @@ public enum SocketOption: Hashable, Sendable {
     /// Names an option without its value.
     @frozen
     public enum Name: UInt8, Sendable, CaseIterable {
-        case noDelay, keepAlive, linger, reuseAddress, reusePort, sendBuffer, receiveBuffer, userTimeout, congestionControl
+        case noDelay, keepAlive, linger, reuseAddress, reusePort, sendBuffer, receiveBuffer, userTimeout, congestionControl, hopLimit, differentiatedServices, ipv6Only
     }
 
     /// The form in which an option crosses to a library OS: a name and two numbers; -1 stands for none.
@@ -53,6 +59,9 @@ public enum SocketOption: Hashable, Sendable {
         case .receiveBuffer(let byteCount): (.receiveBuffer, Int64(byteCount), 0)
         case .userTimeout(let milliseconds): (.userTimeout, Int64(milliseconds), 0)
         case .congestionControl(let name): (.congestionControl, Int64(name.rawValue), 0)
+        case .hopLimit(let count): (.hopLimit, Int64(count), 0)
+        case .differentiatedServices(let codepoint): (.differentiatedServices, Int64(codepoint), 0)
+        case .ipv6Only(let isOn): (.ipv6Only, isOn ? 1 : 0, 0)
         }
     }
 
@@ -68,6 +77,9 @@ public enum SocketOption: Hashable, Sendable {
         case .receiveBuffer: self = .receiveBuffer(byteCount: Int(first))
         case .userTimeout: self = .userTimeout(milliseconds: Int(first))
         case .congestionControl: self = .congestionControl(UInt8(exactly: first).flatMap(CongestionControlName.init(rawValue:)) ?? .cubic)
+        case .hopLimit: self = .hopLimit(Int(first))
+        case .differentiatedServices: self = .differentiatedServices(codepoint: Int(first))
+        case .ipv6Only: self = .ipv6Only(first != 0)
         }
     }
 }

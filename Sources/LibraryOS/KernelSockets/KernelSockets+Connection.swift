@@ -385,6 +385,7 @@ extension KernelSocketsHandle {
         case .receiveBuffer: return set(index, SOL_SOCKET, SO_RCVBUF, value)
         case .userTimeout: return set(index, Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, value)
         case .congestionControl: return setCongestionControl(socket.pointee.file, value)
+        case .hopLimit, .differentiatedServices, .ipv6Only: return setPacketOption(index, name, value)
         }
     }
 
@@ -418,7 +419,7 @@ extension KernelSocketsHandle {
         return core.refuse(EOPNOTSUPP, "the kernel's congestion control is another one")
     }
 
-    private func set(_ index: Int, _ level: Int32, _ name: Int32, _ value: Int32) -> Int32 {
+    func set(_ index: Int, _ level: Int32, _ name: Int32, _ value: Int32) -> Int32 {
         var value = value
         let result = setsockopt(socket(index).pointee.file, level, name, &value, socklen_t(MemoryLayout<Int32>.size))
         return result == 0 ? 0 : core.refuse(errno, "the kernel refused the option's value")
@@ -453,6 +454,7 @@ extension KernelSocketsHandle {
         case .receiveBuffer: values[0] = get(SOL_SOCKET, SO_RCVBUF)
         case .userTimeout: values[0] = get(Int32(IPPROTO_TCP), TCP_USER_TIMEOUT)
         case .congestionControl: return congestionControl(file, values)
+        case .hopLimit, .differentiatedServices, .ipv6Only: return packetOption(index, name, values)
         }
         return 0
     }

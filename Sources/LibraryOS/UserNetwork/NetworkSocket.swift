@@ -20,6 +20,8 @@ struct NetworkSocket {
     var isReceiveBufferFixed = false
     /// Of a datagram socket, for its bind.
     var reusesPort = false
+    /// Does not take IPv4 where it binds to ::.
+    var isIPv6Only = false
     /// Has datagrams for which the stack had no room, in the list of those that do.
     var isStarved = false
     var nextStarved: UInt32 = 0

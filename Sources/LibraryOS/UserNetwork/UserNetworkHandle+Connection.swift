@@ -46,10 +46,10 @@ extension UserNetworkHandle {
         guard address.family == socket.pointee.family else { return core.refuse(EAFNOSUPPORT, ErrorMessages.otherFamily) }
         let error: Int32
         if socket.pointee.type == .datagram {
-            error = stack.bindDatagram(socket.pointee.index, to: address.endpoint, reusePort: socket.pointee.reusesPort)
+            error = stack.bindDatagram(socket.pointee.index, to: address.endpoint, reusePort: socket.pointee.reusesPort, isIPv6Only: socket.pointee.isIPv6Only)
         } else {
             guard renew(socket) == 0 else { return core.refuse(ENOBUFS, UserNetworkHandle.noRoom) }
-            error = stack.bind(socket.pointee.index, to: address.endpoint)
+            error = stack.bind(socket.pointee.index, to: address.endpoint, isIPv6Only: socket.pointee.isIPv6Only)
             if error == 0 { socket.pointee.bound = stack.connectionLocal(socket.pointee.index) }
         }
         return error == 0 ? 0 : core.refuse(error, ErrorMessages.bind(error))
@@ -163,7 +163,7 @@ extension UserNetworkHandle {
         guard new != 0 else { return ENOBUFS }
         stack.setReusePort(new, stack.reusePort(old))
         if socket.pointee.bound.port != 0 {
-            let error = stack.bind(new, to: socket.pointee.bound)
+            let error = stack.bind(new, to: socket.pointee.bound, isIPv6Only: socket.pointee.isIPv6Only)
             guard error == 0 else {
                 stack.release(new)
                 return error
@@ -174,6 +174,7 @@ extension UserNetworkHandle {
         stack.setLinger(new, seconds: stack.linger(old))
         stack.setUserTimeout(new, stack.userTimeout(old))
         stack.setCongestionControl(new, stack.congestionControl(old))
+        stack.setPacketOptions(new, stack.packetOptions(old))
         if stack.isSendBufferFixed(old) { stack.setSendBuffer(new, byteCount: stack.sendBuffer(old)) }
         if socket.pointee.isReceiveBufferFixed { stack.setReceiveBuffer(new, byteCount: stack.receiveBuffer(old)) }
         stack.release(old)

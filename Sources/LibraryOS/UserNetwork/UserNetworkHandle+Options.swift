@@ -7,6 +7,7 @@ extension UserNetworkHandle {
     func setOption(_ index: Int, _ name: SocketOption.Name, _ first: Int64, _ second: Int64) -> Int32 {
         let socket = socket(index)
         guard let value = Int32(exactly: first), let second = Int32(exactly: second) else { return core.refuse(EINVAL, UserNetworkHandle.outOfRange) }
+        if name == .hopLimit || name == .differentiatedServices || name == .ipv6Only { return setPacketOption(socket, name, value) }
         if socket.pointee.type == .datagram { return setDatagramOption(socket, name, value) }
         // -1 stands for none where there is such a thing.
         guard value >= (name == .keepAlive || name == .linger ? -1 : 0) else { return core.refuse(EINVAL, UserNetworkHandle.outOfRange) }
@@ -39,6 +40,52 @@ extension UserNetworkHandle {
                 return core.refuse(EINVAL, UserNetworkHandle.outOfRange)
             }
             stack.setCongestionControl(connection, CongestionControlAlgorithm(algorithm))
+        case .hopLimit, .differentiatedServices, .ipv6Only: break
+        }
+        return 0
+    }
+
+    /// Options of the IP layer, which sockets of both types have.
+    private func setPacketOption(_ socket: UnsafeMutablePointer<NetworkSocket>, _ name: SocketOption.Name, _ value: Int32) -> Int32 {
+        var options = packetOptions(socket)
+        switch name {
+        case .hopLimit:
+            guard (1...255).contains(value) else { return core.refuse(EINVAL, "a hop limit is between 1 and 255") }
+            options.hopLimit = UInt8(value)
+        case .differentiatedServices:
+            guard (0...63).contains(value) else { return core.refuse(EINVAL, "a codepoint is between 0 and 63") }
+            options.differentiatedServices = UInt8(value)
+        default:
+            guard socket.pointee.family == .ipv6 else { return core.refuse(EOPNOTSUPP, UserNetworkHandle.ipv6Alone) }
+            guard socket.pointee.phase == .open, !isBound(socket) else { return core.refuse(EINVAL, "the families are chosen before bind") }
+            socket.pointee.isIPv6Only = value != 0
+            return 0
+        }
+        if socket.pointee.type == .stream {
+            stack.setPacketOptions(socket.pointee.index, options)
+        } else {
+            stack.setDatagramPacketOptions(socket.pointee.index, options)
+        }
+        return 0
+    }
+
+    private func isBound(_ socket: UnsafeMutablePointer<NetworkSocket>) -> Bool {
+        (socket.pointee.type == .stream ? stack.connectionLocal(socket.pointee.index) : stack.datagramLocal(socket.pointee.index)).port != 0
+    }
+
+    private func packetOptions(_ socket: UnsafeMutablePointer<NetworkSocket>) -> PacketOptions {
+        socket.pointee.type == .stream ? stack.packetOptions(socket.pointee.index) : stack.datagramPacketOptions(socket.pointee.index)
+    }
+
+    private func packetOption(_ socket: UnsafeMutablePointer<NetworkSocket>, _ name: SocketOption.Name, _ values: UnsafeMutablePointer<Int64>) -> Int32 {
+        let options = packetOptions(socket)
+        values[1] = 0
+        switch name {
+        case .hopLimit: values[0] = Int64(options.hopLimit ?? 64)
+        case .differentiatedServices: values[0] = Int64(options.differentiatedServices)
+        default:
+            guard socket.pointee.family == .ipv6 else { return core.refuse(EOPNOTSUPP, UserNetworkHandle.ipv6Alone) }
+            values[0] = socket.pointee.isIPv6Only ? 1 : 0
         }
         return 0
     }
@@ -52,12 +99,14 @@ extension UserNetworkHandle {
         case .reuseAddress:
             return value == 0 ? 0 : core.refuse(EOPNOTSUPP, "datagram sockets share a port by reusePort")
         case .sendBuffer, .receiveBuffer: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramBuffer)
-        case .noDelay, .keepAlive, .linger, .userTimeout, .congestionControl: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramOption)
+        case .noDelay, .keepAlive, .linger, .userTimeout, .congestionControl, .hopLimit, .differentiatedServices, .ipv6Only:
+            return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramOption)
         }
     }
 
     func option(_ index: Int, _ name: SocketOption.Name, _ values: UnsafeMutablePointer<Int64>) -> Int32 {
         let socket = socket(index)
+        if name == .hopLimit || name == .differentiatedServices || name == .ipv6Only { return packetOption(socket, name, values) }
         if socket.pointee.type == .datagram { return datagramOption(socket, name, values) }
         let connection = socket.pointee.index
         values[1] = 0
@@ -74,6 +123,7 @@ extension UserNetworkHandle {
         case .receiveBuffer: values[0] = Int64(stack.receiveBuffer(connection))
         case .userTimeout: values[0] = Int64(stack.userTimeout(connection) / 1_000_000)
         case .congestionControl: values[0] = Int64(SocketOption.CongestionControlName(stack.congestionControl(connection)).rawValue)
+        case .hopLimit, .differentiatedServices, .ipv6Only: break
         }
         return 0
     }
@@ -84,12 +134,14 @@ extension UserNetworkHandle {
         case .reusePort: values[0] = socket.pointee.reusesPort ? 1 : 0
         case .reuseAddress: values[0] = 0
         case .sendBuffer, .receiveBuffer: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramBuffer)
-        case .noDelay, .keepAlive, .linger, .userTimeout, .congestionControl: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramOption)
+        case .noDelay, .keepAlive, .linger, .userTimeout, .congestionControl, .hopLimit, .differentiatedServices, .ipv6Only:
+            return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramOption)
         }
         return 0
     }
 
     private static let outOfRange: StaticString = "the value is out of range"
+    private static let ipv6Alone: StaticString = "only an IPv6 socket has this option"
     private static let noDatagramOption: StaticString = "a datagram socket has no such option"
     private static let noDatagramBuffer: StaticString = "all datagram sockets have the same bounds: configure NetworkLimits.datagramQueueByteCount"
 }

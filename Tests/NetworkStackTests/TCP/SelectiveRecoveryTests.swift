@@ -283,6 +283,20 @@ import WireFormats
         #expect(script.tcp.spuriousRecoveries == 0 && script.tcp.fastRetransmits == 1)
     }
 
+    // RFC 8985, section 6.2, step 3
+    @Test("one acknowledgement that tells of several arrivals, the newest first, tells nothing of their order")
+    func severalBlocks() throws {
+        let (script, _) = try sender()
+        #expect(sent(script) == Array(0..<10))
+        script.advance(100)
+        // The acknowledgement of 1 was lost.
+        acknowledge(script, 0, 3..<4, 1..<2)
+        #expect(script.tcp.reorderingsDetected == 0)
+        // Here 2 has come behind 3.
+        acknowledge(script, 0, 1..<4)
+        #expect(script.tcp.reorderingsDetected == 1)
+    }
+
     // RFC 8985, section 7.2
     @Test("a probe takes the place of a timeout that would come before it")
     func probeAtTimeout() throws {

@@ -73,13 +73,13 @@ extension NetworkStack {
 
     /// Writes the Ethernet and IPv6 headers of a packet.
     func writeIPv6Headers(
-        at header: UnsafeMutableRawPointer, hardware: MACAddress, payloadByteCount: Int, nextHeader: UInt8, hopLimit: UInt8, from source: IPAddress,
-        to destination: IPAddress
+        at header: UnsafeMutableRawPointer, hardware: MACAddress, payloadByteCount: Int, nextHeader: UInt8, hopLimit: UInt8,
+        trafficClass: UInt8 = 0, from source: IPAddress, to destination: IPAddress
     ) {
         EthernetHeader.write(to: header, destination: hardware, source: state.pointee.macAddress, etherType: EtherType.ipv6)
         IPv6Header.write(
-            to: header + EthernetHeader.byteCount, payloadByteCount: payloadByteCount, nextHeader: nextHeader, hopLimit: hopLimit, source: source,
-            destination: destination)
+            to: header + EthernetHeader.byteCount, payloadByteCount: payloadByteCount, nextHeader: nextHeader, hopLimit: hopLimit,
+            trafficClass: trafficClass, source: source, destination: destination)
     }
 
     /// Makes a message of the link and sends it to a hardware address, or to the group's.

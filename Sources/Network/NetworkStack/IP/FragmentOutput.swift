@@ -121,7 +121,8 @@ extension NetworkStack {
         }
         writeIPv6Headers(
             at: header, hardware: MACAddress(value: 0), payloadByteCount: IPv6FragmentHeader.byteCount &+ byteCount,
-            nextHeader: IPv6ExtensionType.fragment, hopLimit: packet.hopLimit, from: packet.source, to: packet.destination)
+            nextHeader: IPv6ExtensionType.fragment, hopLimit: packet.hopLimit, trafficClass: packet.typeOfService,
+            from: packet.source, to: packet.destination)
         IPv6FragmentHeader.write(
             to: header + (EthernetHeader.byteCount + IPv6Header.byteCount), nextHeader: packet.protocolNumber, offset: offset, moreFragments: !isLast,
             identification: identification)

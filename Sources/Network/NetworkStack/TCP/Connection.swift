@@ -21,6 +21,7 @@ struct Connection: SlabElement {
     var owner: UInt32 = 0
     /// Bound to ::, but not for IPv4.
     var isIPv6Only = false
+    var packetOptions = PacketOptions()
     var flags = ConnectionFlags()
     var state = ConnectionState.closed
     var events = ConnectionEvents()

@@ -88,6 +88,7 @@ extension NetworkStack {
         c.pointee.keepAliveInterval = listener.pointee.keepAliveInterval
         c.pointee.userTimeout = listener.pointee.userTimeout
         c.pointee.linger = listener.pointee.linger
+        c.pointee.packetOptions = listener.pointee.packetOptions
         c.pointee.congestion = CongestionControl(listener.pointee.congestion.algorithm)
         c.pointee.flags.insert(.passive)
         return c

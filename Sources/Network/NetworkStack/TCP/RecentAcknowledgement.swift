@@ -76,16 +76,16 @@ extension NetworkStack {
     private static var minimumLifetime: UInt64 { 10_000_000_000 }
 
     /// Any segment has arrived, by the acknowledgement number or by a block.
+    /// - Parameter forwardEnd: the highest sequence number that had arrived by what is known to have come before it.
     @inline(never)
-    func noteSegmentDelivered(_ c: ConnectionPointer, _ record: UnsafeMutablePointer<TransmissionRecord>) {
+    func noteSegmentDelivered(_ c: ConnectionPointer, _ record: UnsafeMutablePointer<TransmissionRecord>, behind forwardEnd: SequenceNumber) {
         let end = record.pointee.end
         let isRetransmitted = record.pointee.flags.contains(.isRetransmitted)
         if !isRetransmitted && c.pointee.recovery.state.contains(.hasTimedOut) { noteOriginalDelivered(c, end) }
         //= RFC 8985 section 6.2
         //# Step 3: Detect data segment reordering: if the segment ends before the highest sequence delivered and has never been retransmitted
-        if end.since(c.pointee.recovery.forwardEnd) >= 0 {
-            c.pointee.recovery.forwardEnd = end
-        } else if !isRetransmitted {
+        if end.since(c.pointee.recovery.forwardEnd) >= 0 { c.pointee.recovery.forwardEnd = end }
+        if end.since(forwardEnd) < 0 && !isRetransmitted {
             if !c.pointee.recovery.hasSeenReordering { state.pointee.statistics.tcp.reorderingsDetected += 1 }
             c.pointee.recovery.hasSeenReordering = true
         }

@@ -142,7 +142,7 @@ extension NetworkStack {
             c.pointee.scoreboard.selectedByteCount -= byteCount
             c.pointee.scoreboard.selectedSegmentCount -= 1
         } else {
-            noteSegmentDelivered(c, record)
+            noteSegmentDelivered(c, record, behind: c.pointee.recovery.forwardEnd)
         }
         if record.pointee.flags.contains(.isLost) { c.pointee.scoreboard.lostByteCount -= byteCount }
     }
@@ -165,6 +165,8 @@ extension NetworkStack {
     func takeSelectiveBlocks(_ c: ConnectionPointer, _ header: TCPSegmentHeader) -> (selected: Int, duplicate: SACKBlock?) {
         var selected = 0
         var duplicate: SACKBlock?
+        // What the blocks of one acknowledgement tell has arrived in an order that it does not tell: the newest block stands first.
+        let forwardEnd = c.pointee.recovery.forwardEnd
         for index in 0..<Int(header.sackBlockCount) {
             let block = header.sackBlock(index)
             let byteCount = block.right.since(block.left)
@@ -178,7 +180,7 @@ extension NetworkStack {
             state.pointee.statistics.tcp.selectiveBlocksReceived += 1
             // What was never sent cannot have arrived, and what is acknowledged is no news: it may be an old segment.
             guard block.right.since(c.pointee.sendMaximum) <= 0, block.left.since(c.pointee.sendUnacknowledged) > 0 else { continue }
-            selected += select(c, block)
+            selected += select(c, block, behind: forwardEnd)
         }
         return (selected, duplicate)
     }
@@ -196,7 +198,7 @@ extension NetworkStack {
     /// Marks what the block covers whole.
     //= RFC 2018 section 5
     //# When an ACK segment arrives containing a SACK option, the data sender will turn on the SACKed bits for segments that have been selectively acknowledged.
-    private func select(_ c: ConnectionPointer, _ block: SACKBlock) -> Int {
+    private func select(_ c: ConnectionPointer, _ block: SACKBlock, behind forwardEnd: SequenceNumber) -> Int {
         var start = c.pointee.scoreboard.start
         var index = c.pointee.scoreboard.first
         var selected = 0
@@ -206,7 +208,7 @@ extension NetworkStack {
             if end.since(block.right) > 0 { break }
             if start.since(block.left) >= 0 && !record.pointee.flags.contains(.isSelected) {
                 let byteCount = end.since(start)
-                noteSegmentDelivered(c, record)
+                noteSegmentDelivered(c, record, behind: forwardEnd)
                 if record.pointee.flags.contains(.isLost) { c.pointee.scoreboard.lostByteCount -= byteCount }
                 record.pointee.flags.remove(.isLost)
                 record.pointee.flags.insert(.isSelected)

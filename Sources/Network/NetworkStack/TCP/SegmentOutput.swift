@@ -34,7 +34,9 @@ extension NetworkStack {
         if !c.pointee.ecn.isEmpty {
             (flags, codepoint) = mark(c, flags, sequence, payloadByteCount: payloadByteCount)
             // Over IPv6 the field stands in front of the words: `finishHeaders` writes it.
-            if c.pointee.template.extraByteCount == 0 { (header + HeaderTemplate.ethernetByteCount + 1).storeBytes(of: codepoint, as: UInt8.self) }
+            if c.pointee.template.extraByteCount == 0 {
+                (header + HeaderTemplate.ethernetByteCount + 1).storeBytes(of: codepoint | c.pointee.packetOptions.trafficClass, as: UInt8.self)
+            }
         }
         // No urgent data.
         (tcp + 18).storeBytes(of: 0, as: UInt16.self)

@@ -102,12 +102,15 @@ extension NetworkStack {
         //# When a host sends a UDP datagram, the source address MUST be (one of) the IP address(es) of the host.
         let local = Endpoint(address: isBoundToAddress ? s.pointee.local.address : decision.source, port: s.pointee.local.port)
         let isOffloaded = state.pointee.offloads.contains(.transmitChecksumUDP)
+        let hopLimit = hopLimit(s.pointee.packetOptions, to: remote.address)
+        let trafficClass = s.pointee.packetOptions.trafficClass
         if remote.address.isIPv4 {
             s.pointee.template = DatagramTemplate(
-                destination: hardware, source: state.pointee.macAddress, local: local, remote: remote, isOffloaded: isOffloaded)
+                destination: hardware, source: state.pointee.macAddress, local: local, remote: remote, hopLimit: hopLimit, trafficClass: trafficClass,
+                isOffloaded: isOffloaded)
         } else {
             s.pointee.ipv6Template = IPv6DatagramTemplate(
-                destination: hardware, source: state.pointee.macAddress, local: local, remote: remote, hopLimit: state.pointee.ipv6.hopLimit,
+                destination: hardware, source: state.pointee.macAddress, local: local, remote: remote, hopLimit: hopLimit, trafficClass: trafficClass,
                 isOffloaded: isOffloaded)
         }
         s.pointee.templateRemote = remote

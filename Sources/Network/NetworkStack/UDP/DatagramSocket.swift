@@ -51,6 +51,7 @@ struct DatagramSocket: SlabElement {
 
     // What was last sent to, so that the next datagram to it finds everything ready.
     var templateEpoch: UInt32 = 0
+    var packetOptions = PacketOptions()
     var neighbor: UInt32 = 0
     var templateRemote = Endpoint(address: .unspecifiedIPv4, port: 0)
     var template = DatagramTemplate()

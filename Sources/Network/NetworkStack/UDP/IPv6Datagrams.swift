@@ -86,14 +86,14 @@ struct IPv6DatagramTemplate {
 
     init() {}
 
-    init(destination: MACAddress, source: MACAddress, local: Endpoint, remote: Endpoint, hopLimit: UInt8, isOffloaded: Bool) {
+    init(destination: MACAddress, source: MACAddress, local: Endpoint, remote: Endpoint, hopLimit: UInt8, trafficClass: UInt8, isOffloaded: Bool) {
         self.isOffloaded = isOffloaded
         withUnsafeMutableBytes(of: &words) { bytes in
             let base = bytes.baseAddress.unsafelyUnwrapped
             EthernetHeader.write(to: base, destination: destination, source: source, etherType: EtherType.ipv6)
             IPv6Header.write(
-                to: base + EthernetHeader.byteCount, payloadByteCount: 0, nextHeader: IPProtocol.udp, hopLimit: hopLimit, source: local.address,
-                destination: remote.address)
+                to: base + EthernetHeader.byteCount, payloadByteCount: 0, nextHeader: IPProtocol.udp, hopLimit: hopLimit,
+                trafficClass: trafficClass, source: local.address, destination: remote.address)
             let transport = base + EthernetHeader.byteCount + IPv6Header.byteCount
             transport.storeBytes(of: local.port.bigEndian, toByteOffset: 0, as: UInt16.self)
             transport.storeBytes(of: remote.port.bigEndian, toByteOffset: 2, as: UInt16.self)

@@ -31,7 +31,7 @@ extension NetworkStack {
         }
         let packet = PacketToFragment(
             source: local.address, destination: remote.address, protocolNumber: IPProtocol.udp,
-            hopLimit: remote.address.isIPv4 ? 64 : state.pointee.ipv6.hopLimit, transportHeader: header)
+            typeOfService: s.pointee.packetOptions.trafficClass, hopLimit: hopLimit(s.pointee.packetOptions, to: remote.address), transportHeader: header)
         let error = sendInFragments(packet, array, to: s.pointee.neighbor, limit: limit)
         guard error == 0 else { return error }
         array.releaseArray()
