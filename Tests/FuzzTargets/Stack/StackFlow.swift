@@ -18,6 +18,8 @@ struct StackFlow {
     /// How far a byte of the stack's stream is ahead of its sequence number: the same for all of them.
     private var streamOffset: UInt8?
     private var hasAcknowledged = false
+    /// A SYN has gone to the stack, and none has come back since.
+    private var mayHaveBegun = false
     /// The right edge of the window that the stack has promised.
     private var windowEdge: UInt32 = 0
 
@@ -30,10 +32,17 @@ struct StackFlow {
         acknowledged = peerSequence
     }
 
-    /// A new connection of the same two ends may begin, and its first segment be lost for want of memory.
+    /// A SYN goes to the stack: a new connection of the same two ends may begin, and its first segment be lost for want of memory. What the one before
+    /// has sent by then may still come first.
     mutating func mayBeginAnew() {
+        begin()
+        mayHaveBegun = true
+    }
+
+    private mutating func begin() {
         streamOffset = nil
         hasAcknowledged = false
+        mayHaveBegun = false
     }
 
     /// Takes a segment of the stack, whose header and checksum have been looked at.
@@ -42,10 +51,11 @@ struct StackFlow {
         // A reset may be about a segment that belongs to no connection.
         if header.flags.contains(.rst) { return }
         if header.flags.contains(.syn) {
-            mayBeginAnew()
+            begin()
             try require(payload.isEmpty, "a SYN has data")
         }
         if header.flags.contains(.ack) {
+            if hasAcknowledged && mayHaveBegun && Int32(bitPattern: header.acknowledgement.rawValue &- acknowledged) < 0 { begin() }
             if hasAcknowledged {
                 try require(Int32(bitPattern: header.acknowledgement.rawValue &- acknowledged) >= 0, "an acknowledgement goes back")
                 let shrinks = !scalesWindows && Int32(bitPattern: header.acknowledgement.rawValue &+ UInt32(header.window) &- windowEdge) < 0
@@ -63,6 +73,7 @@ struct StackFlow {
             for (position, byte) in payload.enumerated() {
                 try require(byte == payload[0] &+ UInt8(truncatingIfNeeded: position), "a segment has bytes of several places of the stream")
             }
+            if mayHaveBegun && streamOffset != offset { begin() }
             try require(streamOffset == nil || streamOffset == offset, "a segment has bytes of another place of the stream")
             streamOffset = offset
         }
