@@ -27,24 +27,12 @@ final class GoodputSnapshot: Sendable {
     /// Plays all of them, or until the program is interrupted, and calls `report` with how many were played a few times a second.
     /// - Throws: when no thread can be started, or a world ends as none may.
     func run(jobs: Int, report: (Int) -> Void) throws(CommandFailure) {
-        var threads: [pthread_t] = []
-        var error: Int32 = 0
-        for _ in 0..<jobs where error == 0 {
-            var thread = pthread_t()
-            error = pthread_create(
-                &thread, nil,
-                { snapshot in
-                    Unmanaged<GoodputSnapshot>.fromOpaque(snapshot!).takeRetainedValue().work()
-                    return nil
-                }, Unmanaged.passRetained(self).toOpaque())
-            if error == 0 { threads.append(thread) }
-        }
-        guard !threads.isEmpty else { throw CommandFailure("start a thread", errno: error) }
+        let threads = try WorkerThreads(jobs) { self.work() }
         while nextIndex.load(ordering: .relaxed) < count, !Interruption.isRequested {
             usleep(50_000)
             report(state.withLock { $0.played })
         }
-        for thread in threads { pthread_join(thread, nil) }
+        threads.join()
         if let failure = state.withLock({ $0.failure }) { throw CommandFailure(failure) }
     }
 

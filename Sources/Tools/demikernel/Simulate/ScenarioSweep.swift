@@ -31,24 +31,12 @@ final class ScenarioSweep: Sendable {
     /// Plays all seeds, or until the program is interrupted, and calls `report` a few times a second.
     /// - Throws: when no thread can be started.
     func run(jobs: Int, report: (Results) -> Void) throws(CommandFailure) -> Results {
-        var threads: [pthread_t] = []
-        var error: Int32 = 0
-        for _ in 0..<jobs where error == 0 {
-            var thread = pthread_t()
-            error = pthread_create(
-                &thread, nil,
-                { sweep in
-                    Unmanaged<ScenarioSweep>.fromOpaque(sweep!).takeRetainedValue().work()
-                    return nil
-                }, Unmanaged.passRetained(self).toOpaque())
-            if error == 0 { threads.append(thread) }
-        }
-        guard !threads.isEmpty else { throw CommandFailure("start a thread", errno: error) }
+        let threads = try WorkerThreads(jobs) { self.work() }
         while nextOffset.load(ordering: .relaxed) < seeds.count, !Interruption.isRequested {
             usleep(50_000)
             report(results.withLock { $0 })
         }
-        for thread in threads { pthread_join(thread, nil) }
+        threads.join()
         return results.withLock { $0 }
     }
 
