@@ -180,6 +180,38 @@ import UserNetwork
         pair.expectNothingLeft()
     }
 
+    @Test("a broadcast needs its option, which the error names; all hosts and all sockets of the port get it, the sender's host among them")
+    func broadcast() throws {
+        let pair = try Pair()
+        let sender = try pair.datagramSocket(pair.a, port: 5)
+        let receivers = try (0..<2).map { _ throws in
+            let socket = try pair.runtime.socket(.ipv4, .datagram, on: pair.b)
+            try pair.runtime.setOption(.reusePort(true), on: socket)
+            try pair.runtime.bind(socket, to: .any(port: 9))
+            return socket
+        }
+        let own = try pair.datagramSocket(pair.a, port: 9)
+        let everybody = SocketAddress.ipv4(255, 255, 255, 255, port: 9)
+        #expect(try pair.runtime.option(.broadcast, of: sender) == .broadcast(false))
+        let refused = try pair.runtime.wait(pair.runtime.pushTo(sender, pair.runtime.array([1]), everybody), timeout: generous)
+        guard case .failed(let error, _) = consume refused.result else {
+            Issue.record("a broadcast was sent without being allowed")
+            return
+        }
+        #expect(error.errno == EACCES && "\(error.message)".contains("SocketOption.broadcast"))
+        try pair.runtime.setOption(.broadcast(true), on: sender)
+        #expect(try pair.runtime.option(.broadcast, of: sender) == .broadcast(true))
+        for destination in [everybody, .ipv4(10, 0, 0, 255, port: 9)] {
+            #expect(try pair.runtime.result(pair.runtime.pushTo(sender, pair.runtime.array([1, 2]), destination)) == .pushed(2))
+            for receiver in receivers + [own] {
+                let (bytes, from) = try datagram(pair.runtime, pair.runtime.pop(receiver))
+                #expect(bytes == [1, 2] && from == Host.a(port: 5))
+            }
+        }
+        for queue in receivers + [own, sender] { try pair.runtime.close(queue) }
+        pair.expectNothingLeft()
+    }
+
     @Test("a full heap holds datagrams back, and they leave when it has room")
     func fullHeap() throws {
         let pair = try Pair(runtime: { $0.memory.arenaByteCount = 4 << 20 })

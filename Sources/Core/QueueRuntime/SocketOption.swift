@@ -21,6 +21,8 @@ public enum SocketOption: Hashable, Sendable {
     case userTimeout(milliseconds: Int)
     /// How a stream finds out how much may be in flight (TCP_CONGESTION). A listener's connections begin with its own.
     case congestionControl(CongestionControlName)
+    /// Lets a datagram socket send to 255.255.255.255 and to the broadcast addresses of its networks (SO_BROADCAST). Off by default: `EACCES`.
+    case broadcast(Bool)
 
     /// Names an algorithm of congestion control.
     @frozen
@@ -36,7 +38,7 @@ public enum SocketOption: Hashable, Sendable {
     /// Names an option without its value.
     @frozen
     public enum Name: UInt8, Sendable, CaseIterable {
-        case noDelay, keepAlive, linger, reuseAddress, reusePort, sendBuffer, receiveBuffer, userTimeout, congestionControl
+        case noDelay, keepAlive, linger, reuseAddress, reusePort, sendBuffer, receiveBuffer, userTimeout, congestionControl, broadcast
     }
 
     /// The form in which an option crosses to a library OS: a name and two numbers; -1 stands for none.
@@ -53,6 +55,7 @@ public enum SocketOption: Hashable, Sendable {
         case .receiveBuffer(let byteCount): (.receiveBuffer, Int64(byteCount), 0)
         case .userTimeout(let milliseconds): (.userTimeout, Int64(milliseconds), 0)
         case .congestionControl(let name): (.congestionControl, Int64(name.rawValue), 0)
+        case .broadcast(let isOn): (.broadcast, isOn ? 1 : 0, 0)
         }
     }
 
@@ -68,6 +71,7 @@ public enum SocketOption: Hashable, Sendable {
         case .receiveBuffer: self = .receiveBuffer(byteCount: Int(first))
         case .userTimeout: self = .userTimeout(milliseconds: Int(first))
         case .congestionControl: self = .congestionControl(UInt8(exactly: first).flatMap(CongestionControlName.init(rawValue:)) ?? .cubic)
+        case .broadcast: self = .broadcast(first != 0)
         }
     }
 }

@@ -385,6 +385,7 @@ extension KernelSocketsHandle {
         case .receiveBuffer: return set(index, SOL_SOCKET, SO_RCVBUF, value)
         case .userTimeout: return set(index, Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, value)
         case .congestionControl: return setCongestionControl(socket.pointee.file, value)
+        case .broadcast: return set(index, SOL_SOCKET, SO_BROADCAST, value == 0 ? 0 : 1)
         }
     }
 
@@ -453,6 +454,7 @@ extension KernelSocketsHandle {
         case .receiveBuffer: values[0] = get(SOL_SOCKET, SO_RCVBUF)
         case .userTimeout: values[0] = get(Int32(IPPROTO_TCP), TCP_USER_TIMEOUT)
         case .congestionControl: return congestionControl(file, values)
+        case .broadcast: values[0] = get(SOL_SOCKET, SO_BROADCAST)
         }
         return 0
     }

@@ -39,6 +39,7 @@ extension UserNetworkHandle {
                 return core.refuse(EINVAL, UserNetworkHandle.outOfRange)
             }
             stack.setCongestionControl(connection, CongestionControlAlgorithm(algorithm))
+        case .broadcast: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noStreamOption)
         }
         return 0
     }
@@ -53,6 +54,9 @@ extension UserNetworkHandle {
             return value == 0 ? 0 : core.refuse(EOPNOTSUPP, "datagram sockets share a port by reusePort")
         case .sendBuffer, .receiveBuffer: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramBuffer)
         case .noDelay, .keepAlive, .linger, .userTimeout, .congestionControl: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramOption)
+        case .broadcast:
+            stack.setBroadcast(socket.pointee.index, value != 0)
+            return 0
         }
     }
 
@@ -74,6 +78,7 @@ extension UserNetworkHandle {
         case .receiveBuffer: values[0] = Int64(stack.receiveBuffer(connection))
         case .userTimeout: values[0] = Int64(stack.userTimeout(connection) / 1_000_000)
         case .congestionControl: values[0] = Int64(SocketOption.CongestionControlName(stack.congestionControl(connection)).rawValue)
+        case .broadcast: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noStreamOption)
         }
         return 0
     }
@@ -85,12 +90,14 @@ extension UserNetworkHandle {
         case .reuseAddress: values[0] = 0
         case .sendBuffer, .receiveBuffer: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramBuffer)
         case .noDelay, .keepAlive, .linger, .userTimeout, .congestionControl: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramOption)
+        case .broadcast: values[0] = stack.isBroadcast(socket.pointee.index) ? 1 : 0
         }
         return 0
     }
 
     private static let outOfRange: StaticString = "the value is out of range"
     private static let noDatagramOption: StaticString = "a datagram socket has no such option"
+    private static let noStreamOption: StaticString = "a stream has one peer, and no such option"
     private static let noDatagramBuffer: StaticString = "all datagram sockets have the same bounds: configure NetworkLimits.datagramQueueByteCount"
 }
 

@@ -36,8 +36,7 @@ extension NetworkStack {
         if end < byteCount && !DeliberateBug.isPresent(.paddingTakenAsData) { frame.truncate(to: end) }
         switch (packet + 9).load(as: UInt8.self) {
         case IPProtocol.udp:
-            datagramInput(
-                frame, packet, transport: packet + IPv4Header.byteCount, byteCount: totalByteCount &- IPv4Header.byteCount, isBroadcast: false)
+            datagramInput(frame, packet, transport: packet + IPv4Header.byteCount, byteCount: totalByteCount &- IPv4Header.byteCount)
         case IPProtocol.tcp:
             segmentInput(frame, IPv4View(unchecked: packet))
         default:

@@ -49,8 +49,8 @@ extension NetworkStack {
             if isBroadcast { return drop(frame, .notOurAddress) }
             segmentInput(frame, packet)
         case IPProtocol.udp:
-            datagramInput(
-                frame, packet.base, transport: packet.payload, byteCount: packet.payloadByteCount, isBroadcast: isBroadcast)
+            if isBroadcast { return groupDatagramInput(frame, packet) }
+            datagramInput(frame, packet.base, transport: packet.payload, byteCount: packet.payloadByteCount)
         case IPProtocol.icmp:
             controlMessageInput(frame, packet, isBroadcast: isBroadcast)
         default:
@@ -82,8 +82,7 @@ extension NetworkStack {
             //# broadcast destination address.
             return origin != .broadcastFrame
         }
-        if origin == .loopback { return IPAddress(ipv4Raw: destination).isLoopback }
-        return state.pointee.routing.isBroadcast(destination)
+        return state.pointee.routing.isBroadcast(destination) || origin == .loopback && IPAddress(ipv4Raw: destination).isLoopback
     }
 
     /// Walks over the options; the sender is told where they are malformed.

@@ -18,6 +18,8 @@ struct DatagramSocket: SlabElement {
         static let awaitsDatagram = Flags(rawValue: 32)
         /// Bound to ::, but not for IPv4.
         static let isIPv6Only = Flags(rawValue: 64)
+        /// May send to broadcast addresses.
+        static let sendsBroadcasts = Flags(rawValue: 128)
     }
 
     /// How the datagrams to the template's destination leave.
@@ -31,6 +33,8 @@ struct DatagramSocket: SlabElement {
         case unresolved
         /// The destination is this host.
         case local
+        /// All stations of the link: nobody is asked for a hardware address.
+        case group
     }
 
     var flags = Flags()
