@@ -23,6 +23,15 @@ public enum SocketOption: Hashable, Sendable {
     case congestionControl(CongestionControlName)
     /// Lets a datagram socket send to 255.255.255.255 and to the broadcast addresses of its networks (SO_BROADCAST). Off by default: `EACCES`.
     case broadcast(Bool)
+    /// Lets a datagram socket take what comes to its port for a group (IP_ADD_MEMBERSHIP, IPV6_JOIN_GROUP), until it leaves the group or is closed. The
+    /// address's port is not looked at. Setting it does it; it cannot be read.
+    case joinGroup(SocketAddress)
+    /// Takes `joinGroup` back (IP_DROP_MEMBERSHIP, IPV6_LEAVE_GROUP): `EADDRNOTAVAIL` for a group that the socket has not joined.
+    case leaveGroup(SocketAddress)
+    /// Hops that datagrams to groups make at most (IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS): 0 to 255. 1, the default, keeps them on the link.
+    case multicastHopLimit(Int)
+    /// Whether members on the sender's own host get datagrams to their group (IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP). On by default.
+    case multicastLoop(Bool)
 
     /// Names an algorithm of congestion control.
     @frozen
@@ -39,6 +48,7 @@ public enum SocketOption: Hashable, Sendable {
     @frozen
     public enum Name: UInt8, Sendable, CaseIterable {
         case noDelay, keepAlive, linger, reuseAddress, reusePort, sendBuffer, receiveBuffer, userTimeout, congestionControl, broadcast
+        case joinGroup, leaveGroup, multicastHopLimit, multicastLoop
     }
 
     /// The form in which an option crosses to a library OS: a name and two numbers; -1 stands for none.
@@ -56,6 +66,10 @@ public enum SocketOption: Hashable, Sendable {
         case .userTimeout(let milliseconds): (.userTimeout, Int64(milliseconds), 0)
         case .congestionControl(let name): (.congestionControl, Int64(name.rawValue), 0)
         case .broadcast(let isOn): (.broadcast, isOn ? 1 : 0, 0)
+        case .joinGroup(let group): (.joinGroup, group.numbers.0, group.numbers.1)
+        case .leaveGroup(let group): (.leaveGroup, group.numbers.0, group.numbers.1)
+        case .multicastHopLimit(let count): (.multicastHopLimit, Int64(count), 0)
+        case .multicastLoop(let isOn): (.multicastLoop, isOn ? 1 : 0, 0)
         }
     }
 
@@ -72,6 +86,29 @@ public enum SocketOption: Hashable, Sendable {
         case .userTimeout: self = .userTimeout(milliseconds: Int(first))
         case .congestionControl: self = .congestionControl(UInt8(exactly: first).flatMap(CongestionControlName.init(rawValue:)) ?? .cubic)
         case .broadcast: self = .broadcast(first != 0)
+        case .joinGroup: self = .joinGroup(SocketAddress(numbers: (first, second)))
+        case .leaveGroup: self = .leaveGroup(SocketAddress(numbers: (first, second)))
+        case .multicastHopLimit: self = .multicastHopLimit(Int(first))
+        case .multicastLoop: self = .multicastLoop(first != 0)
+        }
+    }
+}
+
+/// An address without its port as two numbers: its sixteen bytes as they lie in memory, those of IPv4 as an IPv4-mapped address (RFC 4291, section
+/// 2.5.5.2).
+extension SocketAddress {
+    @inlinable
+    public var numbers: (Int64, Int64) {
+        family == .ipv4 ? (0, Int64(bitPattern: bytes.0 << 32 | 0xffff_0000)) : (Int64(bitPattern: bytes.0), Int64(bitPattern: bytes.1))
+    }
+
+    @inlinable
+    public init(numbers: (Int64, Int64)) {
+        let (first, second) = (UInt64(bitPattern: numbers.0), UInt64(bitPattern: numbers.1))
+        if first == 0 && second & 0xffff_ffff == 0xffff_0000 {
+            self.init(family: .ipv4, bytes: (second >> 32, 0), port: 0)
+        } else {
+            self.init(family: .ipv6, bytes: (first, second), port: 0)
         }
     }
 }

@@ -16,8 +16,8 @@ extension NetworkStack {
     /// - Parameter destination: nil for the endpoint that the socket is connected to. A socket that is not bound gets a port.
     /// - Returns: 0 when the array was taken over. Else it is still the caller's, and this is an errno: `EDESTADDRREQ` without a destination,
     ///   `EAFNOSUPPORT` for another family than the socket's, `EINVAL` for port 0 or a loopback source on its way out, `EACCES` for a broadcast address
-    ///   before `setBroadcast`, `EMSGSIZE` above `maximumDatagramByteCount` or `maximumIPv6DatagramByteCount`, and for a broadcast that the link does
-    ///   not take whole, `ENETUNREACH` without a route, `EHOSTUNREACH` for a neighbour
+    ///   before `setBroadcast`, `EMSGSIZE` above `maximumDatagramByteCount` or `maximumIPv6DatagramByteCount`, and to a group or a
+    ///   broadcast address for what the link does not take whole, `ENETUNREACH` without a route, `EHOSTUNREACH` for a neighbour
     ///   that has just not answered, `EADDRINUSE` when no port is left, `ENOBUFS` when the output or the heap is full.
     //= RFC 768 section User Interface
     //# an operation that allows a datagram to be sent, specifying the data, source and destination ports and addresses to be sent
@@ -81,8 +81,9 @@ extension NetworkStack {
     private func makeTemplate(_ socket: UInt32, _ remote: Endpoint) -> Int32 {
         let s = state.pointee.datagramSockets[socket]
         guard remote.port != 0 else { return EINVAL }
-        let isGroup = isBroadcastAddress(remote.address)
-        guard !isGroup || s.pointee.flags.contains(.sendsBroadcasts) else { return EACCES }
+        let isBroadcast = isBroadcastAddress(remote.address)
+        let isGroup = isBroadcast || remote.address.isMulticast
+        guard !isBroadcast || s.pointee.flags.contains(.sendsBroadcasts) else { return EACCES }
         guard speaks(s, to: remote.address) else { return EAFNOSUPPORT }
         guard let decision = isGroup ? routeToGroup(remote.address) : route(to: remote.address) else { return ENETUNREACH }
         let isBoundToAddress = !s.pointee.local.address.isUnspecified
@@ -93,7 +94,7 @@ extension NetworkStack {
             s.pointee.link = .local
         } else if isGroup {
             s.pointee.link = .group
-            hardware = .broadcast
+            hardware = isBroadcast ? .broadcast : remote.address.multicastMACAddress
         } else {
             let neighbor = neighbor(for: decision.nextHop)
             guard neighbor != 0 else { return ENOBUFS }
@@ -110,11 +111,12 @@ extension NetworkStack {
         let isOffloaded = state.pointee.offloads.contains(.transmitChecksumUDP)
         if remote.address.isIPv4 {
             s.pointee.template = DatagramTemplate(
-                destination: hardware, source: state.pointee.macAddress, local: local, remote: remote, isOffloaded: isOffloaded)
+                destination: hardware, source: state.pointee.macAddress, local: local, remote: remote,
+                timeToLive: remote.address.isMulticast ? s.pointee.multicastHopLimit : 64, isOffloaded: isOffloaded)
         } else {
             s.pointee.ipv6Template = IPv6DatagramTemplate(
-                destination: hardware, source: state.pointee.macAddress, local: local, remote: remote, hopLimit: state.pointee.ipv6.hopLimit,
-                isOffloaded: isOffloaded)
+                destination: hardware, source: state.pointee.macAddress, local: local, remote: remote,
+                hopLimit: isGroup ? s.pointee.multicastHopLimit : state.pointee.ipv6.hopLimit, isOffloaded: isOffloaded)
         }
         s.pointee.templateRemote = remote
         s.pointee.templateEpoch = state.pointee.neighborEpoch

@@ -34,8 +34,9 @@ extension NetworkStack {
     public func connectDatagram(_ socket: UInt32, to remote: Endpoint) -> Int32 {
         let s = datagramSocket(socket)
         guard remote.port != 0 else { return EINVAL }
-        let isGroup = isBroadcastAddress(remote.address)
-        guard !isGroup || s.pointee.flags.contains(.sendsBroadcasts) else { return EACCES }
+        let isBroadcast = isBroadcastAddress(remote.address)
+        let isGroup = isBroadcast || remote.address.isMulticast
+        guard !isBroadcast || s.pointee.flags.contains(.sendsBroadcasts) else { return EACCES }
         guard speaks(s, to: remote.address) else { return EAFNOSUPPORT }
         guard let decision = isGroup ? routeToGroup(remote.address) : route(to: remote.address) else { return ENETUNREACH }
         let isChosen = s.pointee.local.address.isUnspecified || s.pointee.flags.contains(.choseAddress)

@@ -16,7 +16,7 @@ struct DatagramTemplate {
 
     init() {}
 
-    init(destination: MACAddress, source: MACAddress, local: Endpoint, remote: Endpoint, isOffloaded: Bool) {
+    init(destination: MACAddress, source: MACAddress, local: Endpoint, remote: Endpoint, timeToLive: UInt8 = 64, isOffloaded: Bool) {
         self.isOffloaded = isOffloaded
         withUnsafeMutableBytes(of: &words) { bytes in
             let base = bytes.baseAddress.unsafelyUnwrapped
@@ -26,7 +26,7 @@ struct DatagramTemplate {
             //= RFC 6864 section 4.1
             //# Originating sources MAY set the IPv4 ID field of atomic datagrams to any value.
             IPv4Header.write(
-                to: network, totalByteCount: 0, identification: 0, dontFragment: true, timeToLive: 64, protocolNumber: IPProtocol.udp,
+                to: network, totalByteCount: 0, identification: 0, dontFragment: true, timeToLive: timeToLive, protocolNumber: IPProtocol.udp,
                 source: local.address, destination: remote.address)
             network.storeBytes(of: 0, toByteOffset: 10, as: UInt16.self)
             let transport = network + IPv4Header.byteCount
