@@ -28,6 +28,33 @@ import Testing
         #expect(try runtime.option(option.encoded.name, of: socket) == option)
     }
 
+    @Test("a datagram socket reads back what is set for broadcasts and groups, and joins a group once", arguments: [AddressFamily.ipv4, .ipv6])
+    func groups(_ family: AddressFamily) throws {
+        let runtime = try makeRuntime()
+        let socket = try runtime.socket(family, .datagram)
+        let options: [SocketOption] = [
+            .broadcast(true), .broadcast(false), .multicastHopLimit(7), .multicastHopLimit(1), .multicastLoop(false), .multicastLoop(true),
+        ]
+        for option in options {
+            try runtime.setOption(option, on: socket)
+            #expect(try runtime.option(option.encoded.name, of: socket) == option)
+        }
+        let group = try SocketAddress(parsing: family == .ipv4 ? "239.1.2.3:0" : "[ff12::5]:0")
+        func error(_ option: SocketOption) -> Int32 {
+            do throws(DemikernelError) {
+                try runtime.setOption(option, on: socket)
+                return 0
+            } catch {
+                return error.errno
+            }
+        }
+        #expect(error(.joinGroup(group)) == 0)
+        #expect(error(.joinGroup(group)) == EADDRINUSE)
+        #expect(error(.leaveGroup(group)) == 0)
+        #expect(error(.leaveGroup(group)) == EADDRNOTAVAIL)
+        #expect(error(.multicastHopLimit(256)) == EINVAL)
+    }
+
     @Test("buffer sizes are at least what was asked for", arguments: [SocketType.stream, .datagram])
     func bufferSizes(_ type: SocketType) throws {
         let runtime = try makeRuntime()

@@ -52,7 +52,7 @@ import WireFormats
 
     // MARK: Ethernet
 
-    @Test(arguments: ["02 00 00 00 00 03", "01 00 5e 00 00 01", "33 33 00 00 00 01"])
+    @Test(arguments: ["02 00 00 00 00 03", "01 80 c2 00 00 01", "33 33 00 00 00 01"])
     func aFrameToAnotherStationIsDropped(destination: String) throws {
         let host = try LowerHost()
         let socket = host.boundSocket(5_000)
@@ -176,7 +176,7 @@ import WireFormats
     }
 
     @Test(arguments: [
-        IPAddress.ipv4(10, 0, 0, 3), .ipv4(192, 0, 2, 1), .ipv4(224, 0, 0, 1), .ipv4(0, 0, 0, 0), .ipv4(127, 0, 0, 1), .ipv4(10, 0, 1, 255),
+        IPAddress.ipv4(10, 0, 0, 3), .ipv4(192, 0, 2, 1), .ipv4(240, 0, 0, 1), .ipv4(0, 0, 0, 0), .ipv4(127, 0, 0, 1), .ipv4(10, 0, 1, 255),
     ])
     func aPacketToAnotherHostIsDroppedAndNotAnswered(destination: IPAddress) throws {
         let host = try LowerHost()

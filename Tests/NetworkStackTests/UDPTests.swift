@@ -111,7 +111,7 @@ import WireFormats
         #expect(host.sendDatagram(socket, [1], to: Endpoint(address: LowerHost.broadcast, port: 7)) == EACCES)
         #expect(host.sendDatagram(socket, [1], to: Endpoint(address: .limitedBroadcast, port: 7)) == EACCES)
         #expect(host.sendDatagram(socket, [1], to: Endpoint(address: .ipv4(192, 0, 2, 1), port: 7)) == ENETUNREACH)
-        #expect(host.sendDatagram(socket, [1], to: Endpoint(address: .ipv4(224, 0, 0, 1), port: 7)) == ENETUNREACH)
+        #expect(host.sendDatagram(socket, [1], to: Endpoint(address: .ipv4(240, 0, 0, 1), port: 7)) == ENETUNREACH)
         #expect(host.sendDatagram(socket, [UInt8](repeating: 0, count: 65_508), to: peer.endpoint(7)) == EMSGSIZE)
         #expect(host.stack.maximumDatagramByteCount == 65_507)
         #expect(host.output().isEmpty)

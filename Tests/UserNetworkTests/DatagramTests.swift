@@ -180,6 +180,90 @@ import UserNetwork
         pair.expectNothingLeft()
     }
 
+    @Test("a broadcast needs its option, which the error names; all hosts and all sockets of the port get it, the sender's host among them")
+    func broadcast() throws {
+        let pair = try Pair()
+        let sender = try pair.datagramSocket(pair.a, port: 5)
+        let receivers = try (0..<2).map { _ throws in
+            let socket = try pair.runtime.socket(.ipv4, .datagram, on: pair.b)
+            try pair.runtime.setOption(.reusePort(true), on: socket)
+            try pair.runtime.bind(socket, to: .any(port: 9))
+            return socket
+        }
+        let own = try pair.datagramSocket(pair.a, port: 9)
+        let everybody = SocketAddress.ipv4(255, 255, 255, 255, port: 9)
+        #expect(try pair.runtime.option(.broadcast, of: sender) == .broadcast(false))
+        let refused = try pair.runtime.wait(pair.runtime.pushTo(sender, pair.runtime.array([1]), everybody), timeout: generous)
+        guard case .failed(let error, _) = consume refused.result else {
+            Issue.record("a broadcast was sent without being allowed")
+            return
+        }
+        #expect(error.errno == EACCES && "\(error.message)".contains("SocketOption.broadcast"))
+        try pair.runtime.setOption(.broadcast(true), on: sender)
+        #expect(try pair.runtime.option(.broadcast, of: sender) == .broadcast(true))
+        for destination in [everybody, .ipv4(10, 0, 0, 255, port: 9)] {
+            #expect(try pair.runtime.result(pair.runtime.pushTo(sender, pair.runtime.array([1, 2]), destination)) == .pushed(2))
+            for receiver in receivers + [own] {
+                let (bytes, from) = try datagram(pair.runtime, pair.runtime.pop(receiver))
+                #expect(bytes == [1, 2] && from == Host.a(port: 5))
+            }
+        }
+        for queue in receivers + [own, sender] { try pair.runtime.close(queue) }
+        pair.expectNothingLeft()
+    }
+
+    @Test("members of a group get what is sent to it until they leave or close, over both families; others do not", arguments: ["239.1.2.3", "ff12::5"])
+    func groups(_ address: String) throws {
+        let isIPv6 = address.contains(":")
+        let pair = try Pair(network: { $0.ipv6.isEnabled = true })
+        let group = try SocketAddress(parsing: isIPv6 ? "[\(address)]:9" : "\(address):9")
+        func socket(_ library: LibraryOSIdentifier, port: UInt16) throws -> QueueDescriptor {
+            let queue = try pair.runtime.socket(group.family, .datagram, on: library)
+            try pair.runtime.setOption(.reusePort(true), on: queue)
+            try pair.runtime.bind(queue, to: .any(group.family, port: port))
+            return queue
+        }
+        pair.clock.step = 10_000_000
+        pair.settle(turns: 400)
+        pair.clock.step = 1_000
+        let (sender, member, other) = try (socket(pair.a, port: 5), socket(pair.b, port: 9), socket(pair.b, port: 9))
+        try pair.runtime.setOption(.joinGroup(group), on: member)
+        let twice = refusal { () throws(DemikernelError) in try pair.runtime.setOption(.joinGroup(group), on: member) }
+        #expect(twice == DemikernelError(EADDRINUSE, .option))
+        let pop = try pair.runtime.pop(other)
+        #expect(try pair.runtime.result(pair.runtime.pushTo(sender, pair.runtime.array([1, 2]), group)) == .pushed(2))
+        let (bytes, from) = try datagram(pair.runtime, pair.runtime.pop(member))
+        #expect(bytes == [1, 2] && from?.port == 5 && from?.family == group.family)
+        #expect(try pair.runtime.isPending(pop))
+        try pair.runtime.setOption(.leaveGroup(group), on: member)
+        let left = refusal { () throws(DemikernelError) in try pair.runtime.setOption(.leaveGroup(group), on: member) }
+        #expect(left == DemikernelError(EADDRNOTAVAIL, .option) && left?.message.utf8CodeUnitCount ?? 0 > 0)
+        try pair.runtime.pushTo(sender, pair.runtime.array([3]), group, completion: .discarded)
+        #expect(try pair.runtime.isPending(pair.runtime.pop(member)))
+        #expect(UserNetwork.statistics(of: pair.libraryB).network.drops[.groupNotJoined] >= 1)
+    }
+
+    @Test("options of groups are read back; what is no group, or of another family, is refused; streams have none")
+    func groupOptions() throws {
+        let pair = try Pair()
+        let socket = try pair.runtime.socket(.ipv4, .datagram, on: pair.a)
+        let stream = try pair.runtime.socket(.ipv4, .stream, on: pair.a)
+        #expect(try pair.runtime.option(.multicastHopLimit, of: socket) == .multicastHopLimit(1))
+        #expect(try pair.runtime.option(.multicastLoop, of: socket) == .multicastLoop(true))
+        for option in [SocketOption.multicastHopLimit(255), .multicastHopLimit(0), .multicastLoop(false), .multicastLoop(true)] {
+            try pair.runtime.setOption(option, on: socket)
+            #expect(try pair.runtime.option(option.encoded.name, of: socket) == option)
+        }
+        let refused: [(QueueDescriptor, SocketOption, Int32)] = [
+            (socket, .multicastHopLimit(256), EINVAL), (socket, .multicastHopLimit(-1), EINVAL), (socket, .joinGroup(Host.a(port: 0)), EINVAL),
+            (socket, .joinGroup(SocketAddress(family: .ipv6, bytes: (0x2ff, 1 << 56), port: 0)), EAFNOSUPPORT),
+            (stream, .multicastHopLimit(1), EOPNOTSUPP), (stream, .joinGroup(.ipv4(239, 1, 2, 3, port: 0)), EOPNOTSUPP),
+        ]
+        for (queue, option, number) in refused {
+            #expect(errorNumber { () throws(DemikernelError) in try pair.runtime.setOption(option, on: queue) } == number, "\(option)")
+        }
+    }
+
     @Test("a full heap holds datagrams back, and they leave when it has room")
     func fullHeap() throws {
         let pair = try Pair(runtime: { $0.memory.arenaByteCount = 4 << 20 })

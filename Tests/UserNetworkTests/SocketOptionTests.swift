@@ -73,7 +73,7 @@ import UserNetwork
         let datagram = try pair.runtime.socket(.ipv4, .datagram, on: pair.a)
         let cases: [(QueueDescriptor, SocketOption)] = [
             (stream, .reuseAddress(false)), (datagram, .reuseAddress(true)), (datagram, .sendBuffer(byteCount: 9_000)),
-            (datagram, .receiveBuffer(byteCount: 9_000)), (datagram, .userTimeout(milliseconds: 1)),
+            (datagram, .receiveBuffer(byteCount: 9_000)), (datagram, .userTimeout(milliseconds: 1)), (stream, .broadcast(true)),
         ]
         for (queue, option) in cases {
             let error = refusal { () throws(DemikernelError) in try pair.runtime.setOption(option, on: queue) }

@@ -27,6 +27,17 @@ public enum SocketOption: Hashable, Sendable {
     case differentiatedServices(codepoint: Int)
     /// Keeps a socket that binds to :: from taking IPv4, too (IPV6_V6ONLY); to be set before `bind`. Off by default.
     case ipv6Only(Bool)
+    /// Lets a datagram socket send to 255.255.255.255 and to the broadcast addresses of its networks (SO_BROADCAST). Off by default: `EACCES`.
+    case broadcast(Bool)
+    /// Lets a datagram socket take what comes to its port for a group (IP_ADD_MEMBERSHIP, IPV6_JOIN_GROUP), until it leaves the group or is closed. The
+    /// address's port is not looked at. Setting it does it; it cannot be read.
+    case joinGroup(SocketAddress)
+    /// Takes `joinGroup` back (IP_DROP_MEMBERSHIP, IPV6_LEAVE_GROUP): `EADDRNOTAVAIL` for a group that the socket has not joined.
+    case leaveGroup(SocketAddress)
+    /// Hops that datagrams to groups make at most (IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS): 0 to 255. 1, the default, keeps them on the link.
+    case multicastHopLimit(Int)
+    /// Whether members on the sender's own host get datagrams to their group (IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP). On by default.
+    case multicastLoop(Bool)
 
     /// Names an algorithm of congestion control.
     @frozen
@@ -42,7 +53,8 @@ public enum SocketOption: Hashable, Sendable {
     /// Names an option without its value.
     @frozen
     public enum Name: UInt8, Sendable, CaseIterable {
-        case noDelay, keepAlive, linger, reuseAddress, reusePort, sendBuffer, receiveBuffer, userTimeout, congestionControl, hopLimit, differentiatedServices, ipv6Only
+        case noDelay, keepAlive, linger, reuseAddress, reusePort, sendBuffer, receiveBuffer, userTimeout, congestionControl, hopLimit
+        case differentiatedServices, ipv6Only, broadcast, joinGroup, leaveGroup, multicastHopLimit, multicastLoop
     }
 
     /// The form in which an option crosses to a library OS: a name and two numbers; -1 stands for none.
@@ -62,6 +74,11 @@ public enum SocketOption: Hashable, Sendable {
         case .hopLimit(let count): (.hopLimit, Int64(count), 0)
         case .differentiatedServices(let codepoint): (.differentiatedServices, Int64(codepoint), 0)
         case .ipv6Only(let isOn): (.ipv6Only, isOn ? 1 : 0, 0)
+        case .broadcast(let isOn): (.broadcast, isOn ? 1 : 0, 0)
+        case .joinGroup(let group): (.joinGroup, group.numbers.0, group.numbers.1)
+        case .leaveGroup(let group): (.leaveGroup, group.numbers.0, group.numbers.1)
+        case .multicastHopLimit(let count): (.multicastHopLimit, Int64(count), 0)
+        case .multicastLoop(let isOn): (.multicastLoop, isOn ? 1 : 0, 0)
         }
     }
 
@@ -80,6 +97,30 @@ public enum SocketOption: Hashable, Sendable {
         case .hopLimit: self = .hopLimit(Int(first))
         case .differentiatedServices: self = .differentiatedServices(codepoint: Int(first))
         case .ipv6Only: self = .ipv6Only(first != 0)
+        case .broadcast: self = .broadcast(first != 0)
+        case .joinGroup: self = .joinGroup(SocketAddress(numbers: (first, second)))
+        case .leaveGroup: self = .leaveGroup(SocketAddress(numbers: (first, second)))
+        case .multicastHopLimit: self = .multicastHopLimit(Int(first))
+        case .multicastLoop: self = .multicastLoop(first != 0)
+        }
+    }
+}
+
+/// An address without its port as two numbers: its sixteen bytes as they lie in memory, those of IPv4 as an IPv4-mapped address (RFC 4291, section
+/// 2.5.5.2).
+extension SocketAddress {
+    @inlinable
+    public var numbers: (Int64, Int64) {
+        family == .ipv4 ? (0, Int64(bitPattern: bytes.0 << 32 | 0xffff_0000)) : (Int64(bitPattern: bytes.0), Int64(bitPattern: bytes.1))
+    }
+
+    @inlinable
+    public init(numbers: (Int64, Int64)) {
+        let (first, second) = (UInt64(bitPattern: numbers.0), UInt64(bitPattern: numbers.1))
+        if first == 0 && second & 0xffff_ffff == 0xffff_0000 {
+            self.init(family: .ipv4, bytes: (second >> 32, 0), port: 0)
+        } else {
+            self.init(family: .ipv6, bytes: (first, second), port: 0)
         }
     }
 }

@@ -355,6 +355,10 @@ extension KernelSocketsHandle {
 
     func setOption(_ index: Int, _ name: SocketOption.Name, _ first: Int64, _ second: Int64) -> Int32 {
         let socket = socket(index)
+        if name.isMulticast {
+            guard socket.pointee.type == .datagram else { return core.refuse(EOPNOTSUPP, "a stream has one peer, and no such option") }
+            return setMulticastOption(socket.pointee.file, name, first, second)
+        }
         guard let value = Int32(exactly: first), let second = Int32(exactly: second) else {
             return core.refuse(EINVAL, "the value is out of range")
         }
@@ -386,6 +390,8 @@ extension KernelSocketsHandle {
         case .userTimeout: return set(index, Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, value)
         case .congestionControl: return setCongestionControl(socket.pointee.file, value)
         case .hopLimit, .differentiatedServices, .ipv6Only: return setPacketOption(index, name, value)
+        case .broadcast: return set(index, SOL_SOCKET, SO_BROADCAST, value == 0 ? 0 : 1)
+        case .joinGroup, .leaveGroup, .multicastHopLimit, .multicastLoop: return core.refuse(EOPNOTSUPP, "")
         }
     }
 
@@ -455,6 +461,10 @@ extension KernelSocketsHandle {
         case .userTimeout: values[0] = get(Int32(IPPROTO_TCP), TCP_USER_TIMEOUT)
         case .congestionControl: return congestionControl(file, values)
         case .hopLimit, .differentiatedServices, .ipv6Only: return packetOption(index, name, values)
+        case .broadcast: values[0] = get(SOL_SOCKET, SO_BROADCAST)
+        case .joinGroup, .leaveGroup, .multicastHopLimit, .multicastLoop:
+            guard socket(index).pointee.type == .datagram else { return core.refuse(EOPNOTSUPP, "a stream has one peer, and no such option") }
+            return multicastOption(file, name, values)
         }
         return 0
     }

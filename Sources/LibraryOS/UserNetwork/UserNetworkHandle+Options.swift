@@ -6,6 +6,7 @@ import QueueRuntime
 extension UserNetworkHandle {
     func setOption(_ index: Int, _ name: SocketOption.Name, _ first: Int64, _ second: Int64) -> Int32 {
         let socket = socket(index)
+        if name == .joinGroup || name == .leaveGroup { return changeGroups(socket, name, SocketAddress(numbers: (first, second))) }
         guard let value = Int32(exactly: first), let second = Int32(exactly: second) else { return core.refuse(EINVAL, UserNetworkHandle.outOfRange) }
         if name == .hopLimit || name == .differentiatedServices || name == .ipv6Only { return setPacketOption(socket, name, value) }
         if socket.pointee.type == .datagram { return setDatagramOption(socket, name, value) }
@@ -40,6 +41,7 @@ extension UserNetworkHandle {
                 return core.refuse(EINVAL, UserNetworkHandle.outOfRange)
             }
             stack.setCongestionControl(connection, CongestionControlAlgorithm(algorithm))
+        case .broadcast, .joinGroup, .leaveGroup, .multicastHopLimit, .multicastLoop: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noStreamOption)
         case .hopLimit, .differentiatedServices, .ipv6Only: break
         }
         return 0
@@ -101,7 +103,28 @@ extension UserNetworkHandle {
         case .sendBuffer, .receiveBuffer: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramBuffer)
         case .noDelay, .keepAlive, .linger, .userTimeout, .congestionControl, .hopLimit, .differentiatedServices, .ipv6Only:
             return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramOption)
+        case .broadcast:
+            stack.setBroadcast(socket.pointee.index, value != 0)
+            return 0
+        case .multicastHopLimit:
+            guard let hopLimit = UInt8(exactly: value) else { return core.refuse(EINVAL, UserNetworkHandle.outOfRange) }
+            stack.setMulticastHopLimit(socket.pointee.index, hopLimit)
+            return 0
+        case .multicastLoop:
+            stack.setMulticastLoop(socket.pointee.index, value != 0)
+            return 0
+        case .joinGroup, .leaveGroup: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramOption)
         }
+    }
+
+    private func changeGroups(_ socket: UnsafeMutablePointer<NetworkSocket>, _ name: SocketOption.Name, _ group: SocketAddress) -> Int32 {
+        guard socket.pointee.type == .datagram else { return core.refuse(EOPNOTSUPP, UserNetworkHandle.noStreamOption) }
+        guard group.family == .ipv4 || socket.pointee.family == .ipv6 else { return core.refuse(EAFNOSUPPORT, ErrorMessages.otherFamily) }
+        updateTime()
+        let address = group.endpoint.address
+        let error = name == .joinGroup ? stack.joinGroup(socket.pointee.index, address) : stack.leaveGroup(socket.pointee.index, address)
+        flush()
+        return error == 0 ? 0 : core.refuse(error, ErrorMessages.group(error))
     }
 
     func option(_ index: Int, _ name: SocketOption.Name, _ values: UnsafeMutablePointer<Int64>) -> Int32 {
@@ -124,6 +147,7 @@ extension UserNetworkHandle {
         case .userTimeout: values[0] = Int64(stack.userTimeout(connection) / 1_000_000)
         case .congestionControl: values[0] = Int64(SocketOption.CongestionControlName(stack.congestionControl(connection)).rawValue)
         case .hopLimit, .differentiatedServices, .ipv6Only: break
+        case .broadcast, .joinGroup, .leaveGroup, .multicastHopLimit, .multicastLoop: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noStreamOption)
         }
         return 0
     }
@@ -136,6 +160,10 @@ extension UserNetworkHandle {
         case .sendBuffer, .receiveBuffer: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramBuffer)
         case .noDelay, .keepAlive, .linger, .userTimeout, .congestionControl, .hopLimit, .differentiatedServices, .ipv6Only:
             return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramOption)
+        case .broadcast: values[0] = stack.isBroadcast(socket.pointee.index) ? 1 : 0
+        case .multicastHopLimit: values[0] = Int64(stack.multicastHopLimit(socket.pointee.index))
+        case .multicastLoop: values[0] = stack.multicastLoop(socket.pointee.index) ? 1 : 0
+        case .joinGroup, .leaveGroup: return core.refuse(EOPNOTSUPP, "which groups a socket has joined cannot be read")
         }
         return 0
     }
@@ -143,6 +171,7 @@ extension UserNetworkHandle {
     private static let outOfRange: StaticString = "the value is out of range"
     private static let ipv6Alone: StaticString = "only an IPv6 socket has this option"
     private static let noDatagramOption: StaticString = "a datagram socket has no such option"
+    private static let noStreamOption: StaticString = "a stream has one peer, and no such option"
     private static let noDatagramBuffer: StaticString = "all datagram sockets have the same bounds: configure NetworkLimits.datagramQueueByteCount"
 }
 

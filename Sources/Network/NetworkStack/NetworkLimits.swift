@@ -13,6 +13,8 @@ import Glibc
 /// | `reassemblyPieces` | 4,096 a connection, with 256 gaps | an out-of-order segment is dropped as `reassemblyOverflow` |
 /// | `maximumDatagramSockets` | 16,384 | `socket` fails with `ENOBUFS` |
 /// | `datagramQueueByteCount` | 256 KiB a socket | a datagram is dropped as `receiveQueueFull` |
+/// | `multicastGroups` | 64, which is the most | joining another group fails with `ENOBUFS` |
+/// | `multicastGroupsOfSocket` | 20 | the same |
 /// | `fragmentedDatagrams` | 256 being put together | the one whose time is over first is dropped as `reassemblyLimit` |
 /// | `fragmentedDatagramsOfSource` | 64 of one source | the source's oldest is dropped as `reassemblyLimit` |
 /// | `fragmentsOfDatagram` | 128 | the datagram is dropped as `tooManyFragments` |
@@ -40,6 +42,8 @@ public struct NetworkLimits: Sendable {
     public var reassemblyPieces = 4_096
     public var maximumDatagramSockets = 16_384
     public var datagramQueueByteCount = 256 << 10
+    public var multicastGroups = MulticastGroups.capacity
+    public var multicastGroupsOfSocket = 20
     public var fragmentedDatagrams = 256
     public var fragmentedDatagramsOfSource = 64
     public var fragmentsOfDatagram = 128
@@ -65,6 +69,9 @@ public struct NetworkLimits: Sendable {
             (1...1_024).contains(neighborQueueLength), waitingFrames >= 1, controlMessagesPerSecond >= 1, controlMessageBurst >= 1, resetsPerSecond >= 1,
             challengesPerSecond >= 1, acknowledgementsPerSecond >= 1, (1...1 << 24).contains(transmissionRecords)
         else { throw DemikernelError(EINVAL, .initialize, "a limit of the network stack is out of its range") }
+        guard (0...MulticastGroups.capacity).contains(multicastGroups), multicastGroupsOfSocket >= 0 else {
+            throw DemikernelError(EINVAL, .initialize, "multicastGroups must be between 0 and 64")
+        }
         guard (1...65_536).contains(fragmentedDatagrams), fragmentedDatagramsOfSource >= 1, (2...8_192).contains(fragmentsOfDatagram),
             fragmentByteCount >= 4_096
         else { throw DemikernelError(EINVAL, .initialize, "a limit on fragments is out of its range") }

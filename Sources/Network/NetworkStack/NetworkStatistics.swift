@@ -21,6 +21,8 @@ public enum DropReason: Int, CaseIterable, Sendable {
     // Fragments of both families: one is counted each time, with all that has come of its datagram where that goes with it
     case fragmentMisaligned, fragmentTooLong, fragmentOverlap, duplicateFragment, fragmentBeyondEnd, fragmentMarks, tooManyFragments
     case reassemblyLimit, reassemblyTimeout
+    // Multicast: nobody here has joined the group
+    case groupNotJoined
 }
 
 /// How often each drop reason was met.

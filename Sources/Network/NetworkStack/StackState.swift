@@ -44,6 +44,8 @@ struct StackState: ~Copyable {
     var datagramPathMTUs = PathMTUTable()
     var reassembly: ReassemblyTable
     var errorBucket: TokenBucket
+    /// The groups that sockets have joined.
+    var groups = MulticastGroups()
     var resetBucket: TokenBucket
     var datagramSockets: Slab<DatagramSocket>
     let datagramPorts: UnsafeMutablePointer<UInt32>
@@ -117,6 +119,7 @@ struct StackState: ~Copyable {
         datagramPathMTUs.deallocate()
         fragmentIdentification.deallocate()
         reassembly.deallocate()
+        groups.deallocate()
         connectionEvents.deallocate()
         datagramEvents.deallocate()
         halfOpenSources.deallocate()

@@ -35,12 +35,19 @@ extension IPAddress {
         IPAddress(ipv6HostOrder: 0xff02 &<< 48, 0x1_ff00_0000 | UInt64(bigEndian: words.1) & 0xff_ffff)
     }
 
-    /// The hardware address of an IPv6 group on Ethernet. Meaningful for multicast addresses.
+    /// The hardware address of a group of either family on Ethernet. Meaningful for multicast addresses.
+    //= RFC 1112 section 6.4
+    //# An IP host group address is mapped to an Ethernet multicast address by placing the low-order 23-bits of the IP address into the low-order 23 bits of
+    //# the Ethernet multicast address 01-00-5E-00-00-00 (hex).
     //= RFC 2464 section 7
     //# An IPv6 packet with a multicast destination address DST is transmitted to the Ethernet multicast address whose first two octets are the value 3333
     //# hexadecimal and whose last four octets are the last four octets of DST.
     @inlinable @inline(__always)
-    public var multicastMACAddress: MACAddress { MACAddress(value: 0x3333 &<< 32 | UInt64(bigEndian: words.1) & 0xffff_ffff) }
+    public var multicastMACAddress: MACAddress {
+        isIPv4
+            ? MACAddress(value: 0x0100_5e00_0000 | UInt64(ipv4HostOrder & 0x7f_ffff))
+            : MACAddress(value: 0x3333 &<< 32 | UInt64(bigEndian: words.1) & 0xffff_ffff)
+    }
 
     /// fe80::/64 with an interface identifier, in host order.
     @inlinable @inline(__always)

@@ -45,6 +45,10 @@ public struct IPAddress: Sendable {
     @inlinable @inline(__always)
     public static var limitedBroadcast: IPAddress { IPAddress(ipv4Raw: 0xffff_ffff) }
 
+    /// 224.0.0.1: every host of the link that takes part in multicasting.
+    @inlinable @inline(__always)
+    public static var allHosts: IPAddress { IPAddress(ipv4HostOrder: 0xe000_0001) }
+
     /// 0.0.0.0 or ::.
     @inlinable @inline(__always)
     public var isUnspecified: Bool { words.0 == 0 && (words.1 == 0xffff_0000 || words.1 == 0) }

@@ -60,8 +60,8 @@ extension StackWorld {
         try require(bytes.count <= 14 + maximumTransmissionUnit, "a frame is longer than the link allows")
         try require(frame.source == StationFrames.macAddress && frame.vlanIdentifier == nil, "a frame has another sender")
         if frame.etherType == EtherType.ipv6 { return try checkIPv6(frame) }
-        try require(!frame.destination.isGroup || frame.destination.isBroadcast, "a frame goes to a group")
         if frame.etherType == EtherType.arp {
+            try require(!frame.destination.isGroup || frame.destination.isBroadcast, "a frame goes to a group")
             guard let packet = ARPPacket(parsing: frame.payload, count: frame.payloadByteCount) else {
                 throw FuzzFailure(description: "a wrong ARP packet is sent")
             }
@@ -74,7 +74,9 @@ extension StackWorld {
         try require(packet.totalByteCount == frame.payloadByteCount, "a packet has another length than its frame")
         try require(packet.isChecksumValid, "an IPv4 header has a wrong checksum")
         try require(packet.source == StationFrames.address || packet.source == StationFrames.secondAddress, "a packet has another sender")
-        try require(!packet.destination.isLoopback && !packet.destination.isMulticast && !packet.destination.isUnspecified, "a packet goes to nobody")
+        try require(!packet.destination.isLoopback && !packet.destination.isUnspecified, "a packet goes to nobody")
+        let isToItsGroup = packet.destination.isMulticast ? frame.destination == packet.destination.multicastMACAddress : !frame.destination.isGroup
+        try require(isToItsGroup || frame.destination.isBroadcast, "a group's packet goes elsewhere, or another one to a group")
         try require(packet.timeToLive > 0, "a packet cannot arrive")
         if packet.isFragment {
             let isCut = packet.protocolNumber == IPProtocol.udp || packet.protocolNumber == IPProtocol.icmp

@@ -4,13 +4,13 @@ import WireFormats
 
 extension NetworkStack {
     /// Takes over an ICMP packet.
-    func controlMessageInput(_ frame: Frame, _ packet: IPv4View, isBroadcast: Bool) {
+    func controlMessageInput(_ frame: Frame, _ packet: IPv4View, isGroup: Bool) {
         guard let message = ICMPv4View(packet.payload, count: packet.payloadByteCount), message.isChecksumValid else {
             return drop(frame, .badControlMessage)
         }
         //= RFC 1122 section 3.2.2.6
         //# An ICMP Echo Request destined to an IP broadcast or IP multicast address MAY be silently discarded.
-        if isBroadcast { return drop(frame, .unmatchedControlMessage) }
+        if isGroup { return drop(frame, .unmatchedControlMessage) }
         //= RFC 1122 section 3.2.2
         //# If an ICMP message of unknown type is received, it MUST be silently discarded.
         switch message.type {

@@ -36,8 +36,7 @@ extension NetworkStack {
         if end < byteCount && !DeliberateBug.isPresent(.paddingTakenAsData) { frame.truncate(to: end) }
         switch (packet + 9).load(as: UInt8.self) {
         case IPProtocol.udp:
-            datagramInput(
-                frame, packet, transport: packet + IPv4Header.byteCount, byteCount: totalByteCount &- IPv4Header.byteCount, isBroadcast: false)
+            datagramInput(frame, packet, transport: packet + IPv4Header.byteCount, byteCount: totalByteCount &- IPv4Header.byteCount)
         case IPProtocol.tcp:
             segmentInput(frame, IPv4View(unchecked: packet))
         default:
@@ -70,13 +69,15 @@ extension NetworkStack {
         guard view.vlanIdentifier ?? 0 == 0 else { return drop(frame, .notForThisHost) }
         // The source is not looked at: links with several active paths send from group addresses, and nothing is learnt from it.
         let destination = view.destination
-        // Which IPv6 groups the host is in the packet's own destination tells.
-        let isIPv6Group = destination.value >> 32 == 0x3333 && view.etherType == EtherType.ipv6 && state.pointee.ipv6.isEnabled
-        guard destination == state.pointee.macAddress || destination.isBroadcast || isIPv6Group else { return drop(frame, .notForThisHost) }
+        // Which groups the host is in the packet's own destination tells: several share a hardware address.
+        let isGroup =
+            destination.value >> 32 == 0x3333 && view.etherType == EtherType.ipv6 && state.pointee.ipv6.isEnabled
+            || destination.value >> 23 == 0x0100_5e << 1 && view.etherType == EtherType.ipv4
+        guard destination == state.pointee.macAddress || destination.isBroadcast || isGroup else { return drop(frame, .notForThisHost) }
         switch view.etherType {
         //= RFC 1122 section 2.3.3
         //# Every Internet host connected to a 10Mbps Ethernet cable MUST be able to send and receive packets using RFC-894 encapsulation.
-        case EtherType.ipv4: ipv4Input(frame, at: view.payloadOffset, origin: destination.isBroadcast ? .broadcastFrame : .unicastFrame)
+        case EtherType.ipv4: ipv4Input(frame, at: view.payloadOffset, origin: destination.isGroup ? .broadcastFrame : .unicastFrame)
         case EtherType.ipv6 where state.pointee.ipv6.isEnabled:
             ipv6Input(frame, at: view.payloadOffset, origin: destination.isGroup ? .broadcastFrame : .unicastFrame)
         case EtherType.arp: arpInput(frame, at: view.payloadOffset)

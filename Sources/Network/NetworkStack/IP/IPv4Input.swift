@@ -18,12 +18,16 @@ extension NetworkStack {
 
         let addresses = packet.rawAddresses
         let destination = UInt32(truncatingIfNeeded: addresses &>> 32)
-        var isBroadcast = false
+        // A broadcast, or to a group.
+        var isGroup = false
         if destination != state.pointee.primaryAddressRaw || origin != .unicastFrame {
             //= RFC 1122 section 3.2.1.3
             //# A host MUST silently discard an incoming datagram that is not destined for the host.
-            guard accepts(destination, origin) else { return drop(frame, .notOurAddress) }
-            isBroadcast = state.pointee.routing.isBroadcast(destination)
+            let isMulticast = destination & 0xf0 == 0xe0
+            //= RFC 1112 section 7.2
+            //# Datagrams destined to any host group to which the host does not belong are discarded without generating any error report or log entry.
+            guard accepts(destination, isMulticast, origin) else { return drop(frame, isMulticast ? .groupNotJoined : .notOurAddress) }
+            isGroup = isMulticast || state.pointee.routing.isBroadcast(destination)
         }
         //= RFC 9293 section 3.9.2.3
         //# An incoming SYN with an invalid source address MUST be ignored either by TCP or by the IP layer (MUST-63).
@@ -46,13 +50,13 @@ extension NetworkStack {
         case IPProtocol.tcp:
             //= RFC 9293 section 3.9.2.3
             //# A TCP implementation MUST silently discard an incoming SYN segment that is addressed to a broadcast or multicast address (MUST-57).
-            if isBroadcast { return drop(frame, .notOurAddress) }
+            if isGroup { return drop(frame, .notOurAddress) }
             segmentInput(frame, packet)
         case IPProtocol.udp:
-            datagramInput(
-                frame, packet.base, transport: packet.payload, byteCount: packet.payloadByteCount, isBroadcast: isBroadcast)
+            if isGroup { return groupDatagramInput(frame, packet) }
+            datagramInput(frame, packet.base, transport: packet.payload, byteCount: packet.payloadByteCount)
         case IPProtocol.icmp:
-            controlMessageInput(frame, packet, isBroadcast: isBroadcast)
+            controlMessageInput(frame, packet, isGroup: isGroup)
         default:
             //= RFC 1122 section 3.2.2.1
             //# A host SHOULD generate Destination Unreachable messages with code 2 (Protocol Unreachable), when the designated transport protocol
@@ -75,15 +79,15 @@ extension NetworkStack {
 
     /// Whether packets to `destination` are received, told apart from the plain case.
     @inline(never)
-    private func accepts(_ destination: UInt32, _ origin: PacketOrigin) -> Bool {
+    private func accepts(_ destination: UInt32, _ isMulticast: Bool, _ origin: PacketOrigin) -> Bool {
         if state.pointee.routing.isOwn(destination) {
             //= RFC 1122 section 3.3.6
             //# A host SHOULD silently discard a datagram that is received via a link-layer broadcast but does not specify an IP multicast or
             //# broadcast destination address.
             return origin != .broadcastFrame
         }
-        if origin == .loopback { return IPAddress(ipv4Raw: destination).isLoopback }
-        return state.pointee.routing.isBroadcast(destination)
+        if isMulticast { return isHostMember(of: IPAddress(ipv4Raw: destination)) }
+        return state.pointee.routing.isBroadcast(destination) || origin == .loopback && IPAddress(ipv4Raw: destination).isLoopback
     }
 
     /// Walks over the options; the sender is told where they are malformed.

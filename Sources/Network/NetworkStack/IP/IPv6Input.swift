@@ -15,7 +15,7 @@ extension NetworkStack {
         let (source, destination) = (packet.source, packet.destination)
         let isMulticast = destination.isMulticast
         // An IPv4-mapped address stands for IPv4 here, and never leaves a host (RFC 4291, section 2.5.5.2).
-        guard accepts(destination, isMulticast, origin) else { return drop(frame, .notOurAddress) }
+        guard accepts(destination, isMulticast, origin) else { return drop(frame, isMulticast ? .groupNotJoined : .notOurAddress) }
         guard origin == .loopback || source.isUnspecified && !source.isIPv4 || isPossibleIPv6Source(source) else { return drop(frame, .badSourceAddress) }
 
         let extensions = IPv6Extensions(packet)
@@ -45,7 +45,9 @@ extension NetworkStack {
                 pseudoHeaderSum: InternetChecksum.pseudoHeader(
                     source: source, destination: destination, protocolNumber: IPProtocol.tcp, byteCount: transportByteCount),
                 congestionCodepoint: packet.ecn)
-        case IPProtocol.udp: ipv6DatagramInput(frame, packet, transport: transport, byteCount: transportByteCount)
+        case IPProtocol.udp:
+            guard let datagram = checkIPv6Datagram(frame, packet, transport, transportByteCount) else { return }
+            if isMulticast { groupDatagramInput(frame, packet, datagram) } else { ipv6DatagramInput(frame, packet, datagram) }
         case IPProtocol.icmpv6:
             ipv6ControlMessageInput(
                 frame, packet, transport: transport, byteCount: transportByteCount, isFragmented: isReassembled || extensions.hasFragmentHeader)
@@ -65,7 +67,7 @@ extension NetworkStack {
     /// Whether packets to `destination` are received.
     private func accepts(_ destination: IPAddress, _ isMulticast: Bool, _ origin: PacketOrigin) -> Bool {
         if destination.isIPv4 { return false }
-        if isMulticast { return state.pointee.ipv6.isMember(destination) }
+        if isMulticast { return isHostMember(of: destination) }
         if origin == .loopback && destination.isLoopback { return true }
         //= RFC 4862 section 5.4
         //# An address on which the Duplicate Address Detection procedure is applied is said to be tentative until the procedure has completed successfully. A

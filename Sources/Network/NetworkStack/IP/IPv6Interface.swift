@@ -176,7 +176,7 @@ extension NetworkStack {
     //# Rule 2: Prefer appropriate scope. Rule 3: Avoid deprecated addresses. Rule 8: Use longest matching prefix.
     func ipv6Source(for destination: IPAddress) -> IPAddress? {
         let interface = state.pointee.ipv6.addresses
-        let isLocalScope = destination.isLinkLocal || destination.isMulticast
+        let isLocalScope = destination.isLinkLocal || destination.isMulticast && destination.words.0 >> 8 & 0xf <= 2
         var best: IPAddress?
         var bestRank = -1
         for index in 0..<state.pointee.ipv6.addressCount where interface[index].isAssigned {

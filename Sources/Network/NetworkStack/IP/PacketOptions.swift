@@ -4,10 +4,8 @@ import WireFormats
 public struct PacketOptions: Equatable, Sendable {
     /// The routers that a packet may pass (time to live over IPv4); nil: what the interface says, 64 unless a router has told another.
     public var hopLimit: UInt8?
-    /// The codepoint by which routers choose how to treat a packet, 0 to 63: the upper six bits of IPv4's type of service and IPv6's traffic class.
-    //= RFC 2474 section 3
-    //# A replacement header field, called the DS field, is defined, which is intended to supersede the existing definitions of the IPv4 TOS octet and the
-    //# IPv6 Traffic Class octet. Six bits of the DS field are used as a codepoint (DSCP) to select the PHB a packet experiences at each node.
+    /// The codepoint by which routers choose how to treat a packet, 0 to 63: the upper six bits of IPv4's type of service and IPv6's traffic class
+    /// (RFC 2474, section 3).
     public var differentiatedServices: UInt8 = 0
 
     public init() {}
@@ -19,8 +17,10 @@ public struct PacketOptions: Equatable, Sendable {
 
 extension NetworkStack {
     /// What goes out from now on; of a listener, also what its connections send.
-    //= RFC 9293 section 3.9.2
-    //# The application layer MUST be able to specify the Differentiated Services field for segments that are sent on a connection (MUST-48).
+    //= RFC 9293 section 3.9.1.9
+    //# The application layer MUST be able to specify the Differentiated Services field for segments that are sent on a connection (MUST-48). The
+    //# application SHOULD be able to change the Diffserv field value during the connection lifetime (SHLD-21). TCP implementations SHOULD pass the current
+    //# Diffserv field value without change to the IP layer, when it sends segments on the connection (SHLD-22).
     //= RFC 1122 section 3.2.1.7
     //# The IP layer MUST provide a means for the transport layer to set the TTL field of every datagram that is sent.
     public func setPacketOptions(_ connection: UInt32, _ options: PacketOptions) {
@@ -35,8 +35,6 @@ extension NetworkStack {
     public func packetOptions(_ connection: UInt32) -> PacketOptions { state.pointee.connections[connection].pointee.packetOptions }
 
     /// The same for a datagram socket.
-    //= RFC 1122 section 4.1.4
-    //# An application-layer program MUST be able to set the TTL and TOS values as well as IP options for sending a UDP datagram.
     public func setDatagramPacketOptions(_ socket: UInt32, _ options: PacketOptions) {
         let s = datagramSocket(socket)
         s.pointee.packetOptions = options

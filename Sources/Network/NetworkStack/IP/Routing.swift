@@ -33,6 +33,22 @@ extension NetworkStack {
             source: IPAddress(ipv4Raw: entry.source), nextHop: isNeighbor ? destination : IPAddress(ipv4Raw: entry.gateway), isLocal: false)
     }
 
+    /// The way to a group or a broadcast address, whose packets leave in frames to several stations; nil without an address of the family.
+    /// O(number of routes and addresses).
+    //= RFC 1112 section 6.1
+    //# To the simple statement "if IP-destination is on the same local network, send datagram locally to IP-destination" is added: or IP-destination is a
+    //# host group.
+    func routeToGroup(_ destination: IPAddress) -> RouteDecision? {
+        guard destination.isIPv4 else {
+            return ipv6Source(for: destination).map { RouteDecision(source: $0, nextHop: destination, isLocal: false) }
+        }
+        guard state.pointee.routing.addressCount > 0 else { return nil }
+        //= RFC 1122 section 3.2.1.3
+        //# When a host sends any datagram, the IP source address MUST be one of its own IP addresses (but not a broadcast or multicast address).
+        let source = IPAddress(ipv4Raw: state.pointee.routing.source(onLinkTo: destination.ipv4Raw))
+        return RouteDecision(source: source, nextHop: destination, isLocal: false)
+    }
+
     /// Whether a packet from the wire may come from `address`, as it lies in memory. O(number of addresses).
     //= RFC 1122 section 3.2.1.3
     //# A host MUST silently discard an incoming datagram containing an IP source address that is invalid by the rules of this section.

@@ -8,8 +8,20 @@ extension NetworkStack {
     /// - Parameters:
     ///   - packet: the IPv4 header, which has been checked.
     ///   - transport: the UDP header, with `byteCount` bytes up to the end of the packet.
-    func datagramInput(_ frame: Frame, _ packet: UnsafeRawPointer, transport: UnsafeRawPointer, byteCount: Int, isBroadcast: Bool) {
-        guard UDPView.check(transport, count: byteCount) == .none else { return drop(frame, .badDatagram) }
+    func datagramInput(_ frame: Frame, _ packet: UnsafeRawPointer, transport: UnsafeRawPointer, byteCount: Int) {
+        guard let datagram = checkDatagram(frame, packet, transport, byteCount) else { return }
+        let socket = findDatagramSocket((packet + 12).loadUnaligned(as: UInt64.self), transport.loadUnaligned(as: UInt32.self))
+        guard socket != 0 else { return refuseDatagram(frame, IPv4View(unchecked: packet)) }
+        queueDatagram(frame, packet, datagram, at: socket)
+    }
+
+    /// The datagram in a packet when its length and checksum are right; else the frame is dropped.
+    @inline(__always)
+    func checkDatagram(_ frame: Frame, _ packet: UnsafeRawPointer, _ transport: UnsafeRawPointer, _ byteCount: Int) -> UDPView? {
+        guard UDPView.check(transport, count: byteCount) == .none else {
+            drop(frame, .badDatagram)
+            return nil
+        }
         let datagram = UDPView(unchecked: transport)
         //= RFC 768 section IP Interface
         //# The UDP module must be able to determine the source and destination internet addresses and the protocol field from the internet header.
@@ -17,12 +29,12 @@ extension NetworkStack {
         if !frame.frameFlags.contains(.checksumVerified) {
             let pseudoHeader = InternetChecksum.pseudoHeader(
                 rawAddresses: addresses, protocolNumber: IPProtocol.udp, byteCount: datagram.byteCount)
-            guard datagram.isChecksumValid(pseudoHeader) else { return drop(frame, .badDatagramChecksum) }
+            guard datagram.isChecksumValid(pseudoHeader) else {
+                drop(frame, .badDatagramChecksum)
+                return nil
+            }
         }
-        let socket = findDatagramSocket(addresses, transport.loadUnaligned(as: UInt32.self))
-        guard socket != 0 else { return refuseDatagram(frame, IPv4View(unchecked: packet), isBroadcast: isBroadcast) }
-
-        queueDatagram(frame, packet, datagram, at: socket)
+        return datagram
     }
 
     /// Puts a datagram, which has been checked, into the queue of its socket.
@@ -49,10 +61,10 @@ extension NetworkStack {
     }
 
     @inline(never)
-    private func refuseDatagram(_ frame: Frame, _ packet: IPv4View, isBroadcast: Bool) {
+    private func refuseDatagram(_ frame: Frame, _ packet: IPv4View) {
         //= RFC 1122 section 4.1.3.1
         //# If a datagram arrives addressed to a UDP port for which there is no pending LISTEN call, UDP SHOULD send an ICMP Port Unreachable message.
-        if !isBroadcast { sendControlError(.portUnreachable, about: packet, in: frame) }
+        sendControlError(.portUnreachable, about: packet, in: frame)
         drop(frame, .noDatagramSocket)
     }
 

@@ -15,8 +15,9 @@ extension NetworkStack {
     /// A datagram that is too large for the way to its destination is copied into fragments, which leave together.
     /// - Parameter destination: nil for the endpoint that the socket is connected to. A socket that is not bound gets a port.
     /// - Returns: 0 when the array was taken over. Else it is still the caller's, and this is an errno: `EDESTADDRREQ` without a destination,
-    ///   `EAFNOSUPPORT` for another family than the socket's, `EINVAL` for port 0 or a loopback source on its way out, `EACCES` for a broadcast address,
-    ///   `EMSGSIZE` above `maximumDatagramByteCount` or `maximumIPv6DatagramByteCount`, `ENETUNREACH` without a route, `EHOSTUNREACH` for a neighbour
+    ///   `EAFNOSUPPORT` for another family than the socket's, `EINVAL` for port 0 or a loopback source on its way out, `EACCES` for a broadcast address
+    ///   before `setBroadcast`, `EMSGSIZE` above `maximumDatagramByteCount` or `maximumIPv6DatagramByteCount`, and to a group or a
+    ///   broadcast address for what the link does not take whole, `ENETUNREACH` without a route, `EHOSTUNREACH` for a neighbour
     ///   that has just not answered, `EADDRINUSE` when no port is left, `ENOBUFS` when the output or the heap is full.
     //= RFC 768 section User Interface
     //# an operation that allows a datagram to be sent, specifying the data, source and destination ports and addresses to be sent
@@ -45,9 +46,10 @@ extension NetworkStack {
         return 0
     }
 
-    /// Sends to a neighbour that is asked for, to this host, over IPv6, or what is or may be too large for its way.
+    /// Sends to a neighbour that is asked for, to this host, to all stations, over IPv6, or what is or may be too large for its way.
     @inline(never)
     private func sendOtherwise(_ s: DatagramSocketPointer, _ array: Frame, _ byteCount: Int) -> Int32 {
+        if s.pointee.link == .group { return sendToGroup(s, array, byteCount) }
         let isLocal = s.pointee.link == .local
         let isIPv6 = !s.pointee.templateRemote.address.isIPv4
         guard byteCount <= (isIPv6 ? maximumIPv6DatagramByteCount : maximumDatagramByteCount) else { return EMSGSIZE }
@@ -68,7 +70,7 @@ extension NetworkStack {
         case .resolved, .narrow, .resolvedIPv6:
             state.pointee.neighbors[s.pointee.neighbor].pointee.lastUsed = state.pointee.now
             emit(frame)
-        case .unresolved: send(frame, to: s.pointee.neighbor)
+        case .unresolved, .group: send(frame, to: s.pointee.neighbor)
         }
         return 0
     }
@@ -79,15 +81,20 @@ extension NetworkStack {
     private func makeTemplate(_ socket: UInt32, _ remote: Endpoint) -> Int32 {
         let s = state.pointee.datagramSockets[socket]
         guard remote.port != 0 else { return EINVAL }
-        guard !isBroadcastAddress(remote.address) else { return EACCES }
+        let isBroadcast = isBroadcastAddress(remote.address)
+        let isGroup = isBroadcast || remote.address.isMulticast
+        guard !isBroadcast || s.pointee.flags.contains(.sendsBroadcasts) else { return EACCES }
         guard speaks(s, to: remote.address) else { return EAFNOSUPPORT }
-        guard let decision = route(to: remote.address) else { return ENETUNREACH }
+        guard let decision = isGroup ? routeToGroup(remote.address) : route(to: remote.address) else { return ENETUNREACH }
         let isBoundToAddress = !s.pointee.local.address.isUnspecified
         guard !isBoundToAddress || decision.isLocal || !s.pointee.local.address.isLoopback else { return EINVAL }
         if s.pointee.local.port == 0 && !bindEphemeral(socket, unboundAddress(s, for: remote.address)) { return EADDRINUSE }
         var hardware = state.pointee.macAddress
         if decision.isLocal {
             s.pointee.link = .local
+        } else if isGroup {
+            s.pointee.link = .group
+            hardware = isBroadcast ? .broadcast : remote.address.multicastMACAddress
         } else {
             let neighbor = neighbor(for: decision.nextHop)
             guard neighbor != 0 else { return ENOBUFS }
@@ -102,7 +109,7 @@ extension NetworkStack {
         //# When a host sends a UDP datagram, the source address MUST be (one of) the IP address(es) of the host.
         let local = Endpoint(address: isBoundToAddress ? s.pointee.local.address : decision.source, port: s.pointee.local.port)
         let isOffloaded = state.pointee.offloads.contains(.transmitChecksumUDP)
-        let hopLimit = hopLimit(s.pointee.packetOptions, to: remote.address)
+        let hopLimit = remote.address.isMulticast ? s.pointee.multicastHopLimit : hopLimit(s.pointee.packetOptions, to: remote.address)
         let trafficClass = s.pointee.packetOptions.trafficClass
         if remote.address.isIPv4 {
             s.pointee.template = DatagramTemplate(
@@ -125,7 +132,7 @@ extension NetworkStack {
 
     /// The datagram behind its headers; the array is taken over. Nil, and the array is the caller's, when the heap has no block or no descriptor.
     @inline(__always)
-    private func makeDatagramFrame(_ s: DatagramSocketPointer, _ array: Frame, _ byteCount: Int) -> Frame? {
+    func makeDatagramFrame(_ s: DatagramSocketPointer, _ array: Frame, _ byteCount: Int) -> Frame? {
         let frame: Frame
         let sum: UInt64
         if array.arraySegmentCount == 1, array.headroom >= DatagramTemplate.byteCount, array.isSoleOwner {

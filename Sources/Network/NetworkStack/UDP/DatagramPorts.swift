@@ -29,14 +29,16 @@ extension NetworkStack {
 
     /// Sets the default destination, and takes datagrams and errors of it alone from now on. A socket that is not bound gets a port, and the local
     /// address becomes the one that the route names, unless it was bound to one. May be called again.
-    /// - Returns: 0, or an errno: `EINVAL` for port 0, `EACCES` for a broadcast address, `EAFNOSUPPORT` for an address of another family than the one
-    ///   that the socket is bound to, `ENETUNREACH` without a route, `EADDRINUSE` when no port is left.
+    /// - Returns: 0, or an errno: `EINVAL` for port 0, `EACCES` for a broadcast address before `setBroadcast`, `EAFNOSUPPORT` for an address of another
+    ///   family than the one that the socket is bound to, `ENETUNREACH` without a route, `EADDRINUSE` when no port is left.
     public func connectDatagram(_ socket: UInt32, to remote: Endpoint) -> Int32 {
         let s = datagramSocket(socket)
         guard remote.port != 0 else { return EINVAL }
-        guard !isBroadcastAddress(remote.address) else { return EACCES }
+        let isBroadcast = isBroadcastAddress(remote.address)
+        let isGroup = isBroadcast || remote.address.isMulticast
+        guard !isBroadcast || s.pointee.flags.contains(.sendsBroadcasts) else { return EACCES }
         guard speaks(s, to: remote.address) else { return EAFNOSUPPORT }
-        guard let decision = route(to: remote.address) else { return ENETUNREACH }
+        guard let decision = isGroup ? routeToGroup(remote.address) : route(to: remote.address) else { return ENETUNREACH }
         let isChosen = s.pointee.local.address.isUnspecified || s.pointee.flags.contains(.choseAddress)
         guard isChosen || decision.isLocal || !s.pointee.local.address.isLoopback else { return EINVAL }
         if s.pointee.local.port == 0 && !bindEphemeral(socket, unboundAddress(s, for: remote.address)) { return EADDRINUSE }

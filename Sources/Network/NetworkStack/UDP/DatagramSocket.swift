@@ -18,6 +18,8 @@ struct DatagramSocket: SlabElement {
         static let awaitsDatagram = Flags(rawValue: 32)
         /// Bound to ::, but not for IPv4.
         static let isIPv6Only = Flags(rawValue: 64)
+        /// May send to broadcast addresses.
+        static let sendsBroadcasts = Flags(rawValue: 128)
     }
 
     /// How the datagrams to the template's destination leave.
@@ -31,6 +33,8 @@ struct DatagramSocket: SlabElement {
         case unresolved
         /// The destination is this host.
         case local
+        /// All stations of the link, or a group of them: nobody is asked for a hardware address.
+        case group
     }
 
     var flags = Flags()
@@ -48,6 +52,11 @@ struct DatagramSocket: SlabElement {
     /// The next socket with the same local port.
     var nextOnPort: UInt32 = 0
     var nextFree: UInt32 = 0
+    /// Places in `MulticastGroups` of those that it has joined.
+    var groups: UInt64 = 0
+    /// Of datagrams to groups, and whether the host's own members get them.
+    var multicastHopLimit: UInt8 = 1
+    var isMulticastLooped = true
 
     // What was last sent to, so that the next datagram to it finds everything ready.
     var templateEpoch: UInt32 = 0
@@ -90,6 +99,7 @@ extension NetworkStack {
     public func closeDatagram(_ socket: UInt32) {
         let s = datagramSocket(socket)
         unbindDatagram(socket)
+        leaveGroups(s)
         while let frame = s.pointee.queue.removeFirst() { frame.releaseArray() }
         s.pointee.flags.remove(.isOpen)
         if !s.pointee.flags.contains(.hasEvent) { state.pointee.datagramSockets.free(socket) }

@@ -13,19 +13,32 @@ extension DatagramSocket {
 }
 
 extension NetworkStack {
-    /// Takes over a UDP datagram over IPv6, which begins at `transport` and has at most `byteCount` bytes, and queues it at the socket that it is for.
-    func ipv6DatagramInput(_ frame: Frame, _ packet: IPv6View, transport: UnsafeMutableRawPointer, byteCount: Int) {
-        guard UDPView.check(transport, count: byteCount) == .none else { return drop(frame, .badDatagram) }
+    /// The datagram in a packet, which begins at `transport` and has at most `byteCount` bytes, when its length and checksum are right; else the frame is
+    /// dropped.
+    func checkIPv6Datagram(_ frame: Frame, _ packet: IPv6View, _ transport: UnsafeMutableRawPointer, _ byteCount: Int) -> UDPView? {
+        guard UDPView.check(transport, count: byteCount) == .none else {
+            drop(frame, .badDatagram)
+            return nil
+        }
         let datagram = UDPView(unchecked: transport)
-        let (source, destination) = (packet.source, packet.destination)
         //= RFC 8200 section 8.1
         //# IPv6 receivers must discard UDP packets containing a zero checksum and should log the error.
-        guard datagram.hasChecksum else { return drop(frame, .badDatagramChecksum) }
-        if !frame.frameFlags.contains(.checksumVerified) {
+        var isValid = datagram.hasChecksum
+        if isValid && !frame.frameFlags.contains(.checksumVerified) {
             let pseudoHeader = InternetChecksum.pseudoHeader(
-                source: source, destination: destination, protocolNumber: IPProtocol.udp, byteCount: datagram.byteCount)
-            guard datagram.isChecksumValid(pseudoHeader) else { return drop(frame, .badDatagramChecksum) }
+                source: packet.source, destination: packet.destination, protocolNumber: IPProtocol.udp, byteCount: datagram.byteCount)
+            isValid = datagram.isChecksumValid(pseudoHeader)
         }
+        guard isValid else {
+            drop(frame, .badDatagramChecksum)
+            return nil
+        }
+        return datagram
+    }
+
+    /// Takes over a UDP datagram over IPv6, which has been checked, and queues it at the socket that it is for.
+    func ipv6DatagramInput(_ frame: Frame, _ packet: IPv6View, _ datagram: UDPView) {
+        let (source, destination) = (packet.source, packet.destination)
         let local = Endpoint(address: destination, port: datagram.destinationPort)
         let socket = findIPv6DatagramSocket(Endpoint(address: source, port: datagram.sourcePort), local)
         guard socket != 0 else {
