@@ -14,12 +14,13 @@ import WireFormats
         private(set) var hosts: [SimulatedHost] = []
         private(set) var links: [SimulatedLink] = []
 
-        init(offloads: DeviceOffloads = [], _ conditions: LinkConditions = .clean()) throws {
+        init(offloads: DeviceOffloads = [], speaksIPv6: Bool = false, _ conditions: LinkConditions = .clean()) throws {
             router = world.makeRouter("router")
             for number: UInt8 in 1...2 {
                 var settings = SimulatedHost.Settings()
                 settings.limits.coroutineStackByteCount = 1 << 20
                 settings.offloads = offloads
+                settings.speaksIPv6 = speaksIPv6
                 settings.address = .ipv4(10, number, 0, number)
                 settings.routes = [
                     NetworkConfiguration.Route(
@@ -32,14 +33,17 @@ import WireFormats
         }
 
         /// Echoes `byteCount` bytes over the router.
-        func echo(byteCount: Int) throws -> SimulatedProgram {
+        func echo(byteCount: Int, over family: AddressFamily = .ipv4) throws -> SimulatedProgram {
             try hosts[0].run("echo") { runtime in
-                var server = EchoServer(.tcp, listen: .any(port: 7))
+                var server = EchoServer(.tcp, listen: .any(family, port: 7))
                 try server.run(on: runtime) { _ in }
             }
             let program = try hosts[1].run("client") { runtime in
-                let queue = try runtime.socket(.ipv4, .stream)
-                try runtime.wait(try runtime.connect(queue, to: .ipv4(10, 1, 0, 1, port: 7))).succeeded()
+                let queue = try runtime.socket(family, .stream)
+                let server: SocketAddress =
+                    family == .ipv4
+                    ? .ipv4(10, 1, 0, 1, port: 7) : SocketAddress(family: .ipv6, bytes: self.hosts[0].address(.ipv6).words, port: 7)
+                try runtime.wait(try runtime.connect(queue, to: server)).succeeded()
                 let message = (0..<byteCount).map { UInt8(truncatingIfNeeded: $0 / 7) }
                 _ = try runtime.push(queue, try runtime.allocate(copying: message.span))
                 var reply: [UInt8] = []
@@ -69,6 +73,28 @@ import WireFormats
         let program = try networks.echo(byteCount: 100_000)
         #expect(program.isFinished && program.error == nil)
         #expect(networks.router.droppedPackets > 0)
+        networks.world.end()
+    }
+
+    /// The hosts ask the router for its hardware address with neighbour solicitations.
+    @Test func aStreamGoesOverARouterInIPv6() throws {
+        let networks = try Networks(speaksIPv6: true)
+        let program = try networks.echo(byteCount: 100_000, over: .ipv6)
+        #expect(program.isFinished && program.error == nil)
+        #expect(networks.router.forwardedPackets > 100 && networks.router.droppedPackets == 0)
+        #expect(networks.world.checker.ipv6.segments == networks.router.forwardedPackets)
+        networks.world.end()
+    }
+
+    @Test func aDeviceCompletesAndVerifiesChecksumsOverIPv6() throws {
+        var conditions = LinkConditions.clean(delay: 1_000_000)
+        conditions.corruption = 50_000
+        let networks = try Networks(
+            offloads: [.transmitChecksumTCP, .transmitChecksumUDP, .receiveChecksumIPv4, .receiveChecksumTCP, .receiveChecksumUDP], speaksIPv6: true,
+            conditions)
+        let program = try networks.echo(byteCount: 100_000, over: .ipv6)
+        #expect(program.isFinished && program.error == nil)
+        #expect(networks.hosts[0].networkStatistics.drops[.badSegmentChecksum] > 0)
         networks.world.end()
     }
 

@@ -1,3 +1,4 @@
+import QueueRuntime
 import Testing
 import WireFormats
 
@@ -10,9 +11,14 @@ import WireFormats
         let client: SimulatedHost
         let server: SimulatedHost
 
-        init() throws {
-            client = try world.makeHost("client")
-            server = try world.makeHost("server")
+        let family: AddressFamily
+
+        init(_ family: AddressFamily = .ipv4) throws {
+            self.family = family
+            var settings = SimulatedHost.Settings()
+            settings.speaksIPv6 = family == .ipv6
+            client = try world.makeHost("client", settings)
+            server = try world.makeHost("server", settings)
         }
 
         var violations: [String] { world.checker.violations }
@@ -25,7 +31,7 @@ import WireFormats
             let (from, to) = isBack ? (server, client) : (client, server)
             let (fromPort, toPort): (UInt16, UInt16) = isBack ? (80, 5_000) : (5_000, 80)
             var segment = ForgedFrame.Segment(
-                from: Endpoint(address: from.address, port: fromPort), to: Endpoint(address: to.address, port: toPort))
+                from: Endpoint(address: from.address(family), port: fromPort), to: Endpoint(address: to.address(family), port: toPort))
             segment.flags = flags
             segment.sequence = sequence
             segment.acknowledgement = acknowledgement
@@ -71,6 +77,43 @@ import WireFormats
         #expect(talk.violations.contains { $0.contains("wrong TCP checksum") })
         talk.send(.syn, sequence: 100) { $0[24] ^= 1 }
         #expect(talk.violations.contains { $0.contains("wrong IPv4 header checksum") })
+        talk.world.end()
+    }
+
+    @Test func aConversationOverIPv6IsReadAsOneOverIPv4() throws {
+        let talk = try Conversation(.ipv6)
+        talk.shakeHands()
+        talk.send(.ack, sequence: 101, acknowledgement: 901, byteCount: 500)
+        talk.send(isBack: true, .ack, sequence: 901, acknowledgement: 601, window: 1_000)
+        #expect(talk.violations == [] && talk.world.checker.ipv6.segments == 5)
+        talk.send(.ack, sequence: 1_102, acknowledgement: 901, byteCount: 500)
+        #expect(talk.violations == ["client [2001:db8:0:a00::1]:5000 to [2001:db8:0:a00::2]:80: a segment from 1102 to 1602, 1 bytes beyond the window"])
+        talk.world.end()
+    }
+
+    @Test func aWrongChecksumOverIPv6IsFound() throws {
+        for byte in [14 + 8, 14 + 40, 14 + 60] {
+            let talk = try Conversation(.ipv6)
+            // An address, a port, and the text are all in the segment's checksum.
+            talk.send(.ack, sequence: 100, byteCount: 10) { $0[byte] ^= 1 }
+            #expect(talk.violations.contains { $0.contains("wrong TCP checksum") })
+            talk.world.end()
+        }
+    }
+
+    @Test func aMessageOfTheLinkComesFromTheHostOrFromItsLinkLocalAddress() throws {
+        let talk = try Conversation(.ipv6)
+        let (from, to) = (talk.client, talk.server)
+        let linkLocal = IPAddress.linkLocal(identifier: from.macAddress.modifiedEUI64)
+        for source in [from.address(.ipv6), linkLocal] {
+            let frame = ForgedFrame.neighborAdvertisement(of: source, to: to.address(.ipv6), from: from.macAddress, to: to.macAddress)
+            talk.world.checker.transmitted(frame, by: from, at: 0)
+        }
+        #expect(talk.violations == [])
+        let foreign = ForgedFrame.neighborAdvertisement(
+            of: to.address(.ipv6), to: from.address(.ipv6), from: from.macAddress, to: to.macAddress)
+        talk.world.checker.transmitted(foreign, by: from, at: 0)
+        #expect(talk.violations.contains { $0.contains("from another address") })
         talk.world.end()
     }
 

@@ -10,11 +10,15 @@ struct Flow {
         let maximumSegmentSize: Int
         let permitsSelectiveAcknowledgements: Bool
 
-        init(_ header: TCPSegmentHeader) {
+        init(_ segment: Segment) {
+            let header = segment.header
             initialSequence = header.sequence
             windowScale = header.windowScale
             hasTimestamps = header.hasTimestamps
-            maximumSegmentSize = header.maximumSegmentSize == 0 ? 536 : Int(header.maximumSegmentSize)
+            //= RFC 9293 section 3.7.1
+            //# If an MSS Option is not received at connection setup, TCP implementations MUST assume a default send MSS of 536 for IPv4 or 1220 for IPv6.
+            let standard = segment.source.address.isIPv4 ? 536 : 1_220
+            maximumSegmentSize = header.maximumSegmentSize == 0 ? standard : Int(header.maximumSegmentSize)
             permitsSelectiveAcknowledgements = header.isSACKPermitted
         }
     }
@@ -47,7 +51,7 @@ struct Flow {
         let header = segment.header
         if isForged { isTainted = true }
         if header.flags.contains(.syn) {
-            offers.append(Offer(header))
+            offers.append(Offer(segment))
             if offers.count > 64 { offers.removeFirst() }
         }
         guard let own, header.flags.contains(.ack), !header.flags.contains(.rst) else { return }
@@ -55,7 +59,7 @@ struct Flow {
         if own.hasTimestamps, firstPeerTimestamp == nil, !isForged, header.hasTimestamps, peer == nil { firstPeerTimestamp = header.timestampValue }
         // Segments of an earlier connection between the two say nothing.
         guard acknowledgement > own.initialSequence, acknowledgement <= sendMaximum else { return }
-        if header.flags.contains(.syn), acknowledgement == own.initialSequence + 1, peer == nil { peer = Offer(header) }
+        if header.flags.contains(.syn), acknowledgement == own.initialSequence + 1, peer == nil { peer = Offer(segment) }
         let shift = header.flags.contains(.syn) || own.windowScale == 0xff || peer?.windowScale ?? 0xff == 0xff ? 0 : min(peer!.windowScale, 14)
         let edge = acknowledgement + Int(header.window) << Int(shift)
         allowedEdge = allowedEdge.map { SequenceNumber.max($0, edge) } ?? edge
@@ -68,7 +72,7 @@ struct Flow {
     mutating func transmitted(_ segment: Segment, peer other: Flow?) -> String? {
         let header = segment.header
         if header.flags.contains(.rst) { return nil }
-        if header.flags.contains(.syn), own?.initialSequence != header.sequence { begin(header) }
+        if header.flags.contains(.syn), own?.initialSequence != header.sequence { begin(segment) }
         if header.flags.contains([.syn, .ack]), peer == nil {
             peer = offers.last { $0.initialSequence + 1 == header.acknowledgement }
         }
@@ -95,12 +99,12 @@ struct Flow {
         return nil
     }
 
-    private mutating func begin(_ header: TCPSegmentHeader) {
+    private mutating func begin(_ segment: Segment) {
         let kept = offers
         self = Flow()
         offers = kept
-        own = Offer(header)
-        sendMaximum = header.sequence
+        own = Offer(segment)
+        sendMaximum = segment.header.sequence
     }
 
     private func checkText(_ header: TCPSegmentHeader, _ end: SequenceNumber, _ previousMaximum: SequenceNumber) -> String? {

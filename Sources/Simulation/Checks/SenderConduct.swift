@@ -81,7 +81,8 @@ struct SenderConduct {
         }
         guard progress == 0 else { return }
         guard header.segmentLength == 0, flow.sendMaximum > unacknowledged, header.window == window else {
-            isUncertain = isUncertain || header.window != window
+            // What the sender sends at this time for the acknowledgement before may be in flight when it takes this one, which is a duplicate then.
+            isUncertain = isUncertain || header.window != window || header.segmentLength == 0 && lastProgress == time
             window = header.window
             return
         }

@@ -15,6 +15,8 @@ public final class WireChecker {
     /// Segments with RST that hosts sent, and all segments that they sent and received.
     public private(set) var resets: UInt64 = 0
     public private(set) var segments: UInt64 = 0
+    /// What hosts sent over IPv6.
+    public private(set) var ipv6 = IPv6Counts()
     private var stations: [ObjectIdentifier: Station] = [:]
     private var flows: [FlowKey: Flow] = [:]
     private var conducts: [FlowKey: FlowConduct] = [:]
@@ -27,24 +29,48 @@ public final class WireChecker {
     /// The flows in the order in which they were first seen.
     private(set) var flowKeys: [FlowKey] = []
 
+    /// Packets over IPv6.
+    public struct IPv6Counts: Sendable {
+        public var segments: UInt64 = 0
+        /// Whole ones, and fragments of those that are too large.
+        public var datagrams: UInt64 = 0
+        public var fragments: UInt64 = 0
+    }
+
     struct Station {
         let name: String
         let macAddress: MACAddress
         let address: IPAddress
+        let ipv6Address: IPAddress?
         let maximumTransmissionUnit: Int
         var conduct: Conduct?
         /// When it sent resets to segments with an acknowledgement, within the last second.
         var resetTimes: [UInt64] = []
-        /// When it last got an ARP packet, after which it may send what has waited for one.
+        /// When it last got a packet of ARP or neighbour discovery, after which it may send what has waited for one.
         var resolvedAt: UInt64?
         var neighbors = NeighborConduct()
+
+        /// What it is held to in a connection of the address's family: the header of IPv6 leaves 20 bytes less for a segment.
+        func conduct(from local: IPAddress) -> Conduct? {
+            guard var conduct, !local.isIPv4 else { return conduct }
+            conduct.maximumSegmentSize = min(conduct.maximumSegmentSize, maximumTransmissionUnit - IPv6Header.byteCount - TCPSegmentHeader.minimumByteCount)
+            return conduct
+        }
+
+        func isOwn(_ local: IPAddress) -> Bool { local == address || local == ipv6Address }
+
+        /// Whether the host may send a packet from there: messages of the link come from its link-local address, or from none yet.
+        func maySend(_ packet: PacketView) -> Bool {
+            isOwn(packet.source) || packet.protocolNumber == IPProtocol.icmpv6 && (packet.source.isLinkLocal || packet.source == .unspecifiedIPv6)
+        }
     }
 
     init() {}
 
     func add(_ host: SimulatedHost, maximumTransmissionUnit: Int) {
         stations[ObjectIdentifier(host)] = Station(
-            name: host.name, macAddress: host.macAddress, address: host.address, maximumTransmissionUnit: maximumTransmissionUnit)
+            name: host.name, macAddress: host.macAddress, address: host.address, ipv6Address: host.ipv6Address,
+            maximumTransmissionUnit: maximumTransmissionUnit)
     }
 
     /// Holds a host to what it must do, from now on.
@@ -67,8 +93,8 @@ public final class WireChecker {
         guard let station = stations[ObjectIdentifier(host)] else { return }
         if station.conduct?.asksForNeighbors == true { checkNeighbors(frame.bytes, isSent: false, host, time) }
         frame.bytes.withUnsafeBytes { bytes in
-            if EthernetView(bytes.baseAddress!, count: bytes.count)?.etherType == EtherType.arp { stations[ObjectIdentifier(host)]?.resolvedAt = time }
-            guard let segment = Segment(bytes), segment.isChecksumValid, segment.destination.address == station.address,
+            if WireChecker.resolvesAddresses(bytes) { stations[ObjectIdentifier(host)]?.resolvedAt = time }
+            guard let segment = Segment(bytes), segment.isChecksumValid, station.isOwn(segment.destination.address),
                 MACAddress(at: bytes.baseAddress!) == station.macAddress
             else { return }
             let key = FlowKey(local: segment.destination, remote: segment.source)
@@ -81,11 +107,18 @@ public final class WireChecker {
                 resetsAllowed[key, default: 0] += 1
             }
             lastReceived[key] = time
-            guard let conduct = station.conduct, let flow = flows[key] else { return }
+            guard let conduct = station.conduct(from: key.local.address), let flow = flows[key] else { return }
             if let complaint = conducts[key]?.received(segment, isForged: frame.isForged, flow, conduct, at: time) {
                 report(station, "\(key.local) to \(key.remote): \(complaint)")
             }
         }
+    }
+
+    /// Whether a frame is of ARP or neighbour discovery.
+    private static func resolvesAddresses(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        guard let ethernet = EthernetView(bytes.baseAddress!, count: bytes.count) else { return false }
+        return ethernet.etherType == EtherType.arp
+            || ethernet.etherType == EtherType.ipv6 && PacketView(ethernet).map { $0.protocolNumber == IPProtocol.icmpv6 } ?? false
     }
 
     private func checkNeighbors(_ frame: [UInt8], isSent: Bool, _ host: SimulatedHost, _ time: UInt64) {
@@ -112,22 +145,25 @@ public final class WireChecker {
             guard let ethernet = EthernetView(bytes.baseAddress!, count: bytes.count) else { return report(station, "sent a frame without a header") }
             if ethernet.source != station.macAddress { report(station, "sent a frame from another hardware address, \(ethernet.source)") }
             if bytes.count > station.maximumTransmissionUnit + EthernetHeader.byteCount { report(station, "sent a frame of \(bytes.count) bytes") }
-            guard ethernet.etherType == EtherType.ipv4 else { return }
-            guard IPv4View.check(ethernet.payload, count: ethernet.payloadByteCount) == .none else { return report(station, "sent a malformed IPv4 packet") }
-            let packet = IPv4View(unchecked: ethernet.payload)
-            if !packet.isChecksumValid { report(station, "sent a wrong IPv4 header checksum") }
-            if packet.source != station.address { report(station, "sent a packet from another address, \(packet.source)") }
+            guard PacketView.isIn(ethernet) else { return }
+            guard let packet = PacketView(ethernet) else { return report(station, "sent a malformed IP packet") }
+            if !packet.isHeaderChecksumValid { report(station, "sent a wrong IPv4 header checksum") }
+            if !station.maySend(packet) { report(station, "sent a packet from another address, \(packet.source)") }
             if packet.isFragment { return checkFragment(packet, station) }
             switch packet.protocolNumber {
-            case IPProtocol.tcp: checkSegment(bytes, station, host, time)
+            case IPProtocol.tcp:
+                if !packet.isIPv4 { ipv6.segments += 1 }
+                checkSegment(bytes, station, host, time)
             case IPProtocol.udp:
+                if !packet.isIPv4 { ipv6.datagrams += 1 }
                 guard UDPView.check(packet.payload, count: packet.payloadByteCount) == .none else { return report(station, "sent a malformed datagram") }
                 let datagram = UDPView(unchecked: packet.payload)
-                let pseudo = InternetChecksum.pseudoHeader(
-                    rawAddresses: packet.rawAddresses, protocolNumber: IPProtocol.udp, byteCount: datagram.byteCount)
+                let pseudo = packet.pseudoHeader(byteCount: datagram.byteCount)
                 if !datagram.hasChecksum || !datagram.isChecksumValid(pseudo) { report(station, "sent a wrong UDP checksum") }
-            case IPProtocol.icmp:
-                if !InternetChecksum.isValid(InternetChecksum.sum(packet.payload, count: packet.payloadByteCount)) {
+            case IPProtocol.icmp where packet.isIPv4, IPProtocol.icmpv6 where !packet.isIPv4:
+                // Only that of IPv6 covers a pseudo-header (RFC 4443, section 2.3).
+                let pseudo = packet.isIPv4 ? 0 : packet.pseudoHeader(byteCount: packet.payloadByteCount)
+                if !InternetChecksum.isValid(pseudo &+ InternetChecksum.sum(packet.payload, count: packet.payloadByteCount)) {
                     report(station, "sent a wrong ICMP checksum")
                 }
             default: report(station, "sent a packet of protocol \(packet.protocolNumber)")
@@ -136,7 +172,8 @@ public final class WireChecker {
     }
 
     /// The datagram in its fragments is looked at by who receives it.
-    private func checkFragment(_ packet: IPv4View, _ station: Station) {
+    private func checkFragment(_ packet: PacketView, _ station: Station) {
+        if !packet.isIPv4 { ipv6.fragments += 1 }
         if packet.protocolNumber == IPProtocol.tcp { report(station, "sent a segment in fragments") }
         if packet.dontFragment { report(station, "sent a fragment that must not be one") }
         if packet.payloadByteCount == 0 || packet.moreFragments && packet.payloadByteCount % 8 != 0 {
@@ -163,7 +200,7 @@ public final class WireChecker {
         let before = flows[key]
         with(key) { complaint = $0.transmitted(segment, peer: peer) }
         if let begun = flows[key]?.own, begun.initialSequence != before?.own?.initialSequence { resetsAllowed[key, default: 0] += 1 }
-        if let conduct = station.conduct, let flow = flows[key], let own = flow.own {
+        if let conduct = station.conduct(from: key.local.address), let flow = flows[key], let own = flow.own {
             if conducts[key]?.isOf(own) != true {
                 complaint = complaint ?? conducts[key]?.reopened(by: flow.peer, conduct, at: time)
                 conducts[key] = FlowConduct(own)
@@ -219,21 +256,16 @@ struct Segment {
     let congestionCodepoint: UInt8
 
     init?(_ bytes: UnsafeRawBufferPointer) {
-        guard let base = bytes.baseAddress, let ethernet = EthernetView(base, count: bytes.count), ethernet.etherType == EtherType.ipv4,
-            IPv4View.check(ethernet.payload, count: ethernet.payloadByteCount) == .none
-        else { return nil }
-        let packet = IPv4View(unchecked: ethernet.payload)
-        guard packet.protocolNumber == IPProtocol.tcp, !packet.isFragment,
+        guard let base = bytes.baseAddress, let ethernet = EthernetView(base, count: bytes.count), let packet = PacketView(ethernet),
+            packet.protocolNumber == IPProtocol.tcp, !packet.isFragment,
             TCPSegmentHeader.parse(packet.payload, count: packet.payloadByteCount, into: &header) == .none
         else { return nil }
-        congestionCodepoint = packet.ecn
+        congestionCodepoint = packet.congestionCodepoint
         source = Endpoint(address: packet.source, port: header.sourcePort)
         destination = Endpoint(address: packet.destination, port: header.destinationPort)
         isChecksumValid =
-            packet.isChecksumValid
+            packet.isHeaderChecksumValid
             && TCPSegmentHeader.isChecksumValid(
-                packet.payload, count: packet.payloadByteCount,
-                pseudoHeaderSum: InternetChecksum.pseudoHeader(
-                    rawAddresses: packet.rawAddresses, protocolNumber: IPProtocol.tcp, byteCount: packet.payloadByteCount))
+                packet.payload, count: packet.payloadByteCount, pseudoHeaderSum: packet.pseudoHeader(byteCount: packet.payloadByteCount))
     }
 }

@@ -50,10 +50,11 @@ final class DatagramExchange {
     }
 
     private func send(_ host: SimulatedHost, _ runtime: borrowing Runtime) throws {
-        let queue = try runtime.socket(.ipv4, .datagram)
-        if plan.senderPort != 0 { try runtime.bind(queue, to: .any(port: plan.senderPort)) }
-        let stranger = try runtime.socket(.ipv4, .datagram)
-        let address = plan.isNowhere ? IPAddress.ipv4(10, 0, 99, 99) : run.hosts[plan.receiver].address
+        let queue = try runtime.socket(plan.family, .datagram)
+        if plan.senderPort != 0 { try runtime.bind(queue, to: .any(plan.family, port: plan.senderPort)) }
+        let stranger = try runtime.socket(plan.family, .datagram)
+        let nobody = IPAddress.ipv4(10, 0, 99, 99)
+        let address = plan.isNowhere ? plan.family == .ipv4 ? nobody : Simulation.ipv6Address(of: nobody) : run.hosts[plan.receiver].address(plan.family)
         let target = Endpoint(address: address, port: plan.port).asSocketAddress
         for index in 0..<plan.count {
             let size = DatagramExchange.headerByteCount + random.between(0...plan.largest - DatagramExchange.headerByteCount)
@@ -83,10 +84,10 @@ final class DatagramExchange {
     }
 
     private func receive(_ host: SimulatedHost, _ runtime: borrowing Runtime) throws {
-        let queue = try runtime.socket(.ipv4, .datagram)
-        try runtime.bind(queue, to: .any(port: plan.port))
+        let queue = try runtime.socket(plan.family, .datagram)
+        try runtime.bind(queue, to: .any(plan.family, port: plan.port))
         if plan.senderPort != 0 {
-            let sender = Endpoint(address: run.hosts[plan.sender].address, port: plan.senderPort)
+            let sender = Endpoint(address: run.hosts[plan.sender].address(plan.family), port: plan.senderPort)
             try runtime.wait(try runtime.connect(queue, to: sender.asSocketAddress)).succeeded()
         }
         if plan.readerDelay > 0 { host.sleep(nanoseconds: plan.readerDelay) }
@@ -114,7 +115,7 @@ final class DatagramExchange {
         let bytes = [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
             count = array.copyBytes(to: UnsafeMutableRawBufferPointer(buffer))
         }
-        let isFromSender = source?.bytes.0 == UInt64(run.hosts[plan.sender].address.ipv4Raw)
+        let isFromSender = source?.asEndpoint.address == run.hosts[plan.sender].address(plan.family)
         guard size >= DatagramExchange.headerByteCount, isFromSender else {
             return run.fail("datagram receiver \(number): a datagram of \(size) bytes from \(source.map(\.description) ?? "nobody"), which nobody sent")
         }

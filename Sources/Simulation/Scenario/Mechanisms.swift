@@ -13,22 +13,24 @@ public struct Mechanisms: Sendable {
     public private(set) var counts: [Count]
 
     public init() {
-        counts = Mechanisms.list(NetworkStatistics())
+        counts = Mechanisms.list(NetworkStatistics(), WireChecker.IPv6Counts())
     }
 
-    public mutating func add(_ statistics: NetworkStatistics) {
-        let list = Mechanisms.list(statistics)
+    public mutating func add(_ statistics: NetworkStatistics) { add(Mechanisms.list(statistics, WireChecker.IPv6Counts())) }
+
+    /// What the hosts of a world sent over IPv6.
+    public mutating func add(_ ipv6: WireChecker.IPv6Counts) { add(Mechanisms.list(NetworkStatistics(), ipv6)) }
+
+    private mutating func add(_ list: [Count]) {
         for index in counts.indices { counts[index].value += list[index].value }
     }
 
-    public mutating func add(_ other: Mechanisms) {
-        for index in counts.indices { counts[index].value += other.counts[index].value }
-    }
+    public mutating func add(_ other: Mechanisms) { add(other.counts) }
 
     /// Those that should have fired and did not.
     public var missing: [String] { counts.filter { $0.isRequired && $0.value == 0 }.map(\.name) }
 
-    private static func list(_ statistics: NetworkStatistics) -> [Count] {
+    private static func list(_ statistics: NetworkStatistics, _ ipv6: WireChecker.IPv6Counts) -> [Count] {
         let tcp = statistics.tcp
         var list: [Count] = []
         func count(_ name: String, _ value: UInt64, isRequired: Bool = true) { list.append(Count(name: name, value: value, isRequired: isRequired)) }
@@ -87,6 +89,11 @@ public struct Mechanisms: Sendable {
         // Timestamps find nearly all of them first.
         count("spurious timeouts", tcp.spuriousTimeouts, isRequired: false)
         count("transmissions not recorded", tcp.transmissionsNotRecorded)
+        count("segments over IPv6", ipv6.segments)
+        count("datagrams over IPv6", ipv6.datagrams)
+        count("fragments over IPv6", ipv6.fragments)
+        count("neighbor solicitations", statistics.neighborSolicitationsSent)
+        count("neighbor advertisements", statistics.neighborAdvertisementsSent)
         count("ARP requests", statistics.arpRequestsSent)
         count("ARP replies", statistics.arpRepliesSent)
         count("control messages", statistics.controlMessagesSent)

@@ -57,7 +57,9 @@ final class MisbehavingStation {
         run.world.schedule(after: random.below(plan.longestPause) + 1) { [self] in step() }
     }
 
-    private func hardwareAddress(of address: IPAddress) -> MACAddress? { run.hosts.first { $0.address == address }?.macAddress }
+    private func hardwareAddress(of address: IPAddress) -> MACAddress? {
+        run.hosts.first { $0.address == address || $0.ipv6Address == address }?.macAddress
+    }
 
     private func send(_ segment: ForgedFrame.Segment) {
         guard let target = hardwareAddress(of: segment.destination.address) else { return }
@@ -146,7 +148,10 @@ final class MisbehavingStation {
 
     /// Old SYNs to all listeners' connections: they must open nothing while these are in TIME_WAIT.
     private func sendOldSynchronizes() {
-        let listeners = run.plan.listeners.map { Endpoint(address: run.hosts[$0.host].address, port: $0.port) }
+        let listeners = run.plan.listeners.flatMap { listener in
+            let host = run.hosts[listener.host]
+            return [host.address, host.ipv6Address].compactMap { $0.map { Endpoint(address: $0, port: listener.port) } }
+        }
         for key in run.world.checker.flowKeys where listeners.contains(key.local) {
             guard let last = run.world.checker.flow(key)?.acknowledged else { continue }
             var segment = ForgedFrame.Segment(from: key.remote, to: key.local)

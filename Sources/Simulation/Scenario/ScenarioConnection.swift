@@ -1,6 +1,7 @@
 import DatapathMemory
 import Glibc
 import QueueRuntime
+import WireFormats
 
 /// One connection of a scenario: its two ends, what each pushes, and what came of it.
 final class ScenarioConnection {
@@ -55,16 +56,18 @@ final class ScenarioConnection {
 
     private func connect(_ end: StreamEnd, from localPort: UInt16, to peer: Int, port: UInt16, expects: Bool) {
         let remote = run.hosts[peer]
-        let address = SocketAddress(family: .ipv4, bytes: (UInt64(remote.address.ipv4Raw), 0), port: port)
+        let address = Endpoint(address: remote.address(plan.family), port: port).asSocketAddress
         end.start("connect") { [self] runtime in
-            let queue = try runtime.socket(.ipv4, .stream)
+            let queue = try runtime.socket(plan.family, .stream)
             do {
                 end.setOptions(queue, runtime)
-                if localPort != 0 { try runtime.bind(queue, to: .any(port: localPort)) }
+                if localPort != 0 { try runtime.bind(queue, to: .any(plan.family, port: localPort)) }
                 let token = try runtime.connect(queue, to: address)
                 if expects, plan.kind != .simultaneousOpen, plan.kind != .closedPort {
                     var local = try runtime.localAddress(queue)
-                    if local.bytes.0 == 0 { local = SocketAddress(family: .ipv4, bytes: (UInt64(end.host.address.ipv4Raw), 0), port: local.port) }
+                    if local.asEndpoint.address.isUnspecified {
+                        local = Endpoint(address: end.host.address(plan.family), port: local.port).asSocketAddress
+                    }
                     run.expect(self, from: local, to: address)
                 }
                 if plan.kind == .canceledConnect {

@@ -1,3 +1,6 @@
+import QueueRuntime
+import WireFormats
+
 /// Draws what the programs do.
 extension ScenarioPlan {
     init(seed: UInt64) {
@@ -9,6 +12,7 @@ extension ScenarioPlan {
         drawFlowTables(root)
         drawSequenceNumbers(root)
         drawDatagrams(root)
+        drawFamilies(root)
         drawFaults(root)
         if attack != nil { summary += ", a misbehaving station" }
         summary += ", \(connections.count) connections, \(datagrams.count) datagram senders"
@@ -146,6 +150,26 @@ extension ScenarioPlan {
         if end.writerPauses > 0 { end.writerPauses = max(end.writerPauses, pushes / 8) }
         if end.readerPauses > 0 { end.readerPauses = max(end.readerPauses, end.byteCount / min(end.popByteCount, 1_000) / 8) }
         return end
+    }
+
+    /// In half of the worlds whose links may carry IPv6 the hosts speak it, and about half of what they say to each other goes over it.
+    private mutating func drawFamilies(_ root: SimulationRandom) {
+        var random = root.stream("address families")
+        guard hosts[0].maximumTransmissionUnit >= IPv6Header.minimumMTU, random.oneIn(2) else { return }
+        var families: [UInt16: AddressFamily] = [:]
+        for index in connections.indices {
+            let port = connections[index].port
+            let family = families[port] ?? (random.oneIn(2) ? .ipv4 : .ipv6)
+            families[port] = family
+            connections[index].family = family
+        }
+        for index in listeners.indices {
+            let isForBoth = random.oneIn(4)
+            listeners[index].family = isForBoth ? .ipv6 : families[listeners[index].port] ?? .ipv4
+        }
+        for index in datagrams.indices { datagrams[index].family = random.oneIn(2) ? .ipv4 : .ipv6 }
+        for index in hosts.indices { hosts[index].speaksIPv6 = true }
+        summary += ", \(connections.count { $0.family == .ipv6 } + datagrams.count { $0.family == .ipv6 }) things over IPv6"
     }
 
     private mutating func drawDatagrams(_ root: SimulationRandom) {

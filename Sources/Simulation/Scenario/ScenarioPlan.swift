@@ -1,6 +1,7 @@
 import DatapathMemory
 import EthernetDevice
 import NetworkStack
+import QueueRuntime
 import WireFormats
 
 /// Everything that happens in one scenario, drawn from its seed before anything does. Times are nanoseconds from the scenario's start.
@@ -25,6 +26,8 @@ struct ScenarioPlan {
     struct ListenerPlan {
         let host: Int
         let port: UInt16
+        /// Of the socket: one of IPv6 takes connections of both.
+        var family = AddressFamily.ipv4
         var backlog = 64
         var startsAt: UInt64 = 0
         /// Between two accepts.
@@ -35,6 +38,7 @@ struct ScenarioPlan {
         enum Kind { case ordinary, simultaneousOpen, closedPort, reusesTimeWait, canceledConnect }
 
         var kind = Kind.ordinary
+        var family = AddressFamily.ipv4
         let client: Int
         let server: Int
         let port: UInt16
@@ -90,6 +94,7 @@ struct ScenarioPlan {
         let sender: Int
         let receiver: Int
         let port: UInt16
+        var family = AddressFamily.ipv4
         var startsAt: UInt64 = 0
         var count = 1
         var burst = 1

@@ -58,6 +58,7 @@ final class ScenarioRun {
         }
         var mechanisms = Mechanisms()
         for host in hosts { mechanisms.add(host.networkStatistics) }
+        mechanisms.add(world.checker.ipv6)
         let report = Scenario.Report(
             seed: seed, failure: failure, summary: plan.summary, mechanisms: mechanisms, virtualNanoseconds: world.now - start,
             events: world.eventCount, deliveredBytes: connections.reduce(0) { $0 + $1.deliveredByteCount },
@@ -166,8 +167,8 @@ final class ScenarioRun {
         listeners.append(listener)
         let host = hosts[listener.plan.host]
         try host.run("listener \(listener.plan.port)") { [unowned self] runtime in
-            let queue = try runtime.socket(.ipv4, .stream)
-            try runtime.bind(queue, to: .any(port: listener.plan.port))
+            let queue = try runtime.socket(listener.plan.family, .stream)
+            try runtime.bind(queue, to: .any(listener.plan.family, port: listener.plan.port))
             try runtime.listen(queue, backlog: listener.plan.backlog)
             listener.queue = queue
             if listener.plan.startsAt > 0 { host.sleep(nanoseconds: listener.plan.startsAt) }
@@ -188,7 +189,8 @@ final class ScenarioRun {
         let completion = try runtime.wait(try runtime.accept(queue))
         switch consume completion.result {
         case .accepted(let connection, let peer):
-            let local = Endpoint(address: host.address, port: listener.plan.port)
+            let family: AddressFamily = peer.asEndpoint.address.isIPv4 ? .ipv4 : .ipv6
+            let local = Endpoint(address: host.address(family), port: listener.plan.port)
             if let known = expected.removeValue(forKey: FlowKey(local: local, remote: peer.asEndpoint)) {
                 known.accepted(connection, runtime)
             } else if let attacker {
@@ -288,9 +290,14 @@ final class ScenarioRun {
 }
 
 extension SocketAddress {
-    var asEndpoint: Endpoint { Endpoint(address: IPAddress(ipv4Raw: UInt32(truncatingIfNeeded: bytes.0)), port: port) }
+    var asEndpoint: Endpoint {
+        Endpoint(address: family == .ipv4 ? IPAddress(ipv4Raw: UInt32(truncatingIfNeeded: bytes.0)) : IPAddress(words: bytes), port: port)
+    }
 }
 
 extension Endpoint {
-    var asSocketAddress: SocketAddress { SocketAddress(family: .ipv4, bytes: (UInt64(address.ipv4Raw), 0), port: port) }
+    var asSocketAddress: SocketAddress {
+        address.isIPv4
+            ? SocketAddress(family: .ipv4, bytes: (UInt64(address.ipv4Raw), 0), port: port) : SocketAddress(family: .ipv6, bytes: address.words, port: port)
+    }
 }

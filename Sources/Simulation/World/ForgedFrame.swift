@@ -60,21 +60,41 @@ public enum ForgedFrame {
         return bytes
     }
 
+    /// A neighbour's answer to a solicitation for its IPv6 address.
+    public static func neighborAdvertisement(
+        of address: IPAddress, to solicitor: IPAddress, from source: MACAddress, to destination: MACAddress
+    ) -> [UInt8] {
+        var message = [UInt8](repeating: 0, count: ICMPv6Message.maximumNeighborDiscoveryByteCount)
+        message.withUnsafeMutableBytes { buffer in
+            _ = ICMPv6Message.writeNeighborAdvertisement(
+                to: buffer.baseAddress!, of: address, macAddress: source, isSolicited: true, overrides: true)
+        }
+        return packet(IPProtocol.icmpv6, message, checksumAt: 2, address, solicitor, hopLimit: 255, from: source, to: destination)
+    }
+
     private static func packet(
         _ protocolNumber: UInt8, _ transport: [UInt8], checksumAt offset: Int, _ source: IPAddress, _ destination: IPAddress,
-        from sourceMAC: MACAddress, to destinationMAC: MACAddress
+        hopLimit: UInt8 = 64, from sourceMAC: MACAddress, to destinationMAC: MACAddress
     ) -> [UInt8] {
-        var bytes = [UInt8](repeating: 0, count: EthernetHeader.byteCount + IPv4Header.byteCount) + transport
+        let headerByteCount = source.isIPv4 ? IPv4Header.byteCount : IPv6Header.byteCount
+        var bytes = [UInt8](repeating: 0, count: EthernetHeader.byteCount + headerByteCount) + transport
         bytes.withUnsafeMutableBytes { buffer in
             let base = buffer.baseAddress!
-            EthernetHeader.write(to: base, destination: destinationMAC, source: sourceMAC, etherType: EtherType.ipv4)
+            EthernetHeader.write(
+                to: base, destination: destinationMAC, source: sourceMAC, etherType: source.isIPv4 ? EtherType.ipv4 : EtherType.ipv6)
             let header = base + EthernetHeader.byteCount
-            IPv4Header.write(
-                to: header, totalByteCount: IPv4Header.byteCount + transport.count, identification: 0, dontFragment: true, timeToLive: 64,
-                protocolNumber: protocolNumber, source: source, destination: destination)
+            if source.isIPv4 {
+                IPv4Header.write(
+                    to: header, totalByteCount: headerByteCount + transport.count, identification: 0, dontFragment: true, timeToLive: 64,
+                    protocolNumber: protocolNumber, source: source, destination: destination)
+            } else {
+                IPv6Header.write(
+                    to: header, payloadByteCount: transport.count, nextHeader: protocolNumber, hopLimit: hopLimit, source: source,
+                    destination: destination)
+            }
             let pseudo = InternetChecksum.pseudoHeader(
-                rawAddresses: (header + 12).loadUnaligned(as: UInt64.self), protocolNumber: protocolNumber, byteCount: transport.count)
-            let body = header + IPv4Header.byteCount
+                source: source, destination: destination, protocolNumber: protocolNumber, byteCount: transport.count)
+            let body = header + headerByteCount
             (body + offset).storeBytes(
                 of: InternetChecksum.finish(InternetChecksum.sum(body, count: transport.count) &+ pseudo), as: UInt16.self)
         }

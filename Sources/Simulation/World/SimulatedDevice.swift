@@ -143,11 +143,13 @@ final class SimulatedDevice {
 /// What the device does for the stack, if it has offered to.
 extension SimulatedDevice {
     private func completeChecksum(_ bytes: UnsafeMutableRawBufferPointer) {
-        let ipv4 = bytes.baseAddress! + EthernetHeader.byteCount
-        let packet = IPv4View(unchecked: ipv4)
+        let header = bytes.baseAddress! + EthernetHeader.byteCount
+        guard let ethernet = EthernetView(bytes.baseAddress!, count: bytes.count), let packet = PacketView(ethernet), !packet.isFragment else {
+            preconditionFailure("a frame asks for a checksum that is no whole packet")
+        }
         let isTCP = packet.protocolNumber == IPProtocol.tcp
         precondition(offloads.contains(isTCP ? .transmitChecksumTCP : .transmitChecksumUDP), "a frame asks for a checksum that the device has not offered")
-        let transport = ipv4 + packet.headerByteCount
+        let transport = header + UnsafeRawPointer(header).distance(to: packet.payload)
         let checksum = InternetChecksum.finish(InternetChecksum.sum(transport, count: packet.payloadByteCount))
         // A datagram's checksum of zero would say that there is none.
         transport.storeBytes(of: checksum == 0 && !isTCP ? 0xffff : checksum, toByteOffset: isTCP ? 16 : 6, as: UInt16.self)
@@ -155,10 +157,8 @@ extension SimulatedDevice {
 
     private func hasVerifiedChecksums(_ bytes: UnsafeRawBufferPointer) -> Bool {
         guard offloads.contains(.receiveChecksumIPv4), let ethernet = EthernetView(bytes.baseAddress!, count: bytes.count),
-            ethernet.etherType == EtherType.ipv4, IPv4View.check(ethernet.payload, count: ethernet.payloadByteCount) == .none
+            let packet = PacketView(ethernet), packet.isHeaderChecksumValid, !packet.isFragment
         else { return false }
-        let packet = IPv4View(unchecked: ethernet.payload)
-        guard packet.isChecksumValid, !packet.isFragment else { return false }
         var byteCount = packet.payloadByteCount
         switch packet.protocolNumber {
         case IPProtocol.tcp where offloads.contains(.receiveChecksumTCP) && byteCount >= TCPSegmentHeader.minimumByteCount: break
@@ -167,8 +167,6 @@ extension SimulatedDevice {
             byteCount = UDPView(unchecked: packet.payload).byteCount
         default: return false
         }
-        let pseudo = InternetChecksum.pseudoHeader(
-            rawAddresses: packet.rawAddresses, protocolNumber: packet.protocolNumber, byteCount: byteCount)
-        return InternetChecksum.isValid(pseudo &+ InternetChecksum.sum(packet.payload, count: byteCount))
+        return InternetChecksum.isValid(packet.pseudoHeader(byteCount: byteCount) &+ InternetChecksum.sum(packet.payload, count: byteCount))
     }
 }

@@ -11,6 +11,8 @@ public final class SimulatedHost: SimulatedNode {
     public let name: String
     public let macAddress: MACAddress
     public let address: IPAddress
+    /// Of a host that speaks IPv6, too.
+    public let ipv6Address: IPAddress?
     /// Programs that have not ended.
     public private(set) var runningPrograms: [SimulatedProgram] = []
     /// Of the runtime; what it does with it is the host's own business.
@@ -44,6 +46,9 @@ public final class SimulatedHost: SimulatedNode {
         public var maximumTransmissionUnit = 1_500
         /// Nil for the host's number in 10.0.0.0/16.
         public var address: IPAddress?
+        /// Gives the host the IPv6 address that belongs to its IPv4 address, without duplicate address detection. What the settings say of other IPv4
+        /// addresses then holds for the IPv6 addresses that belong to them, too. The maximum transmission unit must be 1,280 at least.
+        public var speaksIPv6 = false
         public var routes: [NetworkConfiguration.Route] = []
         public var staticNeighbors: [NetworkConfiguration.StaticNeighbor] = []
         /// What the device computes and verifies for the stack: checksums of TCP and UDP.
@@ -89,6 +94,7 @@ public final class SimulatedHost: SimulatedNode {
         self.simulation = simulation
         let standard = Simulation.addresses(ofHost: number)
         (macAddress, address) = (standard.macAddress, settings.address ?? standard.address)
+        ipv6Address = settings.speaksIPv6 ? Simulation.ipv6Address(of: address) : nil
         refillInterval = settings.transmitInterval
         clock = SimulatedClock(simulation, offset: settings.clockOffset)
         device = SimulatedDevice(macAddress, settings)
@@ -105,6 +111,16 @@ public final class SimulatedHost: SimulatedNode {
         network.maximumTransmissionUnit = settings.maximumTransmissionUnit
         network.routes = settings.routes
         network.staticNeighbors = settings.staticNeighbors
+        if let ipv6Address {
+            network.ipv6Addresses = [IPv6Prefix(address: ipv6Address, length: 64)]
+            network.ipv6.duplicateAddressDetectionTransmits = 0
+            network.ipv6.routes = settings.routes.map {
+                IPv6Configuration.Route(destination: Simulation.ipv6Prefix(of: $0.destination), gateway: Simulation.ipv6Address(of: $0.gateway))
+            }
+            network.staticNeighbors += settings.staticNeighbors.map {
+                NetworkConfiguration.StaticNeighbor(address: Simulation.ipv6Address(of: $0.address), macAddress: $0.macAddress)
+            }
+        }
         network.offloads = settings.offloads
         network.maximumTransmitSegments = settings.maximumTransmitSegments
         let handle = device.makeHandle()
@@ -149,6 +165,13 @@ public final class SimulatedHost: SimulatedNode {
             device.refill()
             needsPoll = true
         }
+    }
+
+    /// The host's address of a family. One that does not speak IPv6 has none.
+    public func address(_ family: AddressFamily) -> IPAddress {
+        guard family == .ipv6 else { return address }
+        guard let ipv6Address else { preconditionFailure("\(name) does not speak IPv6") }
+        return ipv6Address
     }
 
     // MARK: Programs

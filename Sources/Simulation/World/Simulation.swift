@@ -97,6 +97,17 @@ public final class Simulation {
         (MACAddress(value: 0x0200_0000_0000 | UInt64(number)), IPAddress(ipv4HostOrder: 0x0a00_0000 | number))
     }
 
+    /// The IPv6 address that belongs to an IPv4 address: each /16 has a /64 of its own. 10.0.0.1 has 2001:db8:0:a00::1.
+    public static func ipv6Address(of address: IPAddress) -> IPAddress {
+        let value = UInt64(address.ipv4HostOrder)
+        return IPAddress(ipv6HostOrder: 0x2001_0db8_0000_0000 | value >> 16, value & 0xffff)
+    }
+
+    /// The network of the IPv6 addresses that belong to the addresses of an IPv4 network.
+    static func ipv6Prefix(of prefix: IPv4Prefix) -> IPv6Prefix {
+        IPv6Prefix(address: ipv6Address(of: prefix.address), length: prefix.length + (prefix.length > 16 ? 96 : 48))
+    }
+
     /// For the writer of a capture: a world gives the times of its packets itself.
     public static var captureClock: CaptureClock { CaptureClock(context: nil) { _ in 0 } }
 
