@@ -85,8 +85,6 @@ public enum DeliberateBug: String, CaseIterable, Sendable {
     case beyondWindowAccepted
 
     // MARK: Receiving
-    /// What an out-of-order segment has in common with the piece before it is cut off at its end.
-    case reassemblyOverlapMisplaced
     /// A piece that waited for its turn is acknowledged and dropped where another one follows.
     case reassemblyPieceLost
     /// Filling a gap delivers the first piece that waited, and no other.

@@ -116,7 +116,7 @@ extension NetworkStack {
         //= RFC 9293 section 3.10.7.4
         //# Segments with higher beginning sequence numbers SHOULD be held for later processing (SHLD-31).
         let skipped = start.since(sequence)
-        if skipped > 0 && !DeliberateBug.isPresent(.reassemblyOverlapMisplaced) { frame.removeFirst(skipped) }
+        if skipped > 0 { frame.removeFirst(skipped) }
         if kept < frame.arrayByteCount { frame.truncate(to: kept) }
         frame.pointee.operation = start.rawValue
         c.pointee.reassembly.insert(frame, behind: previous, before: next)
