@@ -18,8 +18,10 @@ struct StackFlow {
     /// How far a byte of the stack's stream is ahead of its sequence number: the same for all of them.
     private var streamOffset: UInt8?
     private var hasAcknowledged = false
-    /// A SYN has gone to the stack, and none has come back since.
+    /// A SYN has gone to the stack, and none has come back since that acknowledges it.
     private var mayHaveBegun = false
+    /// What would acknowledge it.
+    private var beginning: UInt32?
     /// The right edge of the window that the stack has promised.
     private var windowEdge: UInt32 = 0
 
@@ -34,15 +36,16 @@ struct StackFlow {
 
     /// A SYN goes to the stack: a new connection of the same two ends may begin, and its first segment be lost for want of memory. What the one before
     /// has sent by then may still come first.
-    mutating func mayBeginAnew() {
-        begin()
+    /// - Parameter sequence: the SYN's; nil for one that nobody has looked into.
+    mutating func mayBeginAnew(at sequence: UInt32?) {
+        forget()
         mayHaveBegun = true
+        beginning = sequence.map { $0 &+ 1 }
     }
 
-    private mutating func begin() {
+    private mutating func forget() {
         streamOffset = nil
         hasAcknowledged = false
-        mayHaveBegun = false
     }
 
     /// Takes a segment of the stack, whose header and checksum have been looked at.
@@ -51,13 +54,16 @@ struct StackFlow {
         // A reset may be about a segment that belongs to no connection.
         if header.flags.contains(.rst) { return }
         if header.flags.contains(.syn) {
-            begin()
+            forget()
+            if header.acknowledgement.rawValue == beginning { mayHaveBegun = false }
             try require(payload.isEmpty, "a SYN has data")
         }
         if header.flags.contains(.ack) {
-            if hasAcknowledged && mayHaveBegun && Int32(bitPattern: header.acknowledgement.rawValue &- acknowledged) < 0 { begin() }
+            if hasAcknowledged && mayHaveBegun && Int32(bitPattern: header.acknowledgement.rawValue &- acknowledged) < 0 { forget() }
             if hasAcknowledged {
-                try require(Int32(bitPattern: header.acknowledgement.rawValue &- acknowledged) >= 0, "an acknowledgement goes back")
+                try require(
+                    Int32(bitPattern: header.acknowledgement.rawValue &- acknowledged) >= 0,
+                    "an acknowledgement goes back from \(acknowledged) to \(header.acknowledgement), in \(header.flags) to \(station.address):\(remotePort)")
                 let shrinks = !scalesWindows && Int32(bitPattern: header.acknowledgement.rawValue &+ UInt32(header.window) &- windowEdge) < 0
                 try require(!shrinks, "a window that was promised shrinks")
             }
@@ -73,7 +79,7 @@ struct StackFlow {
             for (position, byte) in payload.enumerated() {
                 try require(byte == payload[0] &+ UInt8(truncatingIfNeeded: position), "a segment has bytes of several places of the stream")
             }
-            if mayHaveBegun && streamOffset != offset { begin() }
+            if mayHaveBegun && streamOffset != offset { streamOffset = nil }
             try require(streamOffset == nil || streamOffset == offset, "a segment has bytes of another place of the stream")
             streamOffset = offset
         }

@@ -40,7 +40,7 @@ extension StackWorld {
     }
 
     func forgetConnections() {
-        for position in flows.indices { flows[position].mayBeginAnew() }
+        for position in flows.indices { flows[position].mayBeginAnew(at: nil) }
     }
 
     func receiveRawFrame() {
@@ -115,7 +115,7 @@ extension StackWorld {
         if more & 0x80 != 0 { frame[frame.count - 1] ^= 1 }
         let taken = UInt32(byteCount) &+ UInt32(flags & 1) &+ UInt32(flags >> 1 & 1)
         flows[position].peerSequence = sequence &+ taken
-        if flags & TCPFlags.syn.rawValue != 0 { flows[position].mayBeginAnew() }
+        if flags & TCPFlags.syn.rawValue != 0 { flows[position].mayBeginAnew(at: sequence) }
         receive(frame)
     }
 
@@ -151,7 +151,7 @@ extension StackWorld {
     func keep(_ flow: StackFlow) {
         if let known = self.flow(flow.station.address, flow.remotePort, flow.localAddress, flow.localPort) {
             flows[known].peerSequence = flow.peerSequence
-            flows[known].mayBeginAnew()
+            flows[known].mayBeginAnew(at: flow.peerSequence &- 1)
             return
         }
         if flows.count == StackWorld.maximumFlows { flows.removeFirst() }
