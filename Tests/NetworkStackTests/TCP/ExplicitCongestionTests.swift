@@ -235,6 +235,30 @@ import WireFormats
 
     // MARK: DCTCP
 
+    @Test("DCTCP: marks of what a listener has no room for are not acknowledged")
+    func marksInHandshake() throws {
+        let script = try Self.script(.off, .dctcp)
+        let listener = script.listener(backlog: 1)
+        for port in [6_000, 6_001] {
+            script.remotePort = UInt16(port)
+            script.peer([.syn, .ece, .cwr], seq: 0, mss: Self.mss, scale: 7)
+            script.expect([.syn, .ack, .ece], seq: 0, ack: 1)
+        }
+        script.remotePort = 6_000
+        script.peer(.ack, seq: 1, ack: 1)
+        script.remotePort = 6_001
+        for codepoint in [3, 2, 3] {
+            script.peerCodepoint = UInt8(codepoint)
+            script.peer(.psh, seq: 1, ack: 1, length: 10)
+            script.expectNothing()
+        }
+        // With room for it the same segment is received, and its mark echoed with it.
+        #expect(script.stack.accept(listener, owner: 3) != 0)
+        script.peer(.psh, seq: 1, ack: 1, length: 10)
+        script.expect([.ack, .ece], ack: 11)
+        script.end()
+    }
+
     // RFC 8257, section 3.2
     @Test("DCTCP: acknowledgements change with the marks, each at once, and one more for what waited")
     func everyMarkIsEchoed() throws {

@@ -103,7 +103,9 @@ extension NetworkStack {
             return drop(frame, .unexpectedFlags)
         }
 
-        if !c.pointee.ecn.isEmpty { takeMarks(c, header, byteCount: byteCount) }
+        // What comes before a listener has room for the connection is not received.
+        let wasSynchronized = c.pointee.state.isSynchronized
+        if !c.pointee.ecn.isEmpty && wasSynchronized { takeMarks(c, header, byteCount: byteCount) }
 
         // Fifth, check the ACK field.
         //= RFC 9293 section 3.10.7.4
@@ -111,6 +113,7 @@ extension NetworkStack {
         guard header.flags.contains(.ack) else { return drop(frame, .unexpectedFlags) }
         guard checkAcknowledgement(c, header, byteCount: byteCount) else { return drop(frame, .badAcknowledgement) }
         guard c.pointee.state != .closed else { return frame.releaseArray() }
+        if !c.pointee.ecn.isEmpty && !wasSynchronized { takeMarks(c, header, byteCount: byteCount) }
 
         // Sixth, the URG bit: urgent data is ordinary data in its place (Specifications/exceptions). Seventh, process the segment text.
         var hasFinish = header.flags.contains(.fin)
