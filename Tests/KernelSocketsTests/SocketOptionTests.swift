@@ -9,6 +9,7 @@ import Testing
             SocketOption.noDelay(false), .noDelay(true), .keepAlive(idle: 60, interval: 7), .noKeepAlive, .linger(seconds: 0), .linger(seconds: 3),
             .linger(seconds: nil), .reuseAddress(false), .reuseAddress(true), .reusePort(true), .reusePort(false),
             .userTimeout(milliseconds: 1_500), .userTimeout(milliseconds: 0), .congestionControl(.newReno), .congestionControl(.cubic),
+            .hopLimit(1), .hopLimit(255), .differentiatedServices(codepoint: 46), .differentiatedServices(codepoint: 0),
         ])
     func roundTrip(_ option: SocketOption) throws {
         let runtime = try makeRuntime()
@@ -22,10 +23,31 @@ import Testing
         case .reusePort(let isOn): try runtime.setOption(.reusePort(!isOn), on: socket)
         case .userTimeout: try runtime.setOption(.userTimeout(milliseconds: 77), on: socket)
         case .congestionControl(let name): try runtime.setOption(.congestionControl(name == .cubic ? .newReno : .cubic), on: socket)
+        case .hopLimit: try runtime.setOption(.hopLimit(7), on: socket)
+        case .differentiatedServices: try runtime.setOption(.differentiatedServices(codepoint: 7), on: socket)
         default: break
         }
         try runtime.setOption(option, on: socket)
         #expect(try runtime.option(option.encoded.name, of: socket) == option)
+    }
+
+    @Test("options of packets hold for sockets of both types and families, and only what fits is taken", arguments: [AddressFamily.ipv4, .ipv6])
+    func packetOptions(_ family: AddressFamily) throws {
+        let runtime = try makeRuntime()
+        for type in [SocketType.stream, .datagram] {
+            let socket = try runtime.socket(family, type)
+            func error(_ option: SocketOption) -> Int32 {
+                do throws(DemikernelError) {
+                    try runtime.setOption(option, on: socket)
+                    return try runtime.option(option.encoded.name, of: socket) == option ? 0 : -1
+                } catch {
+                    return error.errno
+                }
+            }
+            for option in [SocketOption.hopLimit(3), .differentiatedServices(codepoint: 10)] { #expect(error(option) == 0) }
+            for option in [SocketOption.hopLimit(0), .hopLimit(256), .differentiatedServices(codepoint: 64)] { #expect(error(option) == EINVAL) }
+            for isOn in [true, false] { #expect(error(.ipv6Only(isOn)) == (family == .ipv6 ? 0 : EOPNOTSUPP)) }
+        }
     }
 
     @Test("a datagram socket reads back what is set for broadcasts and groups, and joins a group once", arguments: [AddressFamily.ipv4, .ipv6])

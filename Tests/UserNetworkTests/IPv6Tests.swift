@@ -74,6 +74,33 @@ import WireFormats
         pair.expectNothingLeft()
     }
 
+    @Test("a socket that is told to take IPv6 alone leaves the port to IPv4", arguments: [SocketType.stream, .datagram])
+    func ipv6Only(_ type: SocketType) throws {
+        let pair = try pair()
+        func error(_ option: SocketOption, _ queue: QueueDescriptor) -> Int32 {
+            do throws(DemikernelError) {
+                try pair.runtime.setOption(option, on: queue)
+                return 0
+            } catch {
+                return error.errno
+            }
+        }
+        let alone = try pair.runtime.socket(.ipv6, type, on: pair.b)
+        #expect(try pair.runtime.option(.ipv6Only, of: alone) == .ipv6Only(false))
+        try pair.runtime.setOption(.ipv6Only(true), on: alone)
+        #expect(try pair.runtime.option(.ipv6Only, of: alone) == .ipv6Only(true))
+        try pair.runtime.bind(alone, to: .any(.ipv6, port: 7))
+        #expect(error(.ipv6Only(false), alone) == EINVAL)
+        let ipv4 = try pair.runtime.socket(.ipv4, type, on: pair.b)
+        try pair.runtime.bind(ipv4, to: .any(port: 7))
+        #expect(error(.ipv6Only(true), ipv4) == EOPNOTSUPP)
+        // One that takes both finds the port taken by either.
+        let both = try pair.runtime.socket(.ipv6, type, on: pair.b)
+        #expect(throws: DemikernelError.self) { try pair.runtime.bind(both, to: .any(.ipv6, port: 7)) }
+        for queue in [alone, ipv4, both] { try pair.runtime.close(queue) }
+        pair.expectNothingLeft()
+    }
+
     @Test("datagrams over both families reach one IPv6 socket, with their senders")
     func datagrams() throws {
         let pair = try pair()

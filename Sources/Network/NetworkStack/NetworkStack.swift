@@ -119,7 +119,8 @@ public struct NetworkStack {
     /// Whether there are frames to send.
     public var hasOutput: Bool { !state.pointee.output.pointee.isEmpty }
 
-    /// The frames that wait for the device. Its owner takes them from the front, in any number, and then calls `outputMoved`.
+    /// The frames that wait for the device. Its owner takes them from the front, in any number, and then calls
+    /// `outputMoved`, which may be left out where the ring was not full.
     public var outputRing: UnsafeMutablePointer<OutputRing> { state.pointee.output }
 
     /// The device has taken frames from the ring: those who waited for room send on, which may fill it again.

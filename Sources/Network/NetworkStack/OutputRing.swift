@@ -54,7 +54,8 @@ public struct OutputRing {
         return (entries + start, min(tail &- head, OutputRing.entryCount &- start))
     }
 
-    /// Takes the oldest `count` frames out, which the device has taken over. `NetworkStack.outputMoved` is to be called afterwards.
+    /// Takes the oldest `count` frames out, which the device has taken over. Where the ring was full before, `NetworkStack.outputMoved` is to be called
+    /// afterwards.
     @inlinable @inline(__always)
     public mutating func removeFirst(_ count: Int) {
         head &+= count

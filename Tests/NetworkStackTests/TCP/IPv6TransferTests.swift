@@ -104,6 +104,30 @@ import WireFormats
         #expect(pair.receive(1, server) == pattern(64))
     }
 
+    @Test("the addresses of one /64 have their share of half-open connections together, and those of another their own")
+    func halfOpenPerPrefix() throws {
+        let sources = ["2001:db8::1", "2001:db8::ffff:3", "2001:db8:0:1::1"].map { IPAddress($0)! }
+        let pair = try StackPair { index, configuration in
+            configuration.limits.maximumHalfOpenPerSource = 1
+            configuration.ipv6Addresses = index == 0
+                ? sources.map { IPv6Prefix(address: $0, length: 64) }
+                : ["2001:db8::2", "2001:db8:0:1::2"].map { IPv6Prefix(address: IPAddress($0)!, length: 64) }
+            configuration.ipv6.duplicateAddressDetectionTransmits = 0
+        }
+        _ = listener(pair)
+        // The answers to SYNs are lost, so that all stay half open.
+        pair.passes = { target, bytes in target == 1 || bytes[20] != 6 }
+        var cookies: [UInt64] = []
+        for (source, target) in zip(sources, ["2001:db8::2", "2001:db8::2", "2001:db8:0:1::2"]) {
+            let client = pair.stacks[0].makeConnection(owner: 2)
+            #expect(pair.stacks[0].bind(client, to: Endpoint(address: source, port: 0)) == 0)
+            #expect(pair.stacks[0].connect(client, to: Endpoint(address: IPAddress(target)!, port: 80)) == 0)
+            pair.exchange()
+            cookies.append(pair.stacks[1].statistics.tcp.cookiesSent)
+        }
+        #expect(cookies == [0, 1, 1])
+    }
+
     @Test("every byte arrives over a wire that loses segments")
     func loss() throws {
         let pair = try pair()

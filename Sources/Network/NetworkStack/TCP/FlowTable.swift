@@ -84,7 +84,9 @@ struct FlowTable {
         while case let entry = entries[position], entry.index != 0 {
             if entry.tag == UInt32(truncatingIfNeeded: hash >> 32) {
                 let connection = connections[entry.index]
-                if connection.pointee.ports == ports, connection.pointee.remoteAddress == remote, connection.pointee.localAddress == local { return entry.index }
+                if connection.pointee.ports == ports, connection.pointee.remoteAddress == remote, connection.pointee.localAddress == local {
+                    return entry.index
+                }
             }
             position = (position &+ 1) & mask
         }

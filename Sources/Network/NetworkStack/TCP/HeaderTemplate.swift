@@ -73,8 +73,8 @@ extension NetworkStack {
             //= RFC 9293 section 3.8.1
             //# If a retransmitted packet is identical to the original packet, then the same IPv4 Identification field MAY be used (MAY-4).
             IPv4Header.write(
-                to: base + HeaderTemplate.ethernetByteCount, totalByteCount: 0, identification: 0, dontFragment: true, timeToLive: hopLimit(c.pointee.packetOptions, to: c.pointee.remoteAddress),
-                typeOfService: c.pointee.packetOptions.trafficClass,
+                to: base + HeaderTemplate.ethernetByteCount, totalByteCount: 0, identification: 0, dontFragment: true,
+                timeToLive: hopLimit(c.pointee.packetOptions, to: c.pointee.remoteAddress), typeOfService: c.pointee.packetOptions.trafficClass,
                 protocolNumber: IPProtocol.tcp, source: c.pointee.localAddress, destination: c.pointee.remoteAddress)
             // The checksum is added once the length is known.
             (base + 24).storeBytes(of: 0, as: UInt16.self)

@@ -16,7 +16,8 @@ extension NetworkStack {
         withUnsafeTemporaryAllocation(byteCount: HeaderTemplate.transportOffset + extra, alignment: 8) { bytes in
             let base = bytes.baseAddress.unsafelyUnwrapped
             writeIPv6Headers(
-                at: base, hardware: destination, payloadByteCount: 0, nextHeader: IPProtocol.tcp, hopLimit: hopLimit(c.pointee.packetOptions, to: c.pointee.remoteAddress),
+                at: base, hardware: destination, payloadByteCount: 0, nextHeader: IPProtocol.tcp,
+                hopLimit: hopLimit(c.pointee.packetOptions, to: c.pointee.remoteAddress),
                 trafficClass: c.pointee.packetOptions.trafficClass, from: c.pointee.localAddress, to: c.pointee.remoteAddress)
             template.front = base.loadUnaligned(as: (UInt64, UInt64).self)
             template.frontEnd = (base + 16).loadUnaligned(as: UInt32.self)

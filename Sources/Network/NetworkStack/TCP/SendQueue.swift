@@ -8,7 +8,7 @@ extension NetworkStack {
     /// Takes an array over into the send queue and sends what may be sent.
     ///
     /// It is taken whole or not at all: while the queue holds less than its limit, whatever the array's size.
-    /// - Parameter now: the time, as for `setTime`.
+    /// - Parameter now: the time, as for `setTime`; 0 for the time that the stack knows.
     /// - Returns: 0; `EAGAIN` when the queue is full (`.writable` tells when it is not); `EPIPE` after `shutdown`, `ENOTCONN`, or the connection's error.
     ///   Unless 0 is returned the array stays the caller's.
     public func send(_ connection: UInt32, _ array: Frame, at now: UInt64 = 0) -> Int32 {
