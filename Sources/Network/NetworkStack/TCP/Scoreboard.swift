@@ -106,15 +106,15 @@ extension NetworkStack {
         var index = first
         var last: UInt32 = 0
         var count = 0
-        // When the last of those was sent that were sent once, in order: it tells what all of them would.
-        var sentAt: UInt64 = 0
+        // The last of those that were sent once, in order: it tells what all of them would.
+        var (sentAt, plainEnd) = (UInt64(0), acknowledgement)
         while index != 0 {
             let record = state.pointee.transmissions[index]
             let end = record.pointee.end
             guard end.since(acknowledgement) <= 0 else { break }
             if record.pointee.flags.isEmpty && end.since(c.pointee.recovery.forwardEnd) >= 0 {
                 c.pointee.recovery.forwardEnd = end
-                sentAt = record.pointee.sentAt
+                (sentAt, plainEnd) = (record.pointee.sentAt, end)
             } else {
                 acknowledgeMarked(c, record)
             }
@@ -125,7 +125,7 @@ extension NetworkStack {
         }
         guard count > 0 else { return shortenFirst(c, acknowledgement) }
         state.pointee.transmissions.free(from: first, through: last, count: count)
-        if sentAt != 0 { noteDelivered(c, sentAt, c.pointee.recovery.forwardEnd) }
+        if sentAt != 0 { noteDelivered(c, sentAt, plainEnd) }
         c.pointee.scoreboard.first = index
         if index == 0 {
             c.pointee.scoreboard.last = 0
