@@ -28,6 +28,8 @@ private struct Session: ~Copyable {
         var configuration = RuntimeConfiguration()
         configuration.clock = device.clock
         configuration.idle = .spin
+        // Hashes and tokens are drawn from it: with another seed in each run a figure would be another in each run.
+        configuration.seed = 1
         runtime = try Runtime(
             configuration,
             making: [
@@ -253,6 +255,8 @@ private struct EchoPair: ~Copyable {
         var configuration = RuntimeConfiguration()
         configuration.clock = clock.clock
         configuration.idle = .spin
+        // Hashes and tokens are drawn from it: with another seed in each run a figure would be another in each run.
+        configuration.seed = 1
         let runtime = try Runtime(configuration)
         let (left, right) = MemoryEthernetPair.make(capacity: 256)
         let client = try runtime.register(

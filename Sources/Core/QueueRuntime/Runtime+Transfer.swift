@@ -80,13 +80,21 @@ extension Runtime {
     public func pop(
         _ queue: QueueDescriptor, maximumSegments: Int = ScatterGatherArray.maximumSegments, maximumBytes: Int = .max
     ) throws(DemikernelError) -> QueueToken {
-        if core.isOnOwnThread, let memory = core.memoryQueue(queue),
-            let array = memory.pointee.givesNow(maximumSegments: maximumSegments, maximumBytes: maximumBytes),
-            let operation = core.slotForImmediateOperation
-        {
-            memory.pointee.removeFirst(array)
-            operation.pointee.array = array
-            return core.completeImmediately(operation, .pop, queue, .popped)
+        if core.isOnOwnThread, case let slot = core.state.pointee.queues + queue.slot, slot.pointee.openDescriptor == queue.rawValue {
+            if let pops = slot.pointee.waitingPops {
+                if pops.pointee.findsNothing, maximumBytes >= WaitingPops.unlimitedByteCount, maximumSegments > 0,
+                    let free = core.state.pointee.freeOperation
+                {
+                    return core.popLater(pops, free.operation, queue, maximumSegments, maximumBytes)
+                }
+            } else if let memory = slot.pointee.memoryQueue,
+                let array = memory.pointee.givesNow(maximumSegments: maximumSegments, maximumBytes: maximumBytes),
+                let operation = core.slotForImmediateOperation
+            {
+                memory.pointee.removeFirst(array)
+                operation.pointee.array = array
+                return core.completeImmediately(operation, .pop, queue, .popped)
+            }
         }
         return try core.popSlowly(queue, maximumSegments, maximumBytes)
     }

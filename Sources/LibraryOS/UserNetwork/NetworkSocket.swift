@@ -25,13 +25,11 @@ struct NetworkSocket {
     /// Has datagrams for which the stack had no room, in the list of those that do.
     var isStarved = false
     var nextStarved: UInt32 = 0
-    /// Whether a pop may find something: an event has come since one found nothing.
-    var mayBeReadable = true
     /// An errno that the connection met, once and for all.
     var failure: Int32 = 0
     var connectOperation: UInt32 = 0
     var closeOperation: UInt32 = 0
-    var pops = OperationList()
+    var pops = WaitingPops()
     var accepts = OperationList()
     /// Arrays not yet taken by the stack, chained through their first descriptors.
     var firstToSend: UnsafeMutablePointer<SegmentDescriptor>?

@@ -39,6 +39,8 @@ extension UserNetworkHandle {
         socket.pointee.type = type
         socket.pointee.queue = queue
         socket.pointee.phase = phase
+        socket.pointee.pops.awaits = type == .stream ? stack.awaitsDataFlag(index) : stack.awaitsDatagramFlag(index)
+        core.setWaitingPops(socket.pointer(to: \.pops).unsafelyUnwrapped, of: queue)
     }
 
     func bind(_ index: Int, _ address: SocketAddress) -> Int32 {
@@ -179,6 +181,7 @@ extension UserNetworkHandle {
         if socket.pointee.isReceiveBufferFixed { stack.setReceiveBuffer(new, byteCount: stack.receiveBuffer(old)) }
         stack.release(old)
         socket.pointee.index = new
+        socket.pointee.pops.awaits = stack.awaitsDataFlag(new)
         socket.pointee.needsRenewal = false
         return 0
     }

@@ -65,8 +65,6 @@ struct ConnectionFlags: OptionSet {
     static let portReserved = ConnectionFlags(rawValue: 1 << 25)
     static let inAcceptQueue = ConnectionFlags(rawValue: 1 << 26)
     static let hasTimerTurn = ConnectionFlags(rawValue: 1 << 27)
-    /// The owner waits for the next bytes, and the receive queue is empty: `turn` delivers them as they come.
-    static let awaitsData = ConnectionFlags(rawValue: 1 << 28)
 }
 
 /// What became of a connection since its last event was taken.

@@ -140,13 +140,17 @@ extension NetworkStack {
             let echo = hasTimestamps ? (transport + 28).loadUnaligned(as: UInt32.self).bigEndian : nil
             acknowledgeNewData(c, acknowledgement, timestampEcho: echo)
         }
-        updateSendWindow(c, sequence, acknowledgement, (transport + 14).loadUnaligned(as: UInt16.self).bigEndian)
+        let window = (transport + 14).loadUnaligned(as: UInt16.self).bigEndian
+        // The same window from the same acknowledgement says nothing new.
+        if acknowledged > 0 || Int(window) &<< Int(c.pointee.sendWindowShift) != c.pointee.sendWindow {
+            updateSendWindow(c, sequence, acknowledgement, window)
+        }
         if byteCount > 0 {
             // The frame shrinks to its payload, which is what the program gets.
             frame.removeFirst((isIPv4 ? HeaderTemplate.transportOffset : EthernetHeader.byteCount + IPv6Header.byteCount) &+ headerByteCount)
             frame.truncate(to: byteCount)
-            if let place = delivery, c.pointee.flags.contains(.awaitsData) {
-                c.pointee.flags.remove(.awaitsData)
+            if let place = delivery, c.pointee.awaitsData != 0, c.pointee.receiveHead == nil {
+                c.pointee.awaitsData = 0
                 c.pointee.receiveNext = c.pointee.receiveNext.advanced(by: byteCount)
                 if c.pointee.receiveNext.since(c.pointee.growthSequence) >= 0 { growReceiveBuffer(c) }
                 place.initialize(to: Delivery(payload: frame, owner: c.pointee.owner))

@@ -17,7 +17,8 @@ extension NetworkStack {
         let socket = findDatagramSocket(addresses, (header + 34).loadUnaligned(as: UInt32.self))
         guard socket != 0 else { return false }
         let s = state.pointee.datagramSockets[socket]
-        guard s.pointee.flags.contains(.awaitsDatagram), UInt32(truncatingIfNeeded: addresses &>> 32) == state.pointee.primaryAddressRaw,
+        guard s.pointee.awaitsDatagram != 0, s.pointee.queue.isEmpty, s.pointee.error == 0,
+            UInt32(truncatingIfNeeded: addresses &>> 32) == state.pointee.primaryAddressRaw,
             isPossibleSource(UInt32(truncatingIfNeeded: addresses)), state.pointee.heap.usedByteCount < state.pointee.pressureByteCount
         else { return false }
         if !frame.frameFlags.contains(.checksumVerified) {
@@ -31,7 +32,7 @@ extension NetworkStack {
         }
         state.pointee.statistics.framesReceived &+= 1
         state.pointee.statistics.datagramsReceived &+= 1
-        s.pointee.flags.remove(.awaitsDatagram)
+        s.pointee.awaitsDatagram = 0
         frame.removeFirst(DatagramTemplate.byteCount)
         frame.truncate(to: byteCount &- UDPHeader.byteCount)
         delivery.initialize(to: Delivery(payload: frame, owner: s.pointee.owner))

@@ -14,8 +14,6 @@ struct DatagramSocket: SlabElement {
         static let reusesPort = Flags(rawValue: 8)
         /// In the queue of `takeDatagramEvent`.
         static let hasEvent = Flags(rawValue: 16)
-        /// The owner waits for the next datagram, and there is nothing to tell before: `turn` delivers it as it comes.
-        static let awaitsDatagram = Flags(rawValue: 32)
         /// Bound to ::, but not for IPv4.
         static let isIPv6Only = Flags(rawValue: 64)
         /// May send to broadcast addresses.
@@ -38,6 +36,8 @@ struct DatagramSocket: SlabElement {
     }
 
     var flags = Flags()
+    /// 1 while the owner waits for the next datagram: if there is nothing to tell before, `turn` delivers it as it comes.
+    var awaitsDatagram: UInt8 = 0
     var link = Link.unresolved
     var owner: UInt32 = 0
     /// The port is 0 while the socket is not bound.
@@ -151,7 +151,7 @@ extension NetworkStack {
     @inline(__always)
     func raiseDatagramEvent(_ socket: UInt32) {
         let s = state.pointee.datagramSockets[socket]
-        s.pointee.flags.remove(.awaitsDatagram)
+        s.pointee.awaitsDatagram = 0
         guard !s.pointee.flags.contains(.hasEvent) else { return }
         s.pointee.flags.insert(.hasEvent)
         state.pointee.datagramEvents.append(socket)
