@@ -87,17 +87,21 @@ public struct NetworkStack {
         to now: UInt64, frames: UnsafeMutablePointer<Frame>, count: Int, deliveries: UnsafeMutablePointer<Delivery>
     ) -> TurnResult {
         setTime(now)
-        var delivery: UnsafeMutablePointer<Delivery>? = deliveries
+        var delivery = deliveries
         let end = frames + count
         var frame = frames
         while frame != end {
-            if !predict(frame.pointee, &delivery) { ethernetInput(frame.pointee) }
+            switch predict(frame.pointee, delivery) {
+            case .delivered: delivery += 1
+            case .taken: break
+            case .failed: ethernetInput(frame.pointee)
+            }
             frame += 1
         }
         var progress = count
         if state.pointee.timers.mayHaveExpired(now: state.pointee.now) || !state.pointee.loopback.isEmpty { progress &+= advance(to: now) }
         return TurnResult(
-            progress: progress, endOfDeliveries: delivery.unsafelyUnwrapped,
+            progress: progress, endOfDeliveries: delivery,
             hasEvents: !state.pointee.connectionEvents.isEmpty || !state.pointee.datagramEvents.isEmpty)
     }
 
@@ -105,8 +109,7 @@ public struct NetworkStack {
 
     /// Takes over a frame that the device received, and does all that follows from it.
     public func receive(_ frame: Frame) {
-        var nowhere: UnsafeMutablePointer<Delivery>?
-        if !predict(frame, &nowhere) { ethernetInput(frame) }
+        if predict(frame, nil) == .failed { ethernetInput(frame) }
     }
 
     /// Whether there are frames to send.
