@@ -74,4 +74,24 @@ import WireFormats
         #expect(large.violations.contains { $0.contains("an acknowledgement of 501, where everything up to 701 has arrived") })
         large.world.end()
     }
+
+    /// The window is closed, and opens in answer to a probe, by `field` of eight bytes each.
+    private func talkWithProbe(opensBy field: UInt16) throws -> [String] {
+        let talk = try Conversation(conduct: Conversation.conduct())
+        defer { talk.world.end() }
+        talk.shakeHands(options: [1, 3, 3, 3])
+        talk.send(.ack, sequence: 101, acknowledgement: 901, byteCount: 497, at: 10)
+        talk.send(.ack, sequence: 598, acknowledgement: 901, byteCount: 497, at: 10)
+        talk.send(.ack, sequence: 1_095, acknowledgement: 901, byteCount: 6, at: 10)
+        talk.send(isBack: true, .ack, sequence: 901, acknowledgement: 1_101, window: 0, at: 10)
+        talk.send(.ack, sequence: 1_101, acknowledgement: 901, byteCount: 1, at: 20)
+        talk.send(isBack: true, .ack, sequence: 901, acknowledgement: 1_101, window: field, at: 20)
+        return talk.violations
+    }
+
+    @Test func aClosedWindowIsAnnouncedWhenItOpensByTwoSegmentsAndWhatItsScaleHides() throws {
+        // Two segments of 500 bytes, and twice seven bytes.
+        #expect(try talkWithProbe(opensBy: 1_008 / 8) == [])
+        #expect(try talkWithProbe(opensBy: 1_016 / 8).contains { $0.contains("opens by 1016 bytes only when it is probed") })
+    }
 }

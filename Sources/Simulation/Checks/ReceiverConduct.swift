@@ -211,12 +211,19 @@ struct ReceiverConduct {
 
     private mutating func checkAnswer(_ header: TCPSegmentHeader, _ flow: Flow, _ conduct: Conduct, at time: UInt64) -> String? {
         let isScaled = (flow.own?.windowScale ?? 0xff) != 0xff && (flow.peer?.windowScale ?? 0xff) != 0xff
-        let newEdge = header.acknowledgement + Int(header.window) << (isScaled ? Int(min(flow.own!.windowScale, 14)) : 0)
+        let shift = isScaled ? Int(min(flow.own!.windowScale, 14)) : 0
+        let newEdge = header.acknowledgement + Int(header.window) << shift
         let before = (acknowledged: acknowledged, edge: edge)
         (acknowledged, edge) = (header.acknowledgement, edge.map { SequenceNumber.max($0, newEdge) } ?? newEdge)
         guard instant.time == time, instant.segments > 0, header.segmentLength == 0, let edge = before.edge else { return nil }
         let isClosed = before.acknowledged == edge
-        if isClosed, instant.probes > 0, header.acknowledgement == before.acknowledged, newEdge - edge >= 2 * (flow.own?.maximumSegmentSize ?? 536) {
+        //= RFC 7323 section 2.3
+        //# The Window field in the header of every outgoing segment, with the exception of <SYN> segments, MUST be right-shifted by Rcv.Wind.Shift bits.
+        // So a field that is rounded up shows up to a step less a byte too much, and one of 0 hides as much of what was promised before.
+        let unseen = 2 * ((1 << shift) - 1)
+        if isClosed, instant.probes > 0, header.acknowledgement == before.acknowledged,
+            newEdge - edge >= 2 * (flow.own?.maximumSegmentSize ?? 536) + unseen
+        {
             return "a window that was closed opens by \(newEdge - edge) bytes only when it is probed"
         }
         guard instant.refused == instant.segments, header.acknowledgement == before.acknowledged, newEdge == edge else { return nil }
