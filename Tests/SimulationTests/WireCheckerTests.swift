@@ -143,6 +143,24 @@ import WireFormats
         talk.world.end()
     }
 
+    private static let permitsSelective: [UInt8] = [1, 1, 4, 2]
+
+    @Test func aSYNIsAnAnswerToTheOneWithoutAcknowledgement() throws {
+        // The client has taken somebody else's SYN for the server's, and answers that with what it does not permit.
+        let talk = try Conversation()
+        talk.send(.syn, sequence: 100, options: Self.permitsSelective)
+        talk.send([.syn, .ack], sequence: 100, acknowledgement: 5_000)
+        talk.send(isBack: true, [.syn, .ack], sequence: 900, acknowledgement: 101, options: Self.permitsSelective)
+        #expect(talk.violations == [])
+        talk.world.end()
+        let other = try Conversation()
+        other.send(.syn, sequence: 100)
+        other.send([.syn, .ack], sequence: 100, acknowledgement: 5_000, options: Self.permitsSelective)
+        other.send(isBack: true, [.syn, .ack], sequence: 900, acknowledgement: 101, options: Self.permitsSelective)
+        #expect(other.violations.contains { $0.contains("permitted in answer to a SYN that does not permit them") })
+        other.world.end()
+    }
+
     @Test func aFrameInSomebodyElsesNameIsFound() throws {
         let talk = try Conversation()
         let segment = ForgedFrame.Segment(
