@@ -9,10 +9,13 @@ struct Flow {
         let hasTimestamps: Bool
         let maximumSegmentSize: Int
         let permitsSelectiveAcknowledgements: Bool
+        /// The SYN has an acknowledgement.
+        let isAnswer: Bool
 
         init(_ segment: Segment) {
             let header = segment.header
             initialSequence = header.sequence
+            isAnswer = header.flags.contains(.ack)
             windowScale = header.windowScale
             hasTimestamps = header.hasTimestamps
             //= RFC 9293 section 3.7.1
@@ -74,7 +77,10 @@ struct Flow {
         if header.flags.contains(.rst) { return nil }
         if header.flags.contains(.syn), own?.initialSequence != header.sequence { begin(segment) }
         if header.flags.contains([.syn, .ack]), peer == nil {
-            peer = offers.last { $0.initialSequence + 1 == header.acknowledgement }
+            //= RFC 9293 section 3.10.7.2
+            //# Any acknowledgment is bad if it arrives on a connection still in the LISTEN state.
+            // And in SYN-SENT a SYN with one that is good is answered without a SYN: who answers with one has taken the offer of a SYN without it.
+            peer = offers.last { !$0.isAnswer && $0.initialSequence + 1 == header.acknowledgement }
         }
         if header.flags.contains([.syn, .ack]), header.hasTimestamps, firstPeerTimestamp == nil { firstPeerTimestamp = header.timestampEchoReply }
         guard let own else {

@@ -99,6 +99,7 @@ final class ScenarioRun {
         for fault in plan.faults { schedule(fault) }
         attacker?.begin()
         narrate(plan.summary)
+        for (index, settings) in plan.hosts.enumerated() { narrate("\(hosts[index].name): \(settings)") }
         for (index, connection) in plan.connections.enumerated() { narrate("plan \(index): \(connection)") }
     }
 
