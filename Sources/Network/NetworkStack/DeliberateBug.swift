@@ -187,6 +187,16 @@ public enum DeliberateBug: String, CaseIterable, Sendable {
     case identificationRepeated
     /// What has come of a datagram whose rest is lost is kept for ever.
     case reassemblyNeverEnds
+    /// A change of membership is told once.
+    case membershipToldOnce
+    /// Queries about groups are not answered.
+    case groupQueryIgnored
+    /// Queries about groups are answered when their time is over.
+    case groupQueryAnsweredLate
+    /// Reports are of the newest version whatever the querier speaks.
+    case olderQuerierIgnored
+    /// The group of all hosts is reported.
+    case allHostsReported
     /// Datagrams that wait together are received as one.
     case datagramsMerged
 

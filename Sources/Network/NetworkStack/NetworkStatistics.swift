@@ -21,8 +21,8 @@ public enum DropReason: Int, CaseIterable, Sendable {
     // Fragments of both families: one is counted each time, with all that has come of its datagram where that goes with it
     case fragmentMisaligned, fragmentTooLong, fragmentOverlap, duplicateFragment, fragmentBeyondEnd, fragmentMarks, tooManyFragments
     case reassemblyLimit, reassemblyTimeout
-    // Multicast: nobody here has joined the group
-    case groupNotJoined
+    // Multicast: nobody here has joined the group; a query or report of IGMP or MLD is malformed or does not come from the link; there are too many
+    case groupNotJoined, badGroupMessage, groupQueryRateLimited
 }
 
 /// How often each drop reason was met.
@@ -46,7 +46,7 @@ public struct DropCounts: Sendable {
 /// Counts of a network stack since it was made, and its state now.
 public struct NetworkStatistics: Sendable {
     /// The layout's version: a field is only ever added at the end, with a higher version.
-    public let version: UInt32 = 3
+    public let version: UInt32 = 4
     public var drops = DropCounts()
     public var framesReceived: UInt64 = 0
     public var framesSent: UInt64 = 0
@@ -71,6 +71,8 @@ public struct NetworkStatistics: Sendable {
     /// Fragments that were sent, and the packets that were cut into them.
     public var fragmentsSent: UInt64 = 0
     public var datagramsFragmented: UInt64 = 0
+    /// Reports and leaves of IGMP; `listenerReportsSent` are those of MLD.
+    public var membershipReportsSent: UInt64 = 0
 
     public init() {}
 }

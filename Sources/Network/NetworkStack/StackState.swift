@@ -46,6 +46,9 @@ struct StackState: ~Copyable {
     var errorBucket: TokenBucket
     /// The groups that sockets have joined.
     var groups = MulticastGroups()
+    /// What routers are told of these and of the addresses' own groups, of each family.
+    let igmp: GroupMembershipsPointer
+    let mld: GroupMembershipsPointer
     var resetBucket: TokenBucket
     var datagramSockets: Slab<DatagramSocket>
     let datagramPorts: UnsafeMutablePointer<UInt32>
@@ -89,7 +92,8 @@ struct StackState: ~Copyable {
                 neighbors: try Slab(capacity: limits.maximumNeighbors),
                 neighborCache: try NeighborCache(capacity: limits.maximumNeighbors, key: (random.next(), random.next())),
                 reassembly: try ReassemblyTable(capacity: limits.fragmentedDatagrams, secret: SipHashKey(random.next(), random.next())),
-                errorBucket: TokenBucket(perSecond: limits.controlMessagesPerSecond, burst: limits.controlMessageBurst),
+                errorBucket: TokenBucket(perSecond: limits.controlMessagesPerSecond, burst: limits.controlMessageBurst), igmp: .allocate(capacity: 1),
+                mld: .allocate(capacity: 1),
                 resetBucket: TokenBucket(perSecond: limits.resetsPerSecond, burst: limits.resetsPerSecond),
                 datagramSockets: try Slab(capacity: limits.maximumDatagramSockets), datagramPorts: try mapTable(UInt32.self, count: 65_536),
                 datagramSecret: SipHashKey(random.next(), random.next()),
@@ -102,6 +106,8 @@ struct StackState: ~Copyable {
                 halfOpenSources: try HalfOpenSources(SipHashKey(random.next(), random.next()))))
         state.pointee.random = random
         state.pointee.output.initialize(to: OutputRing())
+        state.pointee.igmp.initialize(to: try GroupMemberships(isIPv4: true, configuration))
+        state.pointee.mld.initialize(to: try GroupMemberships(isIPv4: false, configuration))
         return state
     }
 
@@ -120,6 +126,10 @@ struct StackState: ~Copyable {
         fragmentIdentification.deallocate()
         reassembly.deallocate()
         groups.deallocate()
+        igmp.pointee.deallocate()
+        mld.pointee.deallocate()
+        igmp.deallocate()
+        mld.deallocate()
         connectionEvents.deallocate()
         datagramEvents.deallocate()
         halfOpenSources.deallocate()

@@ -75,10 +75,6 @@ struct IPv6Interface {
     /// Router solicitations that are left to send, and when.
     var solicitations: UInt8 = 0
     var solicitationDeadline = UInt64.max
-    /// When the groups are reported, how often still, and whether that is news.
-    var reportDeadline = UInt64.max
-    var reports: UInt8 = 0
-    var queryDeadline = UInt64.max
 
     init(_ configuration: NetworkConfiguration) {
         isEnabled = configuration.speaksIPv6
