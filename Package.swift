@@ -55,6 +55,13 @@ let package = Package(
         .target(
             name: "EthernetDevice", dependencies: ["CDatapath", "DatapathMemory"],
             path: "Sources/Devices/EthernetDevice", swiftSettings: settings),
+        .target(name: "CLinuxDevices", path: "Sources/Devices/CLinuxDevices", cSettings: cSettings),
+        .target(
+            name: "NetworkInterface", dependencies: ["CLinuxDevices", "DatapathMemory"],
+            path: "Sources/Devices/NetworkInterface", swiftSettings: settings),
+        .target(
+            name: "TAPDevice", dependencies: ["CDatapath", "CLinuxDevices", "DatapathMemory", "EthernetDevice", "NetworkInterface"],
+            path: "Sources/Devices/TAPDevice", swiftSettings: settings),
 
         // Network
         .target(
@@ -80,7 +87,8 @@ let package = Package(
 
         // Surfaces
         .target(
-            name: "Demikernel", dependencies: core + ["KernelSockets"],
+            name: "Demikernel",
+            dependencies: core + ["EthernetDevice", "KernelSockets", "NetworkInterface", "NetworkStack", "TAPDevice", "UserNetwork", "WireFormats"],
             path: "Sources/Surfaces/Demikernel", swiftSettings: settings),
 
         // Applications
@@ -136,6 +144,10 @@ let package = Package(
         .testTarget(
             name: "EthernetDeviceTests", dependencies: ["CDatapath", "DatapathMemory", "EthernetDevice"],
             path: "Tests/EthernetDeviceTests", swiftSettings: settings),
+        .testTarget(
+            name: "LinuxDeviceTests",
+            dependencies: core + ["CLinux", "Demikernel", "Echo", "EthernetDevice", "KeyValue", "NetworkInterface", "NetworkStack", "TAPDevice", "UserNetwork", "WireFormats"],
+            path: "Tests/LinuxDeviceTests", swiftSettings: settings),
         .testTarget(
             name: "WireFormatsTests", dependencies: ["CDatapath", "WireFormats"],
             path: "Tests/WireFormatsTests", swiftSettings: settings),

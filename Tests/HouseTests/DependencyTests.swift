@@ -13,6 +13,9 @@ private let allowedDependencies: [String: Set<String>] = [
     "QueueRuntime": ["CDatapath", "DatapathMemory", "TaskScheduler"],
     // Devices
     "EthernetDevice": ["CDatapath", "DatapathMemory"],
+    "CLinuxDevices": [],
+    "NetworkInterface": ["CLinuxDevices", "DatapathMemory"],
+    "TAPDevice": ["CDatapath", "CLinuxDevices", "DatapathMemory", "EthernetDevice", "NetworkInterface"],
     // Network
     "WireFormats": ["CDatapath"],
     "NetworkStack": ["CDatapath", "DatapathMemory", "TaskScheduler", "EthernetDevice", "WireFormats"],
@@ -22,7 +25,8 @@ private let allowedDependencies: [String: Set<String>] = [
     // Simulation
     "Simulation": core.union(["EthernetDevice", "NetworkStack", "UserNetwork", "WireFormats"]),
     // Surfaces
-    "Demikernel": core.union(["KernelSockets"]),
+    // It makes every library OS by its name, over every device by its name.
+    "Demikernel": core.union(["EthernetDevice", "KernelSockets", "NetworkInterface", "NetworkStack", "TAPDevice", "UserNetwork", "WireFormats"]),
     // Applications
     "Echo": core.union(["Demikernel"]),
     "KeyValueStore": [],

@@ -1,25 +1,7 @@
-import KernelSockets
-
 /// The library OSes by the names that users type (`--libos`, `LIBOS`).
 public enum LibraryOSName: String, CaseIterable, Sendable {
     /// Kernel sockets.
     case catnap
-
-    var make: (RuntimeCore) throws(DemikernelError) -> LibraryOS {
-        switch self {
-        case .catnap: KernelSockets.make
-        }
-    }
-}
-
-extension Runtime {
-    /// A runtime with the named library OSes; the first one serves `socket`.
-    ///
-    ///     let runtime = try Runtime(libraryOSes: [.catnap])
-    /// - Throws: as `init(_:)`, and what the library OS needs and does not get.
-    public init(
-        _ configuration: RuntimeConfiguration = RuntimeConfiguration(), libraryOSes: [LibraryOSName]
-    ) throws(DemikernelError) {
-        try self.init(configuration, making: libraryOSes.map(\.make))
-    }
+    /// A user-level TCP/IP stack on an Ethernet device.
+    case catnip
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 int linux_signal_on_parent_exit(int signal_number) { return prctl(PR_SET_PDEATHSIG, (unsigned long)signal_number, 0ul, 0ul, 0ul); }
 
@@ -26,3 +27,5 @@ int linux_allowed_processors(int *processors, int capacity) {
         if (CPU_ISSET(processor, &set)) processors[count++] = processor;
     return count;
 }
+
+int linux_unshare_network(void) { return unshare(CLONE_NEWNET); }

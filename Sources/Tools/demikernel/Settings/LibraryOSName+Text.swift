@@ -5,12 +5,16 @@ extension LibraryOSName {
     var summary: String {
         switch self {
         case .catnap: "kernel sockets"
+        case .catnip: "user-level TCP/IP on an Ethernet device"
         }
     }
 
+    /// Whether it serves an interface of its own.
+    var needsDevice: Bool { self == .catnip }
+
     /// Names of the family that this version has nothing behind.
     static let absent: [(name: String, summary: String)] = [
-        ("catnip", "user-level TCP/IP on an Ethernet device"), ("catpowder", "user-level TCP/IP over raw sockets"),
+        ("catpowder", "user-level TCP/IP over raw sockets"),
         ("catmem", "shared memory"), ("catmint", "RDMA"), ("cattree", "storage"),
     ]
 
