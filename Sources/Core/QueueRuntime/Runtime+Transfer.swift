@@ -17,10 +17,16 @@ extension Runtime {
     public func push(_ queue: QueueDescriptor, _ array: consuming ScatterGatherArray) throws(DemikernelError) -> QueueToken {
         let taken = array.takeOver()
         // The common case without a stack frame; all else is one call at the end.
-        if core.isOnOwnThread, let memory = core.memoryQueue(queue), memory.pointee.takesNow(taken), let operation = core.slotForImmediateOperation {
-            memory.pointee.append(taken)
-            operation.pointee.byteCount = taken.arrayByteCount
-            return core.completeImmediately(operation, .push, queue, .pushed)
+        if core.isOnOwnThread, case let slot = core.state.pointee.queues + queue.slot, slot.pointee.openDescriptor == queue.rawValue {
+            if let memory = slot.pointee.memoryQueue {
+                if memory.pointee.takesNow(taken), let operation = core.slotForImmediateOperation {
+                    memory.pointee.append(taken)
+                    operation.pointee.byteCount = taken.arrayByteCount
+                    return core.completeImmediately(operation, .push, queue, .pushed)
+                }
+            } else if let free = core.state.pointee.freeOperation {
+                return try core.push(taken, slot, free.operation, queue)
+            }
         }
         return try core.pushSlowly(queue, taken)
     }
@@ -124,20 +130,36 @@ extension RuntimeCore {
         _ queue: QueueDescriptor, _ array: UnsafeMutablePointer<SegmentDescriptor>
     ) throws(DemikernelError) -> QueueToken {
         checkThread()
+        let slot: UnsafeMutablePointer<QueueSlot>
         do throws(DemikernelError) {
-            let slot = try lookUp(queue, .push)
-            let operation = self.operation(try begin(.push, queue, .push))
-            // Everything of the slot is written, and read, before the call, which it would be read again after.
-            operation.pointee.array = array
-            let token = QueueToken(rawValue: operation.pointee.token)
-            let library = slot.pointee.libraryOS.unsafelyUnwrapped
-            let error = library.pointee.push(library.pointee.context, slot.pointee.state, operation.index)
-            if error != 0 { throw refused(token, error, .push) }
-            return token
+            slot = try lookUp(queue, .push)
+            if state.pointee.freeOperation == nil && !carveOperation() { throw tooManyOperations(.push) }
         } catch {
             array.releaseArray()
             throw error
         }
+        return try push(array, slot, state.pointee.freeOperation.unsafelyUnwrapped.operation, queue)
+    }
+
+    /// Makes the first free slot a push, and hands it to its library OS.
+    @inline(never)
+    fileprivate func push(
+        _ array: UnsafeMutablePointer<SegmentDescriptor>, _ slot: UnsafeMutablePointer<QueueSlot>, _ operation: UnsafeMutablePointer<Operation>,
+        _ queue: QueueDescriptor
+    ) throws(DemikernelError) -> QueueToken {
+        // Everything of the slot is written, and read, before the call, which it would be read again after.
+        let token = QueueToken(rawValue: take(operation, .push, queue))
+        operation.pointee.array = array
+        let library = slot.pointee.libraryOS.unsafelyUnwrapped
+        let error = library.pointee.push(library.pointee.context, slot.pointee.state, UInt32(truncatingIfNeeded: token.rawValue & QueueToken.slotMask))
+        if error != 0 { throw refusedPush(token, array, error) }
+        return token
+    }
+
+    @inline(never)
+    private func refusedPush(_ token: QueueToken, _ array: UnsafeMutablePointer<SegmentDescriptor>, _ error: Int32) -> DemikernelError {
+        array.releaseArray()
+        return refused(token, error, .push)
     }
 
     @inline(never)

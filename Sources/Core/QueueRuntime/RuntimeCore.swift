@@ -195,6 +195,14 @@ public struct RuntimeCore {
         complete(index, .pushed)
     }
 
+    /// As `completePush(_:byteCount:)`, of a slot that the caller has at hand.
+    @inlinable
+    @inline(__always)
+    public func completePush(_ slot: UnsafeMutablePointer<Operation>, byteCount: Int) {
+        slot.pointee.byteCount = byteCount
+        complete(slot, .pushed)
+    }
+
     /// A pop: takes over `array`.
     @inlinable
     @inline(__always)

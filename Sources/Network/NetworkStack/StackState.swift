@@ -52,6 +52,7 @@ struct StackState: ~Copyable {
     var resetBucket: TokenBucket
     var datagramSockets: Slab<DatagramSocket>
     let datagramPorts: UnsafeMutablePointer<UInt32>
+    var lastSender = LastSender()
     /// Spreads senders over the sockets that share a port.
     let datagramSecret: SipHashKey
     var connections: Slab<Connection>

@@ -13,12 +13,20 @@ extension NetworkStack {
             byteCount == totalByteCount &- IPv4Header.byteCount
         else { return .failed }
         let addresses = (header + 26).loadUnaligned(as: UInt64.self)
-        let socket = findDatagramSocket(addresses, (header + 34).loadUnaligned(as: UInt32.self))
-        guard socket != 0 else { return .failed }
-        let s = state.pointee.datagramSockets[socket]
+        let ports = (header + 34).loadUnaligned(as: UInt32.self)
+        let s: DatagramSocketPointer
+        if let last = state.pointee.lastSender.socket, state.pointee.lastSender.addresses == addresses, state.pointee.lastSender.ports == ports {
+            s = last
+        } else {
+            let socket = findDatagramSocket(addresses, ports)
+            guard socket != 0, UInt32(truncatingIfNeeded: addresses &>> 32) == state.pointee.primaryAddressRaw,
+                isPossibleSource(UInt32(truncatingIfNeeded: addresses))
+            else { return .failed }
+            s = state.pointee.datagramSockets[socket]
+            state.pointee.lastSender = LastSender(addresses: addresses, ports: ports, socket: s)
+        }
         guard s.pointee.awaitsDatagram != 0, s.pointee.queue.isEmpty, s.pointee.error == 0,
-            UInt32(truncatingIfNeeded: addresses &>> 32) == state.pointee.primaryAddressRaw,
-            isPossibleSource(UInt32(truncatingIfNeeded: addresses)), state.pointee.heap.usedByteCount < state.pointee.pressureByteCount
+            state.pointee.heap.usedByteCount < state.pointee.pressureByteCount
         else { return .failed }
         if !frame.frameFlags.contains(.checksumVerified) {
             guard InternetChecksum.isValid(ipv4Header: header + EthernetHeader.byteCount) else { return .failed }
@@ -37,4 +45,14 @@ extension NetworkStack {
         delivery.initialize(to: Delivery(payload: frame, owner: s.pointee.owner))
         return .delivered
     }
+}
+
+/// Who sent the last datagram of the short way, and the socket that it was for. What is known of it then, that addresses and socket belong together and
+/// may send and receive, holds until a socket is bound, connected or closed, which forgets it.
+struct LastSender {
+    /// Source and destination as they lie in the headers.
+    var addresses: UInt64 = 0
+    var ports: UInt32 = 0
+    /// Nil for none.
+    var socket: DatagramSocketPointer?
 }
