@@ -52,11 +52,11 @@ struct Conversation {
         if !isLost { world.checker.received(SimulatedFrame(frame), by: to, at: time) }
     }
 
-    /// The client's numbers begin at 100, the server's at 900; both take segments of 500 bytes and have a window of 1,000.
-    func shakeHands(options: [UInt8] = []) {
-        let size: [UInt8] = [2, 4, 1, 0xf4]
-        send(.syn, sequence: 100, options: size + options)
-        send(isBack: true, [.syn, .ack], sequence: 900, acknowledgement: 101, options: size + options)
-        send(.ack, sequence: 101, acknowledgement: 901, options: options.isEmpty ? [] : options)
+    /// The client's numbers begin at 100, the server's at 900.
+    func shakeHands(options: [UInt8] = [], segmentSize: UInt16 = 500, window: UInt16 = 1_000) {
+        let size: [UInt8] = [2, 4, UInt8(segmentSize >> 8), UInt8(truncatingIfNeeded: segmentSize)]
+        send(.syn, sequence: 100, window: window, options: size + options)
+        send(isBack: true, [.syn, .ack], sequence: 900, acknowledgement: 101, window: window, options: size + options)
+        send(.ack, sequence: 101, acknowledgement: 901, window: window, options: options)
     }
 }

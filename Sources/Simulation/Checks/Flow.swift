@@ -8,6 +8,8 @@ struct Flow {
         let windowScale: UInt8
         let hasTimestamps: Bool
         let maximumSegmentSize: Int
+        /// Of the packet that the SYN is in.
+        let internetHeaderByteCount: Int
         let permitsSelectiveAcknowledgements: Bool
         /// The SYN has an acknowledgement.
         let isAnswer: Bool
@@ -22,6 +24,7 @@ struct Flow {
             //# If an MSS Option is not received at connection setup, TCP implementations MUST assume a default send MSS of 536 for IPv4 or 1220 for IPv6.
             let standard = segment.source.address.isIPv4 ? 536 : 1_220
             maximumSegmentSize = header.maximumSegmentSize == 0 ? standard : Int(header.maximumSegmentSize)
+            internetHeaderByteCount = segment.source.address.isIPv4 ? IPv4Header.byteCount : IPv6Header.byteCount
             permitsSelectiveAcknowledgements = header.isSACKPermitted
         }
     }
