@@ -33,7 +33,8 @@ struct Conversation {
     /// A segment of the client (`isBack`: of the server), which the other one receives unless it is lost, in the same millisecond.
     func send(
         isBack: Bool = false, _ flags: TCPFlags, sequence: UInt32, acknowledgement: UInt32 = 0, window: UInt16 = 1_000, options: [UInt8] = [],
-        byteCount: Int = 0, isLost: Bool = false, at milliseconds: UInt64 = 0, damage: ((inout [UInt8]) -> Void)? = nil
+        byteCount: Int = 0, isLost: Bool = false, at milliseconds: UInt64 = 0, mayHaveWaited: Bool = false,
+        damage: ((inout [UInt8]) -> Void)? = nil
     ) {
         let (from, to) = isBack ? (server, client) : (client, server)
         let (fromPort, toPort): (UInt16, UInt16) = isBack ? (80, 5_000) : (5_000, 80)
@@ -48,7 +49,7 @@ struct Conversation {
         var frame = ForgedFrame.tcp(segment, from: from.macAddress, to: to.macAddress)
         damage?(&frame)
         let time = milliseconds * 1_000_000
-        world.checker.transmitted(frame, by: from, at: time)
+        world.checker.transmitted(frame, by: from, at: time, mayHaveWaited: mayHaveWaited)
         if !isLost { world.checker.received(SimulatedFrame(frame), by: to, at: time) }
     }
 

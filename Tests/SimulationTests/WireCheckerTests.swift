@@ -182,6 +182,18 @@ import WireFormats
         talk.world.end()
     }
 
+    @Test func aResetInAnswerToAResetIsFoundUnlessItMayHaveWaitedForTheDevice() throws {
+        for mayHaveWaited in [false, true] {
+            let talk = try Conversation()
+            talk.shakeHands()
+            talk.send(.ack, sequence: 101, acknowledgement: 901, byteCount: 500, at: 10)
+            talk.send(.rst, sequence: 601, at: 20)
+            talk.send(isBack: true, .rst, sequence: 901, at: 20, mayHaveWaited: mayHaveWaited)
+            #expect(talk.violations.contains { $0.contains("a reset in answer to a reset") } != mayHaveWaited)
+            talk.world.end()
+        }
+    }
+
     @Test func aViolationEndsTheSimulation() throws {
         let talk = try Conversation()
         talk.world.schedule(after: 1_000) { talk.send(.syn, sequence: 100) { $0[50] ^= 1 } }
