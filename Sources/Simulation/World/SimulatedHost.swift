@@ -143,6 +143,7 @@ public final class SimulatedHost: SimulatedNode {
             self.simulation.checker.transmitted(frame.bytes, by: self, at: self.simulation.now, mayHaveWaited: framesMayWait)
             end1?.send(frame.padded)
         }
+        device.received = { [unowned self] frame in self.simulation.checker.received(frame, by: self, at: self.simulation.now) }
         device.refused = { [unowned self] in
             framesMayWait = true
             scheduleRefill()
@@ -159,7 +160,7 @@ public final class SimulatedHost: SimulatedNode {
 
     public func receive(_ frame: SimulatedFrame, port: Int) {
         needsPoll = true
-        if device.arrive(frame) { simulation.checker.received(frame, by: self, at: simulation.now) }
+        device.arrive(frame)
     }
 
     private func scheduleRefill() {
