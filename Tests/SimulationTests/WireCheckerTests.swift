@@ -161,6 +161,18 @@ import WireFormats
         other.world.end()
     }
 
+    @Test func theSYNThatIsAnsweredIsTheOneWhoseOptionsCount() throws {
+        let talk = try Conversation()
+        talk.send(.syn, sequence: 100, options: Self.timestamps)
+        // In the server's name, and then the server itself, before the client says anything.
+        talk.send(isBack: true, .syn, sequence: 7_000)
+        talk.send(isBack: true, [.syn, .ack], sequence: 900, acknowledgement: 101, options: Self.timestamps)
+        talk.send([.syn, .ack], sequence: 100, acknowledgement: 7_001)
+        talk.send(.ack, sequence: 101, acknowledgement: 7_001)
+        #expect(talk.violations == [])
+        talk.world.end()
+    }
+
     @Test func aFrameInSomebodyElsesNameIsFound() throws {
         let talk = try Conversation()
         let segment = ForgedFrame.Segment(

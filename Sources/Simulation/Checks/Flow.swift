@@ -79,7 +79,9 @@ struct Flow {
         let header = segment.header
         if header.flags.contains(.rst) { return nil }
         if header.flags.contains(.syn), own?.initialSequence != header.sequence { begin(segment) }
-        if header.flags.contains([.syn, .ack]), peer == nil {
+        // A SYN that came behind the one that is answered here, at the same time, was not taken.
+        if header.flags.contains([.syn, .ack]), peer.map({ $0.initialSequence + 1 != header.acknowledgement }) ?? true {
+            firstPeerTimestamp = nil
             //= RFC 9293 section 3.10.7.2
             //# Any acknowledgment is bad if it arrives on a connection still in the LISTEN state.
             // And in SYN-SENT a SYN with one that is good is answered without a SYN: who answers with one has taken the offer of a SYN without it.
