@@ -22,10 +22,10 @@ struct Conversation {
     }
 
     /// Of a host with the limits that are standard, but for those given.
-    static func conduct(maximumSegmentSize: Int = 500, reassemblyPieces: Int = 4_096) -> Conduct {
+    static func conduct(maximumSegmentSize: Int = 500, reassemblyPieces: Int = 4_096, resetsPerSecond: Int = 1_000) -> Conduct {
         Conduct(
             minimumRetransmissionTimeout: 200_000_000, maximumSegmentSize: maximumSegmentSize, reassemblyPieces: reassemblyPieces, challengesPerSecond: 10,
-            acknowledgementsPerSecond: 100, resetsPerSecond: 1_000, timeWait: 0, asksForNeighbors: false)
+            acknowledgementsPerSecond: 100, resetsPerSecond: resetsPerSecond, timeWait: 0, asksForNeighbors: false)
     }
 
     var violations: [String] { world.checker.violations }

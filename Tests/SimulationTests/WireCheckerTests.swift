@@ -206,6 +206,26 @@ import WireFormats
         }
     }
 
+    @Test func tooManyResetsAreFoundUnlessTheyHaveWaitedForANeighbour() throws {
+        for isResolvedNow in [false, true] {
+            let talk = try Conversation(conduct: Conversation.conduct(resetsPerSecond: 1))
+            for index: UInt32 in 0..<3 {
+                talk.send(.ack, sequence: 500 + index, acknowledgement: 1, at: 10)
+                let time: UInt64 = 20 + UInt64(index)
+                if isResolvedNow, index == 1 {
+                    let answer = ForgedFrame.arp(
+                        ARPPacket(
+                            operation: ARPPacket.reply, senderHardware: talk.client.macAddress, senderProtocol: talk.client.address,
+                            targetHardware: talk.server.macAddress, targetProtocol: talk.server.address), from: talk.client.macAddress, to: talk.server.macAddress)
+                    talk.world.checker.received(SimulatedFrame(answer), by: talk.server, at: time * 1_000_000)
+                }
+                talk.send(isBack: true, .rst, sequence: 1, isLost: true, at: time)
+            }
+            #expect(talk.violations.contains { $0.contains("3 resets to segments of no connection in a second") } != isResolvedNow)
+            talk.world.end()
+        }
+    }
+
     @Test func aViolationEndsTheSimulation() throws {
         let talk = try Conversation()
         talk.world.schedule(after: 1_000) { talk.send(.syn, sequence: 100) { $0[50] ^= 1 } }

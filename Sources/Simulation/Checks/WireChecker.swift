@@ -219,7 +219,10 @@ public final class WireChecker {
             return report(station, "\(segment.source) to \(segment.destination): a reset that nothing has provoked")
         }
         resetsAllowed[key] = allowed - 1
-        guard let conduct = station.conduct, !segment.header.flags.contains(.ack) else { return }
+        //= RFC 1122 section 2.3.2.2
+        //# The link layer SHOULD save at least one packet to the same unresolved IP address, and transmit the saved packet when it has been resolved.
+        // When such a packet was made, and counted, nobody can tell.
+        guard let conduct = station.conduct, !segment.header.flags.contains(.ack), station.resolvedAt != time else { return }
         var times = station.resetTimes.filter { time - $0 < 1_000_000_000 }
         times.append(time)
         stations[host]?.resetTimes = times
