@@ -22,10 +22,10 @@ struct Conversation {
     }
 
     /// Of a host with the limits that are standard, but for those given.
-    static func conduct(maximumSegmentSize: Int = 500, reassemblyPieces: Int = 4_096) -> Conduct {
+    static func conduct(maximumSegmentSize: Int = 500, reassemblyPieces: Int = 4_096, resetsPerSecond: Int = 1_000) -> Conduct {
         Conduct(
             minimumRetransmissionTimeout: 200_000_000, maximumSegmentSize: maximumSegmentSize, reassemblyPieces: reassemblyPieces, challengesPerSecond: 10,
-            acknowledgementsPerSecond: 100, resetsPerSecond: 1_000, timeWait: 0, asksForNeighbors: false)
+            acknowledgementsPerSecond: 100, resetsPerSecond: resetsPerSecond, timeWait: 0, asksForNeighbors: false)
     }
 
     var violations: [String] { world.checker.violations }
@@ -33,7 +33,8 @@ struct Conversation {
     /// A segment of the client (`isBack`: of the server), which the other one receives unless it is lost, in the same millisecond.
     func send(
         isBack: Bool = false, _ flags: TCPFlags, sequence: UInt32, acknowledgement: UInt32 = 0, window: UInt16 = 1_000, options: [UInt8] = [],
-        byteCount: Int = 0, isLost: Bool = false, at milliseconds: UInt64 = 0, damage: ((inout [UInt8]) -> Void)? = nil
+        byteCount: Int = 0, isLost: Bool = false, at milliseconds: UInt64 = 0, mayHaveWaited: Bool = false,
+        damage: ((inout [UInt8]) -> Void)? = nil
     ) {
         let (from, to) = isBack ? (server, client) : (client, server)
         let (fromPort, toPort): (UInt16, UInt16) = isBack ? (80, 5_000) : (5_000, 80)
@@ -48,15 +49,15 @@ struct Conversation {
         var frame = ForgedFrame.tcp(segment, from: from.macAddress, to: to.macAddress)
         damage?(&frame)
         let time = milliseconds * 1_000_000
-        world.checker.transmitted(frame, by: from, at: time)
+        world.checker.transmitted(frame, by: from, at: time, mayHaveWaited: mayHaveWaited)
         if !isLost { world.checker.received(SimulatedFrame(frame), by: to, at: time) }
     }
 
-    /// The client's numbers begin at 100, the server's at 900; both take segments of 500 bytes and have a window of 1,000.
-    func shakeHands(options: [UInt8] = []) {
-        let size: [UInt8] = [2, 4, 1, 0xf4]
-        send(.syn, sequence: 100, options: size + options)
-        send(isBack: true, [.syn, .ack], sequence: 900, acknowledgement: 101, options: size + options)
-        send(.ack, sequence: 101, acknowledgement: 901, options: options.isEmpty ? [] : options)
+    /// The client's numbers begin at 100, the server's at 900.
+    func shakeHands(options: [UInt8] = [], segmentSize: UInt16 = 500, window: UInt16 = 1_000) {
+        let size: [UInt8] = [2, 4, UInt8(segmentSize >> 8), UInt8(truncatingIfNeeded: segmentSize)]
+        send(.syn, sequence: 100, window: window, options: size + options)
+        send(isBack: true, [.syn, .ack], sequence: 900, acknowledgement: 101, window: window, options: size + options)
+        send(.ack, sequence: 101, acknowledgement: 901, window: window, options: options)
     }
 }

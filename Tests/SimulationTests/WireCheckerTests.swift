@@ -161,6 +161,18 @@ import WireFormats
         other.world.end()
     }
 
+    @Test func theSYNThatIsAnsweredIsTheOneWhoseOptionsCount() throws {
+        let talk = try Conversation()
+        talk.send(.syn, sequence: 100, options: Self.timestamps)
+        // In the server's name, and then the server itself, before the client says anything.
+        talk.send(isBack: true, .syn, sequence: 7_000)
+        talk.send(isBack: true, [.syn, .ack], sequence: 900, acknowledgement: 101, options: Self.timestamps)
+        talk.send([.syn, .ack], sequence: 100, acknowledgement: 7_001)
+        talk.send(.ack, sequence: 101, acknowledgement: 7_001)
+        #expect(talk.violations == [])
+        talk.world.end()
+    }
+
     @Test func aFrameInSomebodyElsesNameIsFound() throws {
         let talk = try Conversation()
         let segment = ForgedFrame.Segment(
@@ -180,6 +192,38 @@ import WireFormats
         talk.send(isBack: true, .rst, sequence: 901, isLost: true)
         #expect(talk.violations.contains { $0.contains("a reset that nothing has provoked") })
         talk.world.end()
+    }
+
+    @Test func aResetInAnswerToAResetIsFoundUnlessItMayHaveWaitedForTheDevice() throws {
+        for mayHaveWaited in [false, true] {
+            let talk = try Conversation()
+            talk.shakeHands()
+            talk.send(.ack, sequence: 101, acknowledgement: 901, byteCount: 500, at: 10)
+            talk.send(.rst, sequence: 601, at: 20)
+            talk.send(isBack: true, .rst, sequence: 901, at: 20, mayHaveWaited: mayHaveWaited)
+            #expect(talk.violations.contains { $0.contains("a reset in answer to a reset") } != mayHaveWaited)
+            talk.world.end()
+        }
+    }
+
+    @Test func tooManyResetsAreFoundUnlessTheyHaveWaitedForANeighbour() throws {
+        for isResolvedNow in [false, true] {
+            let talk = try Conversation(conduct: Conversation.conduct(resetsPerSecond: 1))
+            for index: UInt32 in 0..<3 {
+                talk.send(.ack, sequence: 500 + index, acknowledgement: 1, at: 10)
+                let time: UInt64 = 20 + UInt64(index)
+                if isResolvedNow, index == 1 {
+                    let answer = ForgedFrame.arp(
+                        ARPPacket(
+                            operation: ARPPacket.reply, senderHardware: talk.client.macAddress, senderProtocol: talk.client.address,
+                            targetHardware: talk.server.macAddress, targetProtocol: talk.server.address), from: talk.client.macAddress, to: talk.server.macAddress)
+                    talk.world.checker.received(SimulatedFrame(answer), by: talk.server, at: time * 1_000_000)
+                }
+                talk.send(isBack: true, .rst, sequence: 1, isLost: true, at: time)
+            }
+            #expect(talk.violations.contains { $0.contains("3 resets to segments of no connection in a second") } != isResolvedNow)
+            talk.world.end()
+        }
     }
 
     @Test func aViolationEndsTheSimulation() throws {

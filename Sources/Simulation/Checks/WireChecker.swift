@@ -83,10 +83,11 @@ public final class WireChecker {
 
     // MARK: Frames
 
-    func transmitted(_ frame: [UInt8], by host: SimulatedHost, at time: UInt64) {
+    /// - Parameter mayHaveWaited: the device had no room before: the frame may have been made at an earlier time.
+    func transmitted(_ frame: [UInt8], by host: SimulatedHost, at time: UInt64, mayHaveWaited: Bool = false) {
         guard let station = stations[ObjectIdentifier(host)] else { return }
         if station.conduct?.asksForNeighbors == true { checkNeighbors(frame, isSent: true, host, time) }
-        check(frame, from: station, ObjectIdentifier(host), time)
+        check(frame, from: station, ObjectIdentifier(host), time, mayHaveWaited)
     }
 
     func received(_ frame: SimulatedFrame, by host: SimulatedHost, at time: UInt64 = 0) {
@@ -140,7 +141,7 @@ public final class WireChecker {
         if let complaint { report(station, complaint) }
     }
 
-    private func check(_ frame: [UInt8], from station: Station, _ host: ObjectIdentifier, _ time: UInt64) {
+    private func check(_ frame: [UInt8], from station: Station, _ host: ObjectIdentifier, _ time: UInt64, _ mayHaveWaited: Bool) {
         frame.withUnsafeBytes { bytes in
             guard let ethernet = EthernetView(bytes.baseAddress!, count: bytes.count) else { return report(station, "sent a frame without a header") }
             if ethernet.source != station.macAddress { report(station, "sent a frame from another hardware address, \(ethernet.source)") }
@@ -153,7 +154,7 @@ public final class WireChecker {
             switch packet.protocolNumber {
             case IPProtocol.tcp:
                 if !packet.isIPv4 { ipv6.segments += 1 }
-                checkSegment(bytes, station, host, time)
+                checkSegment(bytes, station, host, time, mayHaveWaited)
             case IPProtocol.udp:
                 if !packet.isIPv4 { ipv6.datagrams += 1 }
                 guard UDPView.check(packet.payload, count: packet.payloadByteCount) == .none else { return report(station, "sent a malformed datagram") }
@@ -181,7 +182,7 @@ public final class WireChecker {
         }
     }
 
-    private func checkSegment(_ bytes: UnsafeRawBufferPointer, _ station: Station, _ host: ObjectIdentifier, _ time: UInt64) {
+    private func checkSegment(_ bytes: UnsafeRawBufferPointer, _ station: Station, _ host: ObjectIdentifier, _ time: UInt64, _ mayHaveWaited: Bool) {
         guard let segment = Segment(bytes) else { return report(station, "sent a malformed segment") }
         if !segment.isChecksumValid { report(station, "sent a wrong TCP checksum") }
         segments += 1
@@ -190,7 +191,8 @@ public final class WireChecker {
             resets += 1
             //= RFC 9293 section 3.10.7.1
             //# An incoming segment containing a RST is discarded.
-            if let last = lastResets[key], last == time, time > 0, station.resolvedAt != time {
+            // One that has waited, for the device or a neighbour, answers what came before.
+            if let last = lastResets[key], last == time, time > 0, station.resolvedAt != time, !mayHaveWaited {
                 report(station, "\(segment.source) to \(segment.destination): a reset in answer to a reset")
             }
             countReset(segment, key, host, at: time)
@@ -217,7 +219,10 @@ public final class WireChecker {
             return report(station, "\(segment.source) to \(segment.destination): a reset that nothing has provoked")
         }
         resetsAllowed[key] = allowed - 1
-        guard let conduct = station.conduct, !segment.header.flags.contains(.ack) else { return }
+        //= RFC 1122 section 2.3.2.2
+        //# The link layer SHOULD save at least one packet to the same unresolved IP address, and transmit the saved packet when it has been resolved.
+        // When such a packet was made, and counted, nobody can tell.
+        guard let conduct = station.conduct, !segment.header.flags.contains(.ack), station.resolvedAt != time else { return }
         var times = station.resetTimes.filter { time - $0 < 1_000_000_000 }
         times.append(time)
         stations[host]?.resetTimes = times

@@ -65,7 +65,7 @@ final class DatagramExchange {
                 buffer.address.storeBytes(of: UInt32(number), as: UInt32.self)
                 buffer.address.storeBytes(of: UInt32(index), toByteOffset: 4, as: UInt32.self)
                 record.fill(buffer.address + 8, from: 2_048 * index, count: size - 8)
-                try runtime.wait(try runtime.pushTo(queue, try ScatterGatherArray(buffer), target), timeout: ScenarioRun.patience).succeeded()
+                try runtime.wait(try runtime.pushTo(queue, try ScatterGatherArray(buffer), target), timeout: run.patience(of: host)).succeeded()
             } catch {
                 // Without memory, or told by ICMP that nobody is there: a datagram may be lost.
                 let isExpected = error.errno == ENOBUFS || plan.isPortClosed || plan.isNowhere || run.plan.mayLoseConnections

@@ -74,7 +74,7 @@ final class ScenarioConnection {
                     end.host.sleep(nanoseconds: plan.startsAt / 4 + 1)
                     try? runtime.cancel(token)
                 }
-                try runtime.wait(token, timeout: ScenarioRun.patience).succeeded()
+                try runtime.wait(token, timeout: run.patience(of: end.host)).succeeded()
             } catch let error as DemikernelError {
                 run.narrate("connection \(number): the \(end.role) does not connect, \(error.errnoName)")
                 try? runtime.close(queue)

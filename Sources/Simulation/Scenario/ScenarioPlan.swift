@@ -125,6 +125,11 @@ struct ScenarioPlan {
         let spoofsARP: Bool
     }
 
+    /// By how much the clock of a host jumps, in nanoseconds.
+    func clockJumps(ofHost index: Int) -> UInt64 {
+        faults.reduce(0) { if case .clockJump(index, _, let by) = $1 { $0 + by } else { $0 } }
+    }
+
     /// What a host is held to; nil for one that something may keep from its duty.
     func conduct(ofHost index: Int) -> Conduct? {
         let host = hosts[index]

@@ -26,8 +26,12 @@ final class ScenarioRun {
     private(set) var violation: String?
     let start: UInt64
 
-    /// How long a program waits for anything; longer than the stack's patience with a silent peer.
-    static let patience = Duration.seconds(3_600)
+    /// How long a program of a host waits for anything: longer than the stack's patience with a silent peer, and by as much as its clock jumps, which is
+    /// time that nobody has had.
+    func patience(of host: SimulatedHost) -> Duration {
+        .seconds(3_600) + .nanoseconds(Int64(plan.clockJumps(ofHost: hosts.firstIndex { $0 === host }!)))
+    }
+
     /// Everything is over by then.
     private static let longest: UInt64 = 4 * 3_600_000_000_000
 

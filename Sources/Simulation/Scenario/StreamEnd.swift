@@ -38,6 +38,7 @@ final class StreamEnd {
     }
 
     private var run: ScenarioRun { connection.run }
+    private var patience: Duration { run.patience(of: host) }
 
     var name: String { "connection \(connection.number), \(role)" }
 
@@ -108,7 +109,7 @@ final class StreamEnd {
         fail(error, isAllowed: connection.isViolent || run.plan.mayLoseConnections || peerHasLostPatience, operation)
     }
 
-    /// An operation has not completed in an hour.
+    /// An operation has not completed in an hour or more.
     private func isStuck(_ operation: String) {
         let peer = connection.peer(of: self)
         let hasPeerGone = peer.isFinished || peer.failure != nil
@@ -128,7 +129,7 @@ final class StreamEnd {
             if failure == nil { outgoing.isEnded = true }
             do throws(DemikernelError) {
                 let token = try runtime.closeToken(queue)
-                try runtime.wait(token, timeout: ScenarioRun.patience).succeeded()
+                try runtime.wait(token, timeout: patience).succeeded()
             } catch {
                 if error.errno == ETIMEDOUT { run.fail("\(name): the close never completes") }
                 if error.errno == ENOBUFS { try? runtime.close(queue) }
@@ -202,7 +203,7 @@ final class StreamEnd {
 
     private func awaitPush(_ push: (token: QueueToken, byteCount: Int), _ runtime: borrowing Runtime) {
         do throws(DemikernelError) {
-            let completion = try runtime.wait(push.token, timeout: ScenarioRun.patience)
+            let completion = try runtime.wait(push.token, timeout: patience)
             switch consume completion.result {
             case .pushed(let byteCount):
                 if byteCount != push.byteCount { run.fail("\(name): a push of \(push.byteCount) bytes took \(byteCount)") }
@@ -280,7 +281,7 @@ final class StreamEnd {
 
     /// - Returns: false when there is nothing more to read.
     private func takePop(_ token: QueueToken, _ byteCount: Int, _ runtime: borrowing Runtime) throws -> Bool {
-        var timeout = ScenarioRun.patience
+        var timeout = patience
         let cancels = plan.cancels && random.oneIn(4)
         if cancels { timeout = .nanoseconds(Int64(random.below(50_000_000))) }
         while true {
@@ -306,10 +307,10 @@ final class StreamEnd {
                 default: preconditionFailure("a pop completes as one")
                 }
             } catch {
-                if cancels, timeout != ScenarioRun.patience {
+                if cancels, timeout != patience {
                     // The token still completes once: with bytes, or with ECANCELED.
                     try? runtime.cancel(token)
-                    timeout = ScenarioRun.patience
+                    timeout = patience
                     continue
                 }
                 isStuck("a pop")

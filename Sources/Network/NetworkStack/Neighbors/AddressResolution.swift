@@ -128,6 +128,8 @@ extension NetworkStack {
                 continue
             }
             macAddress.store(to: frame.segmentAddress)
+            // It waits no more, and is sent: after it was confirmed the neighbour is used.
+            state.pointee.neighbors[slot].pointee.lastUsed = state.pointee.now
             emit(frame)
         }
     }
