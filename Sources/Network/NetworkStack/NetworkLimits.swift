@@ -15,6 +15,7 @@ import Glibc
 /// | `datagramQueueByteCount` | 256 KiB a socket | a datagram is dropped as `receiveQueueFull` |
 /// | `multicastGroups` | 64, which is the most | joining another group fails with `ENOBUFS` |
 /// | `multicastGroupsOfSocket` | 20 | the same |
+/// | `redirectedDestinations` | 256 | the redirect that is believed least long from now on is forgotten |
 /// | `queriedSources` | 64 of a group | a query that names more is answered for the whole group |
 /// | `groupQueriesPerSecond` | 100 of a family | a query is dropped as `groupQueryRateLimited` |
 /// | `fragmentedDatagrams` | 256 being put together | the one whose time is over first is dropped as `reassemblyLimit` |
@@ -48,6 +49,7 @@ public struct NetworkLimits: Sendable {
     public var datagramQueueByteCount = 256 << 10
     public var multicastGroups = MulticastGroups.capacity
     public var multicastGroupsOfSocket = 20
+    public var redirectedDestinations = 256
     public var queriedSources = 64
     public var groupQueriesPerSecond = 100
     public var fragmentedDatagrams = 256
@@ -78,8 +80,8 @@ public struct NetworkLimits: Sendable {
         guard (0...MulticastGroups.capacity).contains(multicastGroups), multicastGroupsOfSocket >= 0 else {
             throw DemikernelError(EINVAL, .initialize, "multicastGroups must be between 0 and 64")
         }
-        guard (0...64).contains(queriedSources), groupQueriesPerSecond >= 1 else {
-            throw DemikernelError(EINVAL, .initialize, "queriedSources must be between 0 and 64, and groupQueriesPerSecond at least 1")
+        guard (0...64).contains(queriedSources), groupQueriesPerSecond >= 1, (0...65_536).contains(redirectedDestinations) else {
+            throw DemikernelError(EINVAL, .initialize, "queriedSources must be between 0 and 64, groupQueriesPerSecond at least 1")
         }
         guard (1...65_536).contains(fragmentedDatagrams), fragmentedDatagramsOfSource >= 1, (2...8_192).contains(fragmentsOfDatagram),
             fragmentByteCount >= 4_096

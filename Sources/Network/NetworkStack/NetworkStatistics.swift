@@ -23,6 +23,8 @@ public enum DropReason: Int, CaseIterable, Sendable {
     case reassemblyLimit, reassemblyTimeout
     // Multicast: nobody here has joined the group; a query or report of IGMP or MLD is malformed or does not come from the link; there are too many
     case groupNotJoined, badGroupMessage, groupQueryRateLimited
+    // Redirects of both families: the configuration takes none; or not this one
+    case redirectRefused, badRedirect
 }
 
 /// How often each drop reason was met.
@@ -73,6 +75,8 @@ public struct NetworkStatistics: Sendable {
     public var datagramsFragmented: UInt64 = 0
     /// Reports and leaves of IGMP; `listenerReportsSent` are those of MLD.
     public var membershipReportsSent: UInt64 = 0
+    /// Redirects of either family that were followed.
+    public var redirectsAccepted: UInt64 = 0
 
     public init() {}
 }

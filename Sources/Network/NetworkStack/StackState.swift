@@ -42,6 +42,7 @@ struct StackState: ~Copyable {
     var pathMTUs = PathMTUTable()
     /// What routers said of datagrams.
     var datagramPathMTUs = PathMTUTable()
+    var redirects: RedirectTable
     var reassembly: ReassemblyTable
     var errorBucket: TokenBucket
     /// The groups that sockets have joined.
@@ -92,7 +93,7 @@ struct StackState: ~Copyable {
                 fragmentIdentification: FragmentIdentification(secret: SipHashKey(random.next(), random.next()), random: &random),
                 neighbors: try Slab(capacity: limits.maximumNeighbors),
                 neighborCache: try NeighborCache(capacity: limits.maximumNeighbors, key: (random.next(), random.next())),
-                reassembly: try ReassemblyTable(capacity: limits.fragmentedDatagrams, secret: SipHashKey(random.next(), random.next())),
+                redirects: RedirectTable(capacity: limits.redirectedDestinations), reassembly: try ReassemblyTable(capacity: limits.fragmentedDatagrams, secret: SipHashKey(random.next(), random.next())),
                 errorBucket: TokenBucket(perSecond: limits.controlMessagesPerSecond, burst: limits.controlMessageBurst), igmp: .allocate(capacity: 1),
                 mld: .allocate(capacity: 1),
                 resetBucket: TokenBucket(perSecond: limits.resetsPerSecond, burst: limits.resetsPerSecond),
@@ -124,6 +125,7 @@ struct StackState: ~Copyable {
         flows.deallocate()
         pathMTUs.deallocate()
         datagramPathMTUs.deallocate()
+        redirects.deallocate()
         fragmentIdentification.deallocate()
         reassembly.deallocate()
         groups.deallocate()
