@@ -62,6 +62,9 @@ let package = Package(
         .target(
             name: "TAPDevice", dependencies: ["CDatapath", "CLinuxDevices", "DatapathMemory", "EthernetDevice", "NetworkInterface"],
             path: "Sources/Devices/TAPDevice", swiftSettings: settings),
+        .target(
+            name: "XDPDevice", dependencies: ["CDatapath", "CLinuxDevices", "DatapathMemory", "EthernetDevice", "NetworkInterface"],
+            path: "Sources/Devices/XDPDevice", swiftSettings: settings),
 
         // Network
         .target(
@@ -88,7 +91,7 @@ let package = Package(
         // Surfaces
         .target(
             name: "Demikernel",
-            dependencies: core + ["EthernetDevice", "KernelSockets", "NetworkInterface", "NetworkStack", "TAPDevice", "UserNetwork", "WireFormats"],
+            dependencies: core + ["EthernetDevice", "KernelSockets", "NetworkInterface", "NetworkStack", "TAPDevice", "UserNetwork", "WireFormats", "XDPDevice"],
             path: "Sources/Surfaces/Demikernel", swiftSettings: settings),
 
         // Applications
@@ -146,7 +149,7 @@ let package = Package(
             path: "Tests/EthernetDeviceTests", swiftSettings: settings),
         .testTarget(
             name: "LinuxDeviceTests",
-            dependencies: core + ["CLinux", "Demikernel", "Echo", "EthernetDevice", "KeyValue", "NetworkInterface", "NetworkStack", "TAPDevice", "UserNetwork", "WireFormats"],
+            dependencies: core + ["CLinux", "Demikernel", "Echo", "EthernetDevice", "KeyValue", "NetworkInterface", "NetworkStack", "TAPDevice", "UserNetwork", "WireFormats", "XDPDevice"],
             path: "Tests/LinuxDeviceTests", swiftSettings: settings),
         .testTarget(
             name: "WireFormatsTests", dependencies: ["CDatapath", "WireFormats"],
