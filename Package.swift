@@ -110,7 +110,8 @@ let package = Package(
         .executableTarget(
             name: "DemikernelCommand",
             dependencies: core + [
-                "CLinux", "Demikernel", "Echo", "KeyValue", "KeyValueStore", "NetworkStack", "Simulation",
+                "CLinux", "Demikernel", "Echo", "EthernetDevice", "KeyValue", "KeyValueStore", "NetworkStack", "Simulation", "TAPDevice", "UserNetwork", "WireFormats",
+                "XDPDevice",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),

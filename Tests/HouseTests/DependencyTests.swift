@@ -35,7 +35,10 @@ private let allowedDependencies: [String: Set<String>] = [
     // Tools
     "CLinux": [],
     "DemiLab": core.union(["Demikernel", "EthernetDevice", "NetworkStack", "UserNetwork", "WireFormats"]),
-    "DemikernelCommand": core.union(["CLinux", "Demikernel", "Echo", "KeyValue", "KeyValueStore", "NetworkStack", "Simulation"]),
+    "DemikernelCommand": core.union([
+        "CLinux", "Demikernel", "Echo", "EthernetDevice", "KeyValue", "KeyValueStore", "NetworkStack", "Simulation", "TAPDevice", "UserNetwork",
+        "WireFormats", "XDPDevice",
+    ]),
 ]
 
 @Suite(.serialized) struct DependencyTests {

@@ -44,6 +44,16 @@ struct XDPAttachment {
         self.isNative = isNative
     }
 
+    /// Loads a program that steers something, and takes it back.
+    static func check() throws(DemikernelError) {
+        let map = linux_bpf_make_socket_map(1)
+        guard map >= 0 else { throw DemikernelError(-map, .initialize, message(-map)) }
+        defer { close(map) }
+        var steering = XDPSteering()
+        steering.ipv4Addresses = [0x0100_007f]
+        close(try load(SteeringProgram.instructions(steering, map: map)))
+    }
+
     /// Lets the frames of a queue go to a bound socket.
     static func set(_ socket: Int32, queue: Int, in map: Int32) throws(DemikernelError) {
         let result = linux_bpf_set_socket(map, UInt32(queue), socket)

@@ -92,6 +92,13 @@ public enum XDPDevice {
         }
     }
 
+    /// Whether this process may have a device at all: makes what one needs, without an interface, and takes it back.
+    /// - Throws: as `open(_:heap:)`.
+    public static func check() throws(DemikernelError) {
+        close(try XDPSocket.make())
+        try XDPAttachment.check()
+    }
+
     /// A device on descriptors that somebody else has made, and handed over, and whose steering program somebody else keeps attached.
     /// - Throws: as `open(_:heap:)`; the descriptors stay the caller's then.
     public static func make(_ descriptors: Descriptors, heap: DatapathHeap) throws(DemikernelError) -> EthernetDevice {
