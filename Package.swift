@@ -150,7 +150,7 @@ let package = Package(
             path: "Tests/EthernetDeviceTests", swiftSettings: settings),
         .testTarget(
             name: "LinuxDeviceTests",
-            dependencies: core + ["CLinux", "Demikernel", "Echo", "EthernetDevice", "KeyValue", "NetworkInterface", "NetworkStack", "TAPDevice", "UserNetwork", "WireFormats", "XDPDevice"],
+            dependencies: core + ["CLinux", "CLinuxDevices", "Demikernel", "Echo", "EthernetDevice", "KeyValue", "NetworkInterface", "NetworkStack", "TAPDevice", "UserNetwork", "WireFormats", "XDPDevice"],
             path: "Tests/LinuxDeviceTests", swiftSettings: settings),
         .testTarget(
             name: "WireFormatsTests", dependencies: ["CDatapath", "WireFormats"],

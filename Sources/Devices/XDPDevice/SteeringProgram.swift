@@ -12,10 +12,12 @@ struct SteeringProgram {
 
     // Registers: r2 is the start of the frame, r3 its end, r6 the context; r4, r5, r7, r8 are for whoever needs them.
 
-    /// - Parameter map: the descriptor of the map from queues to sockets.
-    static func instructions(_ steering: XDPSteering, map: Int32) -> [UInt64] {
+    /// - Parameters:
+    ///   - map: the descriptor of the map from queues to sockets.
+    ///   - withoutSocket: what becomes of a frame for a queue without a socket.
+    static func instructions(_ steering: XDPSteering, map: Int32, withoutSocket: Int32 = passToKernel) -> [UInt64] {
         var builder = SteeringProgram(steering)
-        builder.build(map)
+        builder.build(map, withoutSocket)
         return builder.program.assembled()
     }
 
@@ -27,7 +29,7 @@ struct SteeringProgram {
         withoutPort = program.makeLabel()
     }
 
-    private mutating func build(_ map: Int32) {
+    private mutating func build(_ map: Int32, _ withoutSocket: Int32) {
         let arp = program.makeLabel()
         let ipv4 = program.makeLabel()
         let ipv6 = program.makeLabel()
@@ -62,13 +64,13 @@ struct SteeringProgram {
         program.place(redirect)
         program.loadMap(.r1, descriptor: map)
         program.load(.word, .r2, .r6, 16)
-        program.move(.r3, SteeringProgram.passToKernel)
+        program.move(.r3, withoutSocket)
         program.call(51 /* bpf_redirect_map */)
         program.exit()
     }
 
-    /// XDP_PASS, which is also what a redirection without a socket falls back to.
-    private static let passToKernel: Int32 = 2
+    /// XDP_PASS.
+    static let passToKernel: Int32 = 2
 
     /// The kernel's verifier wants to see this before a load.
     private mutating func requireBytes(_ count: Int32, orGoTo label: BPFProgram.Label) {

@@ -66,9 +66,12 @@ struct XDPAttachment {
         close(map)
     }
 
-    private static func load(_ instructions: [UInt64]) throws(DemikernelError) -> Int32 {
+    /// Returns the program's descriptor.
+    static func load(_ instructions: [UInt64]) throws(DemikernelError) -> Int32 {
         let count = UInt32(instructions.count)
-        var program = linux_bpf_load_xdp(instructions, count, 1)
+        var program = -EAGAIN
+        // The verifier gives up for any signal.
+        for _ in 0..<20 where program == -EAGAIN { program = linux_bpf_load_xdp(instructions, count, 1) }
         // Before Linux 5.18 there is no such flag.
         if program == -EINVAL { program = linux_bpf_load_xdp(instructions, count, 0) }
         guard program >= 0 else { throw DemikernelError(-program, .initialize, message(-program)) }

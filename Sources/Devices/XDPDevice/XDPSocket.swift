@@ -119,11 +119,20 @@ struct XDPSocket {
         address.sxdp_ifindex = UInt32(interface)
         address.sxdp_queue_id = UInt32(queue)
         address.sxdp_shared_umem_fd = UInt32(bitPattern: shared)
-        let result = withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { Glibc.bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_xdp>.size)) }
+        // The kernel frees a queue a moment after its socket was closed: a server that is started again finds it busy.
+        for _ in 0..<XDPSocket.bindAttempts {
+            let result = withUnsafePointer(to: &address) {
+                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { Glibc.bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_xdp>.size)) }
+            }
+            if result == 0 { return 0 }
+            guard errno == EBUSY else { return errno }
+            usleep(2_000)
         }
-        return result == 0 ? 0 : errno
+        return EBUSY
     }
+
+    /// Half a second in all.
+    private static let bindAttempts = 250
 
     /// Tells the kernel to send what is in the transmit ring; in copy mode it sends before this returns, a batch at most. Returns 0 or an errno.
     func wakeTransmitter() -> Int32 {

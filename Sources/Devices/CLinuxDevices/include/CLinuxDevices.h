@@ -233,6 +233,17 @@ static inline int linux_bpf_link_xdp(int program, int interface, uint32_t flags)
     return linux_bpf(BPF_LINK_CREATE, &attributes);
 }
 
+/// Runs a loaded XDP program once on a frame, on no interface. Returns its verdict.
+static inline int linux_bpf_run_xdp(int program, const void *frame, uint32_t byte_count) {
+    union bpf_attr attributes;
+    memset(&attributes, 0, sizeof attributes);
+    attributes.test.prog_fd = (uint32_t)program;
+    attributes.test.data_in = (uint64_t)(uintptr_t)frame;
+    attributes.test.data_size_in = byte_count;
+    int result = linux_bpf(BPF_PROG_TEST_RUN, &attributes);
+    return result < 0 ? result : (int)attributes.test.retval;
+}
+
 // MARK: AF_XDP (linux/if_xdp.h)
 
 // Newer than the oldest headers that this builds with.
