@@ -54,6 +54,11 @@ import Testing
             + "87 00 0000 00000000 \(target) 0101 020000000001"
     }
 
+    private static func advertisement(_ target: String) -> String {
+        "333300000001 020000000001 86dd 60000000 0020 3a ff 20010db8000000000000000000000001 ff020000000000000000000000000001"
+            + "88 00 0000 20000000 \(target) 0201 020000000001"
+    }
+
     private static let frames = [
         "ours": ipv4(ours), "another's": ipv4("0a000003"), "another port": ipv4(ours, port: "0008"), "TCP": ipv4(ours, transport: "06"),
         "ICMP": ipv4(ours, transport: "01"), "a fragment": ipv4(ours, fragment: "0001"), "a first fragment": ipv4(ours, fragment: "2000"),
@@ -62,6 +67,7 @@ import Testing
         "ARP for us": arp(ours), "ARP for another": arp("0a000003"), "half an ARP": "ffffffffffff 020000000001 0806 0001 0800 06 04 0001 020000000001 0a000001 000000000000",
         "ours, IPv6": ipv6(ours6), "another's, IPv6": ipv6(other6), "another port, IPv6": ipv6(ours6, port: "0008"), "ICMPv6": ipv6(ours6, next: "3a"),
         "solicits us": solicitation(ours6), "solicits another in the group": solicitation(other6),
+        "has our address": advertisement(ours6), "advertises another's": advertisement(other6),
         "all nodes": ipv6("ff020000000000000000000000000001"), "VLAN": "\(stations) 8100 0001 0800 \(ipv4(ours).dropFirst(31))",
         "a header alone": "\(stations) 0800", "LLDP": "\(stations) 88cc 0000000000000000000000000000000000000000000000000000000000000000",
     ]
@@ -77,7 +83,7 @@ import Testing
         #expect(
             try taken(Self.base, Self.frames) == [
                 "ours", "another port", "TCP", "ICMP", "a fragment", "a first fragment", "options", "a last byte", "ARP for us", "ours, IPv6",
-                "another port, IPv6", "ICMPv6", "solicits us",
+                "another port, IPv6", "ICMPv6", "solicits us", "has our address",
             ])
     }
 
@@ -86,7 +92,7 @@ import Testing
         steering.ports = [5...7, 80...80]
         #expect(
             try taken(steering, Self.frames) == [
-                "ours", "TCP", "ICMP", "a fragment", "a first fragment", "options", "a last byte", "ARP for us", "ours, IPv6", "ICMPv6", "solicits us",
+                "ours", "TCP", "ICMP", "a fragment", "a first fragment", "options", "a last byte", "ARP for us", "ours, IPv6", "ICMPv6", "solicits us", "has our address",
             ])
     }
 
@@ -103,7 +109,7 @@ import Testing
         #expect(try taken(steering, Self.frames).isDisjoint(with: ["ours, IPv6", "solicits us", "ICMPv6"]))
         steering = Self.base
         steering.ipv4Addresses = []
-        #expect(try taken(steering, Self.frames) == ["ours, IPv6", "another port, IPv6", "ICMPv6", "solicits us"])
+        #expect(try taken(steering, Self.frames) == ["ours, IPv6", "another port, IPv6", "ICMPv6", "solicits us", "has our address"])
     }
 
     @Test func nothingIsTakenWithoutAddresses() throws {

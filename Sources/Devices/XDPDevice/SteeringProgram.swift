@@ -116,12 +116,17 @@ struct SteeringProgram {
         requireBytes(54, orGoTo: short)
         jumpIfOurs(at: 38, to: ours)
         if !steering.sharesAddresses {
-            // A neighbour solicitation goes to a group that others may be in: its target counts (RFC 4861, section 4.3).
+            // A neighbour solicitation goes to a group that others may be in, and an advertisement by which another node says that it has our address
+            // goes to all: their target counts (RFC 4861, sections 4.3 and 4.4; RFC 4862, section 5.4.4).
             program.load(.byte, .r5, .r2, 20)
             program.jump(to: short, if: .r5, differsFrom: 58)
+            let target = program.makeLabel()
             requireBytes(78, orGoTo: short)
             program.load(.byte, .r5, .r2, 54)
-            program.jump(to: short, if: .r5, differsFrom: 135)
+            program.jump(to: short, if: .r5, isBelow: 135)
+            program.jump(to: target, if: .r5, isAtMost: 136)
+            goOnToKernel()
+            program.place(target)
             jumpIfOurs(at: 62, to: redirect)
         }
         program.place(short)
