@@ -62,6 +62,9 @@ let package = Package(
         .target(
             name: "TAPDevice", dependencies: ["CDatapath", "CLinuxDevices", "DatapathMemory", "EthernetDevice", "NetworkInterface"],
             path: "Sources/Devices/TAPDevice", swiftSettings: settings),
+        .target(
+            name: "XDPDevice", dependencies: ["CDatapath", "CLinuxDevices", "DatapathMemory", "EthernetDevice", "NetworkInterface"],
+            path: "Sources/Devices/XDPDevice", swiftSettings: settings),
 
         // Network
         .target(
@@ -88,7 +91,7 @@ let package = Package(
         // Surfaces
         .target(
             name: "Demikernel",
-            dependencies: core + ["EthernetDevice", "KernelSockets", "NetworkInterface", "NetworkStack", "TAPDevice", "UserNetwork", "WireFormats"],
+            dependencies: core + ["EthernetDevice", "KernelSockets", "NetworkInterface", "NetworkStack", "TAPDevice", "UserNetwork", "WireFormats", "XDPDevice"],
             path: "Sources/Surfaces/Demikernel", swiftSettings: settings),
 
         // Applications
@@ -107,7 +110,8 @@ let package = Package(
         .executableTarget(
             name: "DemikernelCommand",
             dependencies: core + [
-                "CLinux", "Demikernel", "Echo", "KeyValue", "KeyValueStore", "NetworkStack", "Simulation",
+                "CLinux", "Demikernel", "Echo", "EthernetDevice", "KeyValue", "KeyValueStore", "NetworkStack", "Simulation", "TAPDevice", "UserNetwork", "WireFormats",
+                "XDPDevice",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
@@ -146,7 +150,7 @@ let package = Package(
             path: "Tests/EthernetDeviceTests", swiftSettings: settings),
         .testTarget(
             name: "LinuxDeviceTests",
-            dependencies: core + ["CLinux", "Demikernel", "Echo", "EthernetDevice", "KeyValue", "NetworkInterface", "NetworkStack", "TAPDevice", "UserNetwork", "WireFormats"],
+            dependencies: core + ["CLinux", "CLinuxDevices", "Demikernel", "Echo", "EthernetDevice", "KeyValue", "NetworkInterface", "NetworkStack", "TAPDevice", "UserNetwork", "WireFormats", "XDPDevice"],
             path: "Tests/LinuxDeviceTests", swiftSettings: settings),
         .testTarget(
             name: "WireFormatsTests", dependencies: ["CDatapath", "WireFormats"],

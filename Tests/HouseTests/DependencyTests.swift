@@ -15,6 +15,7 @@ private let allowedDependencies: [String: Set<String>] = [
     "EthernetDevice": ["CDatapath", "DatapathMemory"],
     "CLinuxDevices": [],
     "NetworkInterface": ["CLinuxDevices", "DatapathMemory"],
+    "XDPDevice": ["CDatapath", "CLinuxDevices", "DatapathMemory", "EthernetDevice", "NetworkInterface"],
     "TAPDevice": ["CDatapath", "CLinuxDevices", "DatapathMemory", "EthernetDevice", "NetworkInterface"],
     // Network
     "WireFormats": ["CDatapath"],
@@ -26,7 +27,7 @@ private let allowedDependencies: [String: Set<String>] = [
     "Simulation": core.union(["EthernetDevice", "NetworkStack", "UserNetwork", "WireFormats"]),
     // Surfaces
     // It makes every library OS by its name, over every device by its name.
-    "Demikernel": core.union(["EthernetDevice", "KernelSockets", "NetworkInterface", "NetworkStack", "TAPDevice", "UserNetwork", "WireFormats"]),
+    "Demikernel": core.union(["EthernetDevice", "KernelSockets", "NetworkInterface", "NetworkStack", "TAPDevice", "UserNetwork", "WireFormats", "XDPDevice"]),
     // Applications
     "Echo": core.union(["Demikernel"]),
     "KeyValueStore": [],
@@ -34,7 +35,10 @@ private let allowedDependencies: [String: Set<String>] = [
     // Tools
     "CLinux": [],
     "DemiLab": core.union(["Demikernel", "EthernetDevice", "NetworkStack", "UserNetwork", "WireFormats"]),
-    "DemikernelCommand": core.union(["CLinux", "Demikernel", "Echo", "KeyValue", "KeyValueStore", "NetworkStack", "Simulation"]),
+    "DemikernelCommand": core.union([
+        "CLinux", "Demikernel", "Echo", "EthernetDevice", "KeyValue", "KeyValueStore", "NetworkStack", "Simulation", "TAPDevice", "UserNetwork",
+        "WireFormats", "XDPDevice",
+    ]),
 ]
 
 @Suite(.serialized) struct DependencyTests {

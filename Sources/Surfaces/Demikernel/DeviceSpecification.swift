@@ -2,6 +2,7 @@ import EthernetDevice
 import NetworkInterface
 import TAPDevice
 import WireFormats
+import XDPDevice
 
 /// An Ethernet device by the text that users type: a kind, a colon, a name, and options behind commas.
 ///
@@ -9,8 +10,14 @@ import WireFormats
 /// |---|---|
 /// | `tap:demi0` | the TAP interface demi0, made if there is none |
 /// | `tap:demi0,host=10.0.0.1/24` | the same, and the kernel's side of it gets an address (also IPv6; may be repeated) |
+/// | `xdp:eth0` | the kernel's interface eth0, of which the frames for the stack's addresses are taken (AF_XDP, root) |
+/// | `xdp:eth0,ports=80+8000-8999` | the same, only for these destination ports of TCP and UDP |
+/// | `xdp:eth0,ports=80,shared` | the same, where the kernel has the addresses too: neighbours have to be given |
+/// | `xdp:eth0,mode=native` | only in the driver (or `generic`, not in it); left out: in the driver where that can |
+/// | `xdp:eth0,checksums=verify` | refuses the partial checksums of a kernel behind a veth (or `partial`, accepts them); left out: by the driver |
 public enum DeviceSpecification: Equatable, Sendable {
     case tap(TAP)
+    case xdp(XDPConfiguration)
 
     public struct TAP: Equatable, Sendable {
         /// The name of the kernel's interface.
@@ -25,7 +32,7 @@ public enum DeviceSpecification: Equatable, Sendable {
     }
 
     /// The kinds, for help.
-    public static let forms = ["tap:INTERFACE[,host=ADDRESS/LENGTH]"]
+    public static let forms = ["tap:INTERFACE[,host=ADDRESS/LENGTH]", "xdp:INTERFACE[,ports=N-N][,shared][,mode=native]"]
 
     /// - Throws: all that is wrong with the text.
     public init(parsing text: String) throws(ConfigurationMistakes) {
@@ -39,6 +46,7 @@ public enum DeviceSpecification: Equatable, Sendable {
         }
         switch parts[0] {
         case "tap": self = .tap(TAP(interface: name, options: options, mistakes: &mistakes))
+        case "xdp": self = .xdp(XDPConfiguration(interface: name, options: options, mistakes: &mistakes))
         default:
             throw ConfigurationMistakes(["\"\(head)\" is no device of this version, which has: \(DeviceSpecification.forms.joined(separator: ", "))"])
         }
@@ -92,6 +100,7 @@ extension DeviceSpecification: CustomStringConvertible {
         switch self {
         case .tap(let tap):
             (["tap:\(tap.interface)"] + tap.hostAddresses.map { "host=\($0)" } + tap.hostIPv6Addresses.map { "host=\($0)" }).joined(separator: ",")
+        case .xdp(let xdp): (["xdp:\(xdp.interface)"] + xdp.options).joined(separator: ",")
         }
     }
 }

@@ -2,6 +2,7 @@ import EthernetDevice
 import NetworkStack
 import UserNetwork
 import WireFormats
+import XDPDevice
 
 /// The network interface of a user-level stack: its device, its addresses and its ways to other networks.
 public struct InterfaceConfiguration: Sendable {
@@ -84,6 +85,14 @@ public struct InterfaceConfiguration: Sendable {
                 ipv6Gateway = address
             }
         }
+        if case .xdp(let xdp) = specification {
+            if macAddress != nil { mistakes.append("an xdp device has the hardware address of its interface: leave --mac-address out") }
+            if maximumTransmissionUnit != nil { mistakes.append("an xdp device has the MTU of its interface: `ip link set dev NAME mtu N`, and leave --mtu out") }
+            if xdp.steering.sharesAddresses, xdp.steering.ports.isEmpty { mistakes.append("shared addresses need ports=: the others stay the kernel's") }
+            if xdp.steering.sharesAddresses, neighbors.isEmpty {
+                mistakes.append("with shared addresses the kernel answers for them, so that every neighbour has to be given, such as 10.0.0.1=02:00:00:00:00:01")
+            }
+        }
         if let macAddress {
             self.macAddress = MACAddress(parsing: macAddress)
             if self.macAddress?.isGroup ?? true { mistakes.append("\"\(macAddress)\" must be the address of one station, such as 02:00:00:00:00:01") }
@@ -100,17 +109,33 @@ public struct InterfaceConfiguration: Sendable {
     }
 
     /// Opens the device; the caller closes it.
+    /// - Parameter heap: the runtime's (`RuntimeCore.heap`), which outlives the device.
     /// - Throws: what the device needs and does not get; nothing is left behind then.
-    public func openDevice() throws(DemikernelError) -> EthernetDevice {
+    public func openDevice(heap: DatapathHeap) throws(DemikernelError) -> EthernetDevice {
         switch device {
-        case .tap(let tap): try tap.open(maximumTransmissionUnit, macAddress)
+        case .tap(let tap): return try tap.open(maximumTransmissionUnit, macAddress)
+        case .xdp(var xdp):
+            xdp.steering.ipv4Addresses += addresses.map(\.address.ipv4Raw)
+            xdp.steering.ipv6Addresses += ipv6Addresses.map { .init(words: $0.address.words) }
+            if let linkLocal = linkLocalAddress { xdp.steering.ipv6Addresses.append(.init(words: linkLocal.words)) }
+            return try XDPDevice.open(xdp, heap: heap)
         }
+    }
+
+    /// On an interface that the kernel uses as well, with the same hardware address, the stack's link-local address must be another one than the kernel's,
+    /// which is made from that. It is made from the stack's first address, and so always the same (RFC 4291, section 2.5.6; the universal bit is 0).
+    private var linkLocalAddress: IPAddress? {
+        guard case .xdp = device, let first = ipv6Addresses.first, !ipv6Addresses.contains(where: { $0.address.isLinkLocal }) else { return nil }
+        var identifier = (UInt64(bigEndian: first.address.words.0) ^ UInt64(bigEndian: first.address.words.1).byteSwapped) &* 0x9e37_79b9_7f4a_7c15
+        identifier ^= identifier >> 29
+        return .linkLocal(identifier: identifier & ~0x0200_0000_0000_0000)
     }
 
     /// The stack's configuration for the open device.
     public func networkConfiguration(for device: EthernetDevice, seed: UInt64) -> NetworkConfiguration {
         var configuration = NetworkConfiguration(for: device, addresses: addresses, seed: seed)
         configuration.ipv6Addresses = ipv6Addresses
+        if let linkLocalAddress { configuration.ipv6Addresses.append(IPv6Prefix(address: linkLocalAddress, length: 64)) }
         if let gateway { configuration.routes = [.init(destination: IPv4Prefix(address: .unspecifiedIPv4, length: 0), gateway: gateway)] }
         if let ipv6Gateway { configuration.ipv6.routes = [.init(destination: IPv6Prefix(address: .unspecifiedIPv6, length: 0), gateway: ipv6Gateway)] }
         if let maximumTransmissionUnit { configuration.maximumTransmissionUnit = maximumTransmissionUnit }

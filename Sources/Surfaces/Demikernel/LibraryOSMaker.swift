@@ -15,7 +15,7 @@ public struct LibraryOSMaker: Sendable {
     /// A user-level TCP/IP stack on an Ethernet device, which is opened when the runtime is made and closed at its end.
     public static func catnip(_ interface: InterfaceConfiguration) -> LibraryOSMaker {
         LibraryOSMaker(name: .catnip) { (core) throws(DemikernelError) in
-            let device = try interface.openDevice()
+            let device = try interface.openDevice(heap: core.heap)
             return try UserNetwork.make(for: core, device: device, configuration: interface.networkConfiguration(for: device, seed: core.nextRandom()))
         }
     }

@@ -2,7 +2,9 @@
 #include "CLinux.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
+#include <stdio.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -29,3 +31,27 @@ int linux_allowed_processors(int *processors, int capacity) {
 }
 
 int linux_unshare_network(void) { return unshare(CLONE_NEWNET); }
+
+static int write_file(const char *path, const char *text) {
+    int descriptor = open(path, O_WRONLY | O_CLOEXEC);
+    if (descriptor < 0) return -1;
+    int length = 0;
+    while (text[length] != 0) length++;
+    int result = write(descriptor, text, (size_t)length) == length ? 0 : -1;
+    int error = errno;
+    close(descriptor);
+    errno = error;
+    return result;
+}
+
+int linux_unshare_user_and_network(void) {
+    char map[64];
+    unsigned user = geteuid(), group = getegid();
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) return -1;
+    snprintf(map, sizeof map, "0 %u 1", user);
+    if (write_file("/proc/self/uid_map", map) != 0) return -1;
+    // The kernel wants this before it lets an unprivileged process map its group.
+    if (write_file("/proc/self/setgroups", "deny") != 0) return -1;
+    snprintf(map, sizeof map, "0 %u 1", group);
+    return write_file("/proc/self/gid_map", map);
+}

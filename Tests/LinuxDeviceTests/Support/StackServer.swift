@@ -33,7 +33,7 @@ final class StackServer: @unchecked Sendable {
                 configuration.memory.arenaByteCount = arenaByteCount
                 if let idle { configuration.idle = idle }
                 let runtime = try Runtime(configuration)
-                let device = try interface.openDevice()
+                let device = try interface.openDevice(heap: runtime.core.heap)
                 var network = interface.networkConfiguration(for: device, seed: 42)
                 // Nobody else is on these links.
                 network.ipv6.duplicateAddressDetectionTransmits = 0
@@ -89,7 +89,7 @@ final class StackServer: @unchecked Sendable {
 /// A link between the stack at 10.0.0.2 and 2001:db8::2 and the kernel at 10.0.0.1 and 2001:db8::1, in the network namespace of the caller.
 struct KernelLink {
     enum Kind: String, CaseIterable, CustomTestStringConvertible {
-        case tap
+        case tap, xdp
         var testDescription: String { rawValue }
     }
 
@@ -106,10 +106,14 @@ struct KernelLink {
             kernelInterface = "demi0"
             // Stays for one test, with its addresses, until the namespace goes.
             try Shell.check("ip tuntap add dev demi0 mode tap")
+        case .xdp:
+            // The device is on demi0, and the kernel's address on the other end of the cable.
+            kernelInterface = "demi1"
+            try Shell.check("ip link add demi0 type veth peer name demi1", "ip link set demi0 mtu \(mtu) up")
         }
         try Shell.check(
             "ip link set \(kernelInterface) mtu \(mtu) up", "ip address add 10.0.0.1/24 dev \(kernelInterface)",
             "ip -6 address add 2001:db8::1/64 dev \(kernelInterface) nodad")
-        interface = try InterfaceConfiguration(device: "tap:demi0", addresses: ["10.0.0.2/24", "2001:db8::2/64"])
+        interface = try InterfaceConfiguration(device: "\(kind.rawValue):demi0", addresses: ["10.0.0.2/24", "2001:db8::2/64"])
     }
 }

@@ -4,18 +4,24 @@
 #define CLINUXDEVICES_H
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <netinet/in.h>
+#include <linux/bpf.h>
 #include <linux/ethtool.h>
+#include <linux/if_link.h>
 #include <linux/if_tun.h>
+#include <linux/if_xdp.h>
 #include <linux/sockios.h>
 
 // MARK: TAP (linux/if_tun.h)
@@ -174,5 +180,83 @@ static inline int linux_interface_set_transmit_checksums(int socket, const char 
     request.ifr_data = (char *)&value;
     return linux_interface_request(socket, name, SIOCETHTOOL, &request);
 }
+
+// MARK: eBPF (bpf(2))
+
+static inline int linux_bpf(int command, union bpf_attr *attributes) {
+    long result = syscall(SYS_bpf, command, attributes, sizeof *attributes);
+    return result < 0 ? -errno : (int)result;
+}
+
+/// A map from receive queue to AF_XDP socket. Returns its descriptor.
+static inline int linux_bpf_make_socket_map(uint32_t capacity) {
+    union bpf_attr attributes;
+    memset(&attributes, 0, sizeof attributes);
+    attributes.map_type = BPF_MAP_TYPE_XSKMAP;
+    attributes.key_size = 4;
+    attributes.value_size = 4;
+    attributes.max_entries = capacity;
+    return linux_bpf(BPF_MAP_CREATE, &attributes);
+}
+
+static inline int linux_bpf_set_socket(int map, uint32_t queue, int socket) {
+    union bpf_attr attributes;
+    memset(&attributes, 0, sizeof attributes);
+    attributes.map_fd = (uint32_t)map;
+    attributes.key = (uint64_t)(uintptr_t)&queue;
+    attributes.value = (uint64_t)(uintptr_t)&socket;
+    return linux_bpf(BPF_MAP_UPDATE_ELEM, &attributes);
+}
+
+/// Loads an XDP program; `takes_fragments` says that frames of several buffers may be given to it (Linux 5.18). Returns its descriptor.
+static inline int linux_bpf_load_xdp(const uint64_t *instructions, uint32_t count, int takes_fragments) {
+    union bpf_attr attributes;
+    memset(&attributes, 0, sizeof attributes);
+    attributes.prog_type = BPF_PROG_TYPE_XDP;
+    attributes.expected_attach_type = BPF_XDP;
+    attributes.insns = (uint64_t)(uintptr_t)instructions;
+    attributes.insn_cnt = count;
+    attributes.license = (uint64_t)(uintptr_t)"GPL";
+    attributes.prog_flags = takes_fragments ? BPF_F_XDP_HAS_FRAGS : 0;
+    memcpy(attributes.prog_name, "demikernel", 11);
+    return linux_bpf(BPF_PROG_LOAD, &attributes);
+}
+
+/// Attaches a program to an interface until the descriptor that this returns is closed (Linux 5.9).
+static inline int linux_bpf_link_xdp(int program, int interface, uint32_t flags) {
+    union bpf_attr attributes;
+    memset(&attributes, 0, sizeof attributes);
+    attributes.link_create.prog_fd = (uint32_t)program;
+    attributes.link_create.target_ifindex = (uint32_t)interface;
+    attributes.link_create.attach_type = BPF_XDP;
+    attributes.link_create.flags = flags;
+    return linux_bpf(BPF_LINK_CREATE, &attributes);
+}
+
+/// Runs a loaded XDP program once on a frame, on no interface. Returns its verdict.
+static inline int linux_bpf_run_xdp(int program, const void *frame, uint32_t byte_count) {
+    union bpf_attr attributes;
+    memset(&attributes, 0, sizeof attributes);
+    attributes.test.prog_fd = (uint32_t)program;
+    attributes.test.data_in = (uint64_t)(uintptr_t)frame;
+    attributes.test.data_size_in = byte_count;
+    int result = linux_bpf(BPF_PROG_TEST_RUN, &attributes);
+    return result < 0 ? result : (int)attributes.test.retval;
+}
+
+// MARK: AF_XDP (linux/if_xdp.h)
+
+// Newer than the oldest headers that this builds with.
+enum {
+    linux_xdp_use_sg = 1 << 4,            // XDP_USE_SG, Linux 6.6: frames of several descriptors
+    linux_xdp_packet_continues = 1 << 0,  // XDP_PKT_CONTD: the next descriptor is of the same frame
+};
+
+// The rings are shared with the kernel: an index is read before, and written behind, the descriptors that it speaks of.
+static inline uint32_t linux_ring_load(const uint32_t *index) { return atomic_load_explicit((const _Atomic uint32_t *)index, memory_order_acquire); }
+static inline void linux_ring_store(uint32_t *index, uint32_t value) {
+    atomic_store_explicit((_Atomic uint32_t *)index, value, memory_order_release);
+}
+static inline uint32_t linux_ring_flags(const uint32_t *flags) { return atomic_load_explicit((const _Atomic uint32_t *)flags, memory_order_relaxed); }
 
 #endif

@@ -6,7 +6,7 @@ struct SettingsOptions: ParsableArguments {
     @Option(help: ArgumentHelp("The library OS that carries the I/O: catnap (kernel sockets) or catnip (user-level TCP/IP). (environment: LIBOS)", valueName: "name"))
     var libos: String?
 
-    @Option(help: ArgumentHelp("With catnip: the Ethernet device, such as tap:demi0. (environment: DEMIKERNEL_DEVICE)", valueName: "kind:interface"))
+    @Option(help: ArgumentHelp("With catnip: the Ethernet device, such as tap:demi0 or xdp:eth0. (environment: DEMIKERNEL_DEVICE)", valueName: "kind:interface"))
     var device: String?
 
     @Option(
