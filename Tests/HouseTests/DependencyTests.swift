@@ -23,6 +23,8 @@ private let allowedDependencies: [String: Set<String>] = [
     "Simulation": core.union(["EthernetDevice", "NetworkStack", "UserNetwork", "WireFormats"]),
     // Surfaces
     "Demikernel": core.union(["KernelSockets"]),
+    "CDemikernel": [],
+    "DemikernelC": core.union(["CDemikernel", "EthernetDevice", "KernelSockets", "NetworkStack", "UserNetwork", "WireFormats"]),
     // Applications
     "Echo": core.union(["Demikernel"]),
     "KeyValueStore": [],
