@@ -28,6 +28,12 @@ func token(_ issue: (UnsafeMutablePointer<demi_qtoken_t>) -> Int32) throws -> de
     return token
 }
 
+/// What a call that would issue an operation returns.
+func error(_ issue: (UnsafeMutablePointer<demi_qtoken_t>) -> Int32) -> Int32 {
+    var token: demi_qtoken_t = 0
+    return issue(&token)
+}
+
 func descriptor(_ open: (UnsafeMutablePointer<Int32>) -> Int32) throws -> Int32 {
     var queue: Int32 = 0
     try call(open(&queue))
