@@ -41,7 +41,7 @@ struct ArrayTable {
         entries = mapping.bindMemory(to: Entry.self, capacity: ArrayTable.maximumCount + 1)
         // Slot 0 is nobody's: a number that leads to another slot. The mapping's zeros lead to slot 0.
         entries.pointee.handle = 1
-        firstGeneration = generation << 20
+        firstGeneration = generation
     }
 
     /// Releases what the program has not freed.
@@ -77,8 +77,10 @@ struct ArrayTable {
     private mutating func carve() {
         precondition(carvedCount <= ArrayTable.maximumCount, "no room in the table of arrays")
         let entry = entries + carvedCount
-        entry.initialize(
-            to: Entry(handle: ~(firstGeneration | UInt64(carvedCount)), array: nil, nextFree: nil, source: .any(port: 0), hasSource: false))
+        // Far from its neighbour's, so that a handle that was changed by a little is none.
+        let generation = firstGeneration &+ UInt64(carvedCount) &* 0x9e37_79b9_7f4a_7c15
+        let handle = generation << 20 | UInt64(carvedCount)
+        entry.initialize(to: Entry(handle: ~handle, array: nil, nextFree: nil, source: .any(port: 0), hasSource: false))
         carvedCount += 1
         firstFree = entry
     }
