@@ -28,6 +28,8 @@ let package = Package(
             targets: ["Demikernel", "UserNetwork", "NetworkStack", "WireFormats", "EthernetDevice", "QueueRuntime", "TaskScheduler", "DatapathMemory"]),
         // `libdemikernel.so`, as `scripts/install` installs it; here it is named as the target is, since the command has the other name.
         .library(name: "DemikernelC", type: .dynamic, targets: ["DemikernelC"]),
+        // The same within a program, for Benchmarks alone.
+        .library(name: "DemikernelCInterface", targets: ["DemikernelC", "CDemikernel"]),
         .library(name: "DemikernelSimulation", targets: ["Simulation"]),
         .library(name: "DemikernelDevices", targets: ["EthernetDevice", "DatapathMemory"]),
         // For FuzzTesting alone: what its fuzzers run, and `swift test` on their corpus.
@@ -164,7 +166,7 @@ let package = Package(
         .testTarget(
             name: "DemikernelCTests",
             dependencies: core + [
-                "CDemikernel", "DemikernelC", "EthernetDevice", "NetworkStack", "Simulation", "UserNetwork", "WireFormats",
+                "CDemikernel", "DemikernelC", "EthernetDevice", "KernelSockets", "NetworkStack", "UserNetwork", "WireFormats",
             ],
             path: "Tests/DemikernelCTests", swiftSettings: settings),
         .target(

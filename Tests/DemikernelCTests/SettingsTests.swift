@@ -1,6 +1,12 @@
+import CDemikernel
+import DatapathMemory
 @testable import DemikernelC
+import EthernetDevice
 import Foundation
 import Glibc
+import KernelSockets
+import NetworkStack
+import QueueRuntime
 import Testing
 import WireFormats
 
@@ -52,7 +58,7 @@ import WireFormats
         #expect(settings.dpdkArguments == ["", "-c", "0xff", "-n", "4", "-a", "WW:WW.W", "--proc-type=auto"])
         #expect(settings.socketDefaults == SocketDefaults(noDelay: false, lingerSeconds: 5, keepAlive: true, keepAliveIdle: 7_201, keepAliveInterval: 1))
         #expect(settings.maximumTransmissionUnit == 9_000 && settings.maximumSegmentSize == 1_450 && settings.allowsJumboFrames)
-        #expect(settings.offloadsTCPChecksum && !settings.offloadsUDPChecksum)
+        #expect(settings.offloadsTCPChecksum == true && settings.offloadsUDPChecksum == false)
         #expect(settings.neighbors.map(\.address) == [.ipv4(10, 0, 0, 1), .ipv4(10, 0, 0, 3)])
         #expect(settings.neighbors.map(\.macAddress.value) == [0x0200_0000_0001, 0x0200_0000_0003])
     }
@@ -172,6 +178,66 @@ import WireFormats
         for _ in 0..<2_000 {
             let text = (0..<Int.random(in: 0...60, using: &random)).map { _ in pieces.randomElement(using: &random)! }.joined()
             _ = read(text)
+        }
+    }
+
+    @Test func theUserLevelNetworkIsMadeAsTheSettingsSay() throws {
+        let (settings, mistakes) = read(
+            """
+            demikernel:
+              local_ipv4_addr: 10.0.0.1
+              gateway_ipv4_addr: 10.0.0.254
+              local_ipv6_addr: fd00::1
+            tcp_socket_options:
+              nodelay: false
+            inetstack_config:
+              mtu: 1300
+              mss: 900
+              udp_checksum_offload: false
+              arp_table:
+                "02:00:00:00:00:09": "10.0.0.9"
+            """)
+        #expect(mistakes == [])
+        var configuration = NetworkConfiguration(macAddress: MACAddress(value: 0x0200_0000_0001), addresses: [], seed: 1)
+        configuration.offloads = [.transmitChecksumTCP, .transmitChecksumUDP, .receiveChecksumUDP]
+        settings.apply(to: &configuration)
+        #expect(configuration.addresses.map(\.address) == [.ipv4(10, 0, 0, 1)] && configuration.addresses.map(\.length) == [24])
+        #expect(configuration.ipv6Addresses.map(\.address) == [IPAddress(parsing: "fd00::1")])
+        #expect(configuration.routes.map(\.gateway) == [.ipv4(10, 0, 0, 254)])
+        #expect(configuration.maximumTransmissionUnit == 1_300 && configuration.tcp.maximumSegmentSize == 900 && !configuration.tcp.isNoDelay)
+        #expect(configuration.staticNeighbors.map(\.macAddress.value) == [0x0200_0000_0009])
+        #expect(configuration.offloads == .transmitChecksumTCP && configuration.macAddress.value == 0x0200_0000_0001)
+
+        // And it works: over a link in memory, to itself.
+        let (device, _) = MemoryEthernetPair.make()
+        let maker = try settings.userNetwork { (_) throws(DemikernelError) in device }
+        try CInterface.begin(over: try Runtime(InitialSettings(libraryOS: .catnip, file: settings).runtimeConfiguration, making: [maker]))
+        defer { CInterface.end() }
+        let (client, server) = try connection("10.0.0.1:0")
+        try push(client, [1, 2, 3])
+        #expect(try pop(server) == [1, 2, 3])
+        #expect(throws: InitializationFailure.self) { try FileSettings().userNetwork { (_) throws(DemikernelError) in device } }
+    }
+
+    @Test func socketsBeginWithWhatTheSettingsSay() throws {
+        let (settings, _) = read(
+            "tcp_socket_options:\n  nodelay: false\n  linger:\n    enabled: true\n    time_seconds: 3\n  keepalive:\n    enabled: true\n    time_millis: 9000\n")
+        let runtime = try Runtime()
+        try runtime.register(KernelSockets.make(for: runtime.core))
+        try CurrentRuntime.adopt(ThreadRuntime(runtime, socketDefaults: settings.socketDefaults))
+        defer { CInterface.end() }
+        let (client, server) = try connection()
+        for queue in [client, server] {
+            var value: Int32 = -1
+            var size: socklen_t = 4
+            try call(demi_getsockopt(queue, Int32(IPPROTO_TCP), TCP_NODELAY, &value, &size))
+            #expect(value == 0)
+            try call(demi_getsockopt(queue, Int32(IPPROTO_TCP), TCP_KEEPIDLE, &value, &size))
+            #expect(value == 9)
+            var linger = Glibc.linger()
+            size = 8
+            try call(demi_getsockopt(queue, SOL_SOCKET, SO_LINGER, &linger, &size))
+            #expect(linger.l_onoff == 1 && linger.l_linger == 3)
         }
     }
 

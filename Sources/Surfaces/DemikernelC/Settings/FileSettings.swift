@@ -18,8 +18,9 @@ struct FileSettings {
     var maximumTransmissionUnit: Int?
     var maximumSegmentSize: Int?
     var allowsJumboFrames = false
-    var offloadsUDPChecksum = false
-    var offloadsTCPChecksum = false
+    /// Whether the device may compute checksums, where it can; nil, the default: it may.
+    var offloadsUDPChecksum: Bool?
+    var offloadsTCPChecksum: Bool?
     var neighbors: [(address: IPAddress, macAddress: MACAddress)] = []
 
     // Read together and joined at the end.
