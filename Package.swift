@@ -26,6 +26,10 @@ let package = Package(
         .library(
             name: "Demikernel",
             targets: ["Demikernel", "UserNetwork", "NetworkStack", "WireFormats", "EthernetDevice", "QueueRuntime", "TaskScheduler", "DatapathMemory"]),
+        // `libdemikernel.so`, as `scripts/install` installs it; here it is named as the target is, since the command has the other name.
+        .library(name: "DemikernelC", type: .dynamic, targets: ["DemikernelC"]),
+        // The same within a program, for Benchmarks alone.
+        .library(name: "DemikernelCInterface", targets: ["DemikernelC", "CDemikernel"]),
         .library(name: "DemikernelSimulation", targets: ["Simulation"]),
         .library(name: "DemikernelDevices", targets: ["EthernetDevice", "DatapathMemory"]),
         // For FuzzTesting alone: what its fuzzers run, and `swift test` on their corpus.
@@ -93,6 +97,11 @@ let package = Package(
             name: "Demikernel",
             dependencies: core + ["EthernetDevice", "KernelSockets", "NetworkInterface", "NetworkStack", "TAPDevice", "UserNetwork", "WireFormats", "XDPDevice"],
             path: "Sources/Surfaces/Demikernel", swiftSettings: settings),
+        .target(name: "CDemikernel", path: "Sources/Surfaces/CDemikernel", cSettings: cSettings),
+        .target(
+            name: "DemikernelC",
+            dependencies: core + ["CDemikernel", "EthernetDevice", "KernelSockets", "NetworkStack", "UserNetwork", "WireFormats"],
+            path: "Sources/Surfaces/DemikernelC", swiftSettings: settings),
 
         // Applications
         .target(
@@ -170,6 +179,12 @@ let package = Package(
             name: "SimulationTests",
             dependencies: core + ["Demikernel", "Echo", "EthernetDevice", "KeyValue", "NetworkStack", "Simulation", "UserNetwork", "WireFormats"],
             path: "Tests/SimulationTests", swiftSettings: settings),
+        .testTarget(
+            name: "DemikernelCTests",
+            dependencies: core + [
+                "CDemikernel", "DemikernelC", "EthernetDevice", "KernelSockets", "NetworkStack", "UserNetwork", "WireFormats",
+            ],
+            path: "Tests/DemikernelCTests", swiftSettings: settings),
         .target(
             name: "FuzzTargets",
             dependencies: ["CDatapath", "DatapathMemory", "TaskScheduler", "EthernetDevice", "WireFormats", "NetworkStack", "KeyValueStore"],

@@ -28,6 +28,8 @@ private let allowedDependencies: [String: Set<String>] = [
     // Surfaces
     // It makes every library OS by its name, over every device by its name.
     "Demikernel": core.union(["EthernetDevice", "KernelSockets", "NetworkInterface", "NetworkStack", "TAPDevice", "UserNetwork", "WireFormats", "XDPDevice"]),
+    "CDemikernel": [],
+    "DemikernelC": core.union(["CDemikernel", "EthernetDevice", "KernelSockets", "NetworkStack", "UserNetwork", "WireFormats"]),
     // Applications
     "Echo": core.union(["Demikernel"]),
     "KeyValueStore": [],

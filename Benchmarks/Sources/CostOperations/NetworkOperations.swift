@@ -244,7 +244,7 @@ private func residentByteCount() -> Int {
 }
 
 /// The two ends of a link, each a library OS of one runtime: a request of 64 bytes and its echo.
-private struct EchoPair: ~Copyable {
+struct EchoPair: ~Copyable {
     let runtime: Runtime
     let clock: PeerDevice
     let client: LibraryOSIdentifier
@@ -279,6 +279,9 @@ private struct EchoPair: ~Copyable {
         _ = try runtime.wait(try runtime.connect(connection, to: .ipv4(10, 0, 0, 2, port: 7)))
         return (connection, accepted(try runtime.wait(accept)))
     }
+
+    /// The runtime, for somebody else.
+    consuming func intoRuntime() -> Runtime { runtime }
 }
 
 @inline(never)

@@ -30,6 +30,10 @@ extension KernelSocketsHandle {
     }
 
     private func install(_ file: Int32, _ family: AddressFamily, _ type: SocketType, _ queue: QueueDescriptor, _ phase: KernelSocket.Phase) {
+        while state.pointee.carvedSockets <= queue.slot {
+            self.socket(state.pointee.carvedSockets).initialize(to: KernelSocket())
+            state.pointee.carvedSockets += 1
+        }
         let socket = socket(queue.slot)
         let epoch = socket.pointee.epoch &+ 1
         let isStarved = socket.pointee.isStarved
