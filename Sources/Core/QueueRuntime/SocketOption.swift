@@ -21,6 +21,10 @@ public enum SocketOption: Hashable, Sendable {
     case userTimeout(milliseconds: Int)
     /// How a stream finds out how much may be in flight (TCP_CONGESTION). A listener's connections begin with its own.
     case congestionControl(CongestionControlName)
+    /// The most bytes a second that a stream sends, which spreads them over time instead of sending as many at once as its windows allow
+    /// (SO_MAX_PACING_RATE): `Int.max` for the rate that its congestion control says, 0 for none unless that needs one. A listener's connections begin with
+    /// its own.
+    case maximumPacingRate(bytesPerSecond: Int)
     /// Routers that what is sent may pass, 1 to 255 (IP_TTL, IPV6_UNICAST_HOPS).
     case hopLimit(Int)
     /// How routers are asked to treat what is sent: a codepoint of RFC 2474, 0 to 63 (the upper six bits of IP_TOS and IPV6_TCLASS).
@@ -48,6 +52,8 @@ public enum SocketOption: Hashable, Sendable {
         case newReno
         /// RFC 8257, for data centers whose switches mark.
         case dctcp
+        /// BBRv3 (draft-ietf-ccwg-bbr), for paths that lose what no congestion is to blame for.
+        case bbr
     }
 
     /// Names an option without its value.
@@ -55,6 +61,7 @@ public enum SocketOption: Hashable, Sendable {
     public enum Name: UInt8, Sendable, CaseIterable {
         case noDelay, keepAlive, linger, reuseAddress, reusePort, sendBuffer, receiveBuffer, userTimeout, congestionControl, hopLimit
         case differentiatedServices, ipv6Only, broadcast, joinGroup, leaveGroup, multicastHopLimit, multicastLoop
+        case maximumPacingRate
     }
 
     /// The form in which an option crosses to a library OS: a name and two numbers; -1 stands for none.
@@ -79,6 +86,7 @@ public enum SocketOption: Hashable, Sendable {
         case .leaveGroup(let group): (.leaveGroup, group.numbers.0, group.numbers.1)
         case .multicastHopLimit(let count): (.multicastHopLimit, Int64(count), 0)
         case .multicastLoop(let isOn): (.multicastLoop, isOn ? 1 : 0, 0)
+        case .maximumPacingRate(let bytesPerSecond): (.maximumPacingRate, Int64(bytesPerSecond), 0)
         }
     }
 
@@ -102,6 +110,7 @@ public enum SocketOption: Hashable, Sendable {
         case .leaveGroup: self = .leaveGroup(SocketAddress(numbers: (first, second)))
         case .multicastHopLimit: self = .multicastHopLimit(Int(first))
         case .multicastLoop: self = .multicastLoop(first != 0)
+        case .maximumPacingRate: self = .maximumPacingRate(bytesPerSecond: Int(first))
         }
     }
 }

@@ -176,6 +176,7 @@ extension UserNetworkHandle {
         stack.setLinger(new, seconds: stack.linger(old))
         stack.setUserTimeout(new, stack.userTimeout(old))
         stack.setCongestionControl(new, stack.congestionControl(old))
+        stack.setMaximumPacingRate(new, stack.maximumPacingRate(old))
         stack.setPacketOptions(new, stack.packetOptions(old))
         if stack.isSendBufferFixed(old) { stack.setSendBuffer(new, byteCount: stack.sendBuffer(old)) }
         if socket.pointee.isReceiveBufferFixed { stack.setReceiveBuffer(new, byteCount: stack.receiveBuffer(old)) }

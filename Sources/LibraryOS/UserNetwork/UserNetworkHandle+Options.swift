@@ -7,6 +7,7 @@ extension UserNetworkHandle {
     func setOption(_ index: Int, _ name: SocketOption.Name, _ first: Int64, _ second: Int64) -> Int32 {
         let socket = socket(index)
         if name == .joinGroup || name == .leaveGroup { return changeGroups(socket, name, SocketAddress(numbers: (first, second))) }
+        if name == .maximumPacingRate { return setMaximumPacingRate(socket, first) }
         guard let value = Int32(exactly: first), let second = Int32(exactly: second) else { return core.refuse(EINVAL, UserNetworkHandle.outOfRange) }
         if name == .hopLimit || name == .differentiatedServices || name == .ipv6Only { return setPacketOption(socket, name, value) }
         if socket.pointee.type == .datagram { return setDatagramOption(socket, name, value) }
@@ -42,8 +43,17 @@ extension UserNetworkHandle {
             }
             stack.setCongestionControl(connection, CongestionControlAlgorithm(algorithm))
         case .broadcast, .joinGroup, .leaveGroup, .multicastHopLimit, .multicastLoop: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noStreamOption)
-        case .hopLimit, .differentiatedServices, .ipv6Only: break
+        case .hopLimit, .differentiatedServices, .ipv6Only, .maximumPacingRate: break
         }
+        return 0
+    }
+
+    private func setMaximumPacingRate(_ socket: UnsafeMutablePointer<NetworkSocket>, _ rate: Int64) -> Int32 {
+        guard socket.pointee.type == .stream else { return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramOption) }
+        guard rate >= 0 else { return core.refuse(EINVAL, UserNetworkHandle.outOfRange) }
+        updateTime()
+        stack.setMaximumPacingRate(socket.pointee.index, rate == .max ? .max : UInt64(rate))
+        flush()
         return 0
     }
 
@@ -101,7 +111,7 @@ extension UserNetworkHandle {
         case .reuseAddress:
             return value == 0 ? 0 : core.refuse(EOPNOTSUPP, "datagram sockets share a port by reusePort")
         case .sendBuffer, .receiveBuffer: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramBuffer)
-        case .noDelay, .keepAlive, .linger, .userTimeout, .congestionControl, .hopLimit, .differentiatedServices, .ipv6Only:
+        case .noDelay, .keepAlive, .linger, .userTimeout, .congestionControl, .hopLimit, .differentiatedServices, .ipv6Only, .maximumPacingRate:
             return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramOption)
         case .broadcast:
             stack.setBroadcast(socket.pointee.index, value != 0)
@@ -146,6 +156,7 @@ extension UserNetworkHandle {
         case .receiveBuffer: values[0] = Int64(stack.receiveBuffer(connection))
         case .userTimeout: values[0] = Int64(stack.userTimeout(connection) / 1_000_000)
         case .congestionControl: values[0] = Int64(SocketOption.CongestionControlName(stack.congestionControl(connection)).rawValue)
+        case .maximumPacingRate: values[0] = Int64(clamping: stack.maximumPacingRate(connection))
         case .hopLimit, .differentiatedServices, .ipv6Only: break
         case .broadcast, .joinGroup, .leaveGroup, .multicastHopLimit, .multicastLoop: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noStreamOption)
         }
@@ -158,7 +169,7 @@ extension UserNetworkHandle {
         case .reusePort: values[0] = socket.pointee.reusesPort ? 1 : 0
         case .reuseAddress: values[0] = 0
         case .sendBuffer, .receiveBuffer: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramBuffer)
-        case .noDelay, .keepAlive, .linger, .userTimeout, .congestionControl, .hopLimit, .differentiatedServices, .ipv6Only:
+        case .noDelay, .keepAlive, .linger, .userTimeout, .congestionControl, .hopLimit, .differentiatedServices, .ipv6Only, .maximumPacingRate:
             return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramOption)
         case .broadcast: values[0] = stack.isBroadcast(socket.pointee.index) ? 1 : 0
         case .multicastHopLimit: values[0] = Int64(stack.multicastHopLimit(socket.pointee.index))
@@ -181,6 +192,7 @@ extension CongestionControlAlgorithm {
         case .cubic: self = .cubic
         case .newReno: self = .newReno
         case .dctcp: self = .dctcp
+        case .bbr: self = .bbr
         }
     }
 }
@@ -191,6 +203,7 @@ extension SocketOption.CongestionControlName {
         case .cubic: self = .cubic
         case .newReno: self = .newReno
         case .dctcp: self = .dctcp
+        case .bbr: self = .bbr
         }
     }
 }

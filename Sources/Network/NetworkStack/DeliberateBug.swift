@@ -52,6 +52,20 @@ public enum DeliberateBug: String, CaseIterable, Sendable {
     case windowKeptAfterTimeout
     /// The congestion window stays as it is in fast recovery.
     case windowKeptInRecovery
+    /// A paced connection sends as much at once as its window allows.
+    case segmentsNotPaced
+    /// Nothing is sent when a segment that waited for its turn at the pacing rate may go.
+    case pacingTimerNotStarted
+    /// A program's slowness is taken for the path's.
+    case applicationLimitIgnored
+    /// A model of the path takes no number of losses for congestion.
+    case lossesIgnoredByModel
+    /// Startup goes on though the bandwidth grows no more.
+    case pipeNeverFull
+    /// More bandwidth is never looked for.
+    case bandwidthNotProbed
+    /// The queue is never let run dry to see the shortest round trip.
+    case roundTripNotProbed
 
     /// Slow start goes on while round trips grow.
     case delayIncreaseIgnored

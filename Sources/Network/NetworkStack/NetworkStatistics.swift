@@ -152,6 +152,14 @@ public struct TCPStatistics: Sendable {
     public var plainSegmentsSent: UInt64 = 0
     /// Times that a send buffer grew with the congestion window.
     public var sendBufferGrowths: UInt64 = 0
+    /// Times that a segment waited for its turn at the pacing rate.
+    public var pacingDelays: UInt64 = 0
+    /// Models of paths (BBR) that left Startup for Drain, entered ProbeBW_CRUISE, ProbeBW_UP and ProbeRTT, and that rested because records were missing.
+    public var modelDrains: UInt64 = 0
+    public var modelCruises: UInt64 = 0
+    public var bandwidthProbes: UInt64 = 0
+    public var roundTripProbes: UInt64 = 0
+    public var modelSuspensions: UInt64 = 0
 
     public init() {}
 }

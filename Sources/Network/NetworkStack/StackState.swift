@@ -58,6 +58,9 @@ struct StackState: ~Copyable {
     let datagramSecret: SipHashKey
     var connections: Slab<Connection>
     var transmissions: Slab<TransmissionRecord>
+    /// What each of them remembers that belongs to a connection with a model; the others' pages are never touched.
+    let deliverySnapshots: UnsafeMutablePointer<DeliverySnapshot>
+    var rateControls: Slab<RateControl>
     let connectionPorts: UnsafeMutablePointer<UInt32>
     var flows: FlowTable
     let sequenceSecret: SipHashKey
@@ -100,6 +103,8 @@ struct StackState: ~Copyable {
                 datagramSockets: try Slab(capacity: limits.maximumDatagramSockets), datagramPorts: try mapTable(UInt32.self, count: 65_536),
                 datagramSecret: SipHashKey(random.next(), random.next()),
                 connections: try Slab(capacity: limits.maximumConnections), transmissions: try Slab(capacity: limits.transmissionRecords),
+                deliverySnapshots: try mapTable(DeliverySnapshot.self, count: limits.transmissionRecords + 1),
+                rateControls: try Slab(capacity: limits.maximumConnections),
                 connectionPorts: try mapTable(UInt32.self, count: 65_536),
                 flows: try FlowTable(capacity: limits.maximumConnections, key: (random.next(), random.next())),
                 sequenceSecret: SipHashKey(random.next(), random.next()), nextEphemeralPort: UInt16(truncatingIfNeeded: random.next()),
@@ -122,6 +127,8 @@ struct StackState: ~Copyable {
         datagramSockets.deallocate()
         connections.deallocate()
         transmissions.deallocate()
+        unmapTable(deliverySnapshots, count: configuration.limits.transmissionRecords + 1)
+        rateControls.deallocate()
         flows.deallocate()
         pathMTUs.deallocate()
         datagramPathMTUs.deallocate()

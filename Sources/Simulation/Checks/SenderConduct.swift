@@ -168,7 +168,7 @@ struct SenderConduct {
         _ header: TCPSegmentHeader, _ before: Flow, _ end: SequenceNumber, _ segmentSize: Int, at time: UInt64
     ) -> String? {
         (recovery, debt, sinceTimeout) = (nil, nil, nil)
-        if end > before.sendMaximum, unacknowledged - initialSequence <= 1, duplicates == 0 {
+        if end > before.sendMaximum, unacknowledged - initialSequence <= 1, duplicates == 0, !isUncertain {
             //= RFC 8985 section 7.3
             //# a loss probe may go beyond the congestion window by one segment
             let most = min(10 * segmentSize, max(2 * segmentSize, 14_600)) + segmentSize
@@ -198,6 +198,11 @@ struct SenderConduct {
             return "a fast retransmit after \(duplicates) duplicate acknowledgements"
         }
         // By the timer.
+        if conduct.maximumPacingRate != nil {
+            // Or because it was its turn.
+            (recovery, sinceTimeout, isUncertain) = (nil, nil, true)
+            return nil
+        }
         defer { (recovery, sinceTimeout, hasTimedOut, duplicates) = (nil, 0, true, 0) }
         timeouts += 1
         //= RFC 4821 section 7.6.1

@@ -13,7 +13,7 @@ public enum GoodputGrid {
         return [small, eager, RequestScenario(roundTrip: 1, loss: 10_000, requests: 5_000), RequestScenario(roundTrip: 200, loss: 10_000, requests: 5_000)]
     }()
 
-    private static let algorithms: [CongestionControlAlgorithm] = [.cubic, .newReno, .dctcp]
+    private static let algorithms: [CongestionControlAlgorithm] = [.cubic, .newReno, .dctcp, .bbr]
 
     private static var small: [GoodputScenario] {
         [UInt64(10), 50].flatMap { roundTrip in

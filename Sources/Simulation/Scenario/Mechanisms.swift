@@ -89,6 +89,12 @@ public struct Mechanisms: Sendable {
         // Timestamps find nearly all of them first.
         count("spurious timeouts", tcp.spuriousTimeouts, isRequired: false)
         count("transmissions not recorded", tcp.transmissionsNotRecorded)
+        count("pacing delays", tcp.pacingDelays)
+        count("models that left Startup", tcp.modelDrains)
+        count("models that cruise", tcp.modelCruises)
+        count("probes for bandwidth", tcp.bandwidthProbes)
+        count("probes for the round trip", tcp.roundTripProbes)
+        count("models suspended", tcp.modelSuspensions)
         count("segments over IPv6", ipv6.segments)
         count("datagrams over IPv6", ipv6.datagrams)
         count("fragments over IPv6", ipv6.fragments)

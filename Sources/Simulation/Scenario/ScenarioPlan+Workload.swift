@@ -1,3 +1,4 @@
+import NetworkStack
 import QueueRuntime
 import WireFormats
 
@@ -9,6 +10,7 @@ extension ScenarioPlan {
         drawHosts(root)
         drawLinks(root)
         drawConnections(root)
+        drawModelledTransfer(root)
         drawFlowTables(root)
         drawSequenceNumbers(root)
         drawDatagrams(root)
@@ -92,6 +94,32 @@ extension ScenarioPlan {
             listeners.append(listener)
             connections.append(plan)
         }
+    }
+
+    /// Now and then one transfer, and nothing else, that is long enough for a model of its path.
+    private mutating func drawModelledTransfer(_ root: SimulationRandom) {
+        var random = root.stream("modelled transfer")
+        guard random.oneIn(16), attack == nil, middle != .router else { return }
+        for index in links.indices {
+            let bandwidth = UInt64(random.magnitude(1_000_000...20_000_000))
+            links[index].forward.bandwidth = bandwidth
+            links[index].backward.bandwidth = bandwidth
+            links[index].forward.delay = min(links[index].forward.delay, 10_000_000)
+            links[index].backward.delay = min(links[index].backward.delay, 10_000_000)
+        }
+        for index in 0..<2 {
+            hosts[index].tcp.congestionControl = .bbr
+            hosts[index].tcp.maximumPacingRate = 0
+            hosts[index].tcp.offersSelectiveAcknowledgements = true
+            hosts[index].networkLimits.transmissionRecords = NetworkLimits().transmissionRecords
+        }
+        var plan = ConnectionPlan(client: 0, server: 1, port: 1_000)
+        plan.clientEnd.byteCount = min(byteBudget(), 1_000_000)
+        plan.clientEnd.largestPush = 65_536
+        plan.clientEnd.depth = 4
+        plan.serverEnd.byteCount = 1
+        connections = [plan]
+        listeners = [ListenerPlan(host: 1, port: 1_000)]
     }
 
     private static func drawEnds(_ random: inout SimulationRandom, _ budget: Int) -> (client: EndPlan, server: EndPlan) {

@@ -149,7 +149,8 @@ struct ScenarioPlan {
             resetsPerSecond: host.networkLimits.resetsPerSecond,
             timeWait: host.networkLimits.maximumTimeWait > 3 ? 2 * host.tcp.maximumSegmentLifetime : 0,
             asksForNeighbors: host.staticNeighbors.isEmpty && middle != .router,
-            echoesEachMark: host.tcp.congestionControl == .dctcp)
+            echoesEachMark: host.tcp.congestionControl == .dctcp,
+            maximumPacingRate: host.tcp.maximumPacingRate == 0 ? nil : host.tcp.maximumPacingRate)
     }
 
     /// Whether a frame may arrive that is not as it was sent, or was never right.

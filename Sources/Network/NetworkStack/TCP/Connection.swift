@@ -131,6 +131,8 @@ struct Connection: SlabElement {
     var acceptCount: UInt32 = 0
     var halfOpenCount: UInt32 = 0
     var backlog: UInt32 = 0
+    /// What a paced connection has besides; 0 for one that is not.
+    var rateControl: UInt32 = 0
 
     // MARK: Rare
     var reassembly = ReassemblyQueue()

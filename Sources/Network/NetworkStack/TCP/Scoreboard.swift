@@ -85,6 +85,7 @@ extension NetworkStack {
     /// Gives all records back. A recovery goes on without them, as NewReno's.
     func releaseRecords(_ c: ConnectionPointer) {
         var index = c.pointee.scoreboard.first
+        if index != 0 && c.pointee.congestion.isModelled { suspendModel(c) }
         while index != 0 {
             let next = state.pointee.transmissions[index].pointee.next
             state.pointee.transmissions.free(index)
@@ -209,6 +210,7 @@ extension NetworkStack {
             if start.since(block.left) >= 0 && !record.pointee.flags.contains(.isSelected) {
                 let byteCount = end.since(start)
                 noteSegmentDelivered(c, record, behind: forwardEnd)
+                if c.pointee.flags.contains(.isPaced) { sampleDelivered(c, index, byteCount) }
                 if record.pointee.flags.contains(.isLost) { c.pointee.scoreboard.lostByteCount -= byteCount }
                 record.pointee.flags.remove(.isLost)
                 record.pointee.flags.insert(.isSelected)
@@ -229,9 +231,15 @@ extension NetworkStack {
     //# The data sender MUST NOT discard data in its retransmission queue until the data is acknowledged by the cumulative acknowledgment: a receiver may
     //# discard what it has reported.
     func loseEverything(_ c: ConnectionPointer) {
+        var start = c.pointee.scoreboard.start
         var index = c.pointee.scoreboard.first
         while index != 0 {
             let record = state.pointee.transmissions[index]
+            let end = record.pointee.end
+            if c.pointee.flags.contains(.isPaced) && record.pointee.flags.isDisjoint(with: [.isSelected, .isLost]) {
+                noteSegmentLost(c, index, end.since(start))
+            }
+            start = end
             record.pointee.flags.remove(.isSelected)
             record.pointee.flags.insert(.isLost)
             index = record.pointee.next

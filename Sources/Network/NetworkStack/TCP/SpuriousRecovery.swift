@@ -161,6 +161,7 @@ extension NetworkStack {
         if DeliberateBug.isPresent(.recoveryNotUndone) { return }
         state.pointee.statistics.tcp.spuriousRecoveries += 1
         c.pointee.congestion.undo()
+        if c.pointee.congestion.isModelled { undoModelRecovery(c) }
         c.pointee.recovery.undo = RecoveryUndo()
         // The same that a reported duplicate says: segments may be later than was thought.
         widenReorderingWindow(c)
