@@ -17,16 +17,10 @@ extension Runtime {
     public func push(_ queue: QueueDescriptor, _ array: consuming ScatterGatherArray) throws(DemikernelError) -> QueueToken {
         let taken = array.takeOver()
         // The common case without a stack frame; all else is one call at the end.
-        if core.isOnOwnThread, case let slot = core.state.pointee.queues + queue.slot, slot.pointee.openDescriptor == queue.rawValue {
-            if let memory = slot.pointee.memoryQueue {
-                if memory.pointee.takesNow(taken), let operation = core.slotForImmediateOperation {
-                    memory.pointee.append(taken)
-                    operation.pointee.byteCount = taken.arrayByteCount
-                    return core.completeImmediately(operation, .push, queue, .pushed)
-                }
-            } else if let free = core.state.pointee.freeOperation {
-                return try core.push(taken, slot, free.operation, queue)
-            }
+        if core.isOnOwnThread, let memory = core.memoryQueue(queue), memory.pointee.takesNow(taken), let operation = core.slotForImmediateOperation {
+            memory.pointee.append(taken)
+            operation.pointee.byteCount = taken.arrayByteCount
+            return core.completeImmediately(operation, .push, queue, .pushed)
         }
         return try core.pushSlowly(queue, taken)
     }
@@ -87,19 +81,18 @@ extension Runtime {
         _ queue: QueueDescriptor, maximumSegments: Int = ScatterGatherArray.maximumSegments, maximumBytes: Int = .max
     ) throws(DemikernelError) -> QueueToken {
         if core.isOnOwnThread, case let slot = core.state.pointee.queues + queue.slot, slot.pointee.openDescriptor == queue.rawValue {
-            if let pops = slot.pointee.waitingPops {
-                if pops.pointee.findsNothing, maximumBytes >= WaitingPops.unlimitedByteCount, maximumSegments > 0,
-                    let free = core.state.pointee.freeOperation
+            if let memory = slot.pointee.memoryQueue {
+                if let array = memory.pointee.givesNow(maximumSegments: maximumSegments, maximumBytes: maximumBytes),
+                    let operation = core.slotForImmediateOperation
                 {
-                    return core.popLater(pops, free.operation, queue, maximumSegments, maximumBytes)
+                    memory.pointee.removeFirst(array)
+                    operation.pointee.array = array
+                    return core.completeImmediately(operation, .pop, queue, .popped)
                 }
-            } else if let memory = slot.pointee.memoryQueue,
-                let array = memory.pointee.givesNow(maximumSegments: maximumSegments, maximumBytes: maximumBytes),
-                let operation = core.slotForImmediateOperation
+            } else if let pops = slot.pointee.waitingPops, pops.pointee.findsNothing, maximumBytes >= WaitingPops.unlimitedByteCount, maximumSegments > 0,
+                let free = core.state.pointee.freeOperation
             {
-                memory.pointee.removeFirst(array)
-                operation.pointee.array = array
-                return core.completeImmediately(operation, .pop, queue, .popped)
+                return core.popLater(pops, free.operation, queue, maximumSegments, maximumBytes)
             }
         }
         return try core.popSlowly(queue, maximumSegments, maximumBytes)
@@ -129,31 +122,30 @@ extension RuntimeCore {
     fileprivate func pushSlowly(
         _ queue: QueueDescriptor, _ array: UnsafeMutablePointer<SegmentDescriptor>
     ) throws(DemikernelError) -> QueueToken {
-        checkThread()
-        let slot: UnsafeMutablePointer<QueueSlot>
-        do throws(DemikernelError) {
-            slot = try lookUp(queue, .push)
-            if state.pointee.freeOperation == nil && !carveOperation() { throw tooManyOperations(.push) }
-        } catch {
-            array.releaseArray()
-            throw error
-        }
-        return try push(array, slot, state.pointee.freeOperation.unsafelyUnwrapped.operation, queue)
-    }
-
-    /// Makes the first free slot a push, and hands it to its library OS.
-    @inline(never)
-    fileprivate func push(
-        _ array: UnsafeMutablePointer<SegmentDescriptor>, _ slot: UnsafeMutablePointer<QueueSlot>, _ operation: UnsafeMutablePointer<Operation>,
-        _ queue: QueueDescriptor
-    ) throws(DemikernelError) -> QueueToken {
+        guard isOnOwnThread, case let slot = state.pointee.queues + queue.slot, slot.pointee.openDescriptor == queue.rawValue,
+            let free = state.pointee.freeOperation
+        else { return try pushFirst(queue, array) }
         // Everything of the slot is written, and read, before the call, which it would be read again after.
-        let token = QueueToken(rawValue: take(operation, .push, queue))
-        operation.pointee.array = array
+        let token = QueueToken(rawValue: take(free.operation, .push, queue))
+        free.operation.pointee.array = array
         let library = slot.pointee.libraryOS.unsafelyUnwrapped
         let error = library.pointee.push(library.pointee.context, slot.pointee.state, UInt32(truncatingIfNeeded: token.rawValue & QueueToken.slotMask))
         if error != 0 { throw refusedPush(token, array, error) }
         return token
+    }
+
+    /// A push that is refused, or the first one to need so many operations.
+    @inline(never)
+    private func pushFirst(_ queue: QueueDescriptor, _ array: UnsafeMutablePointer<SegmentDescriptor>) throws(DemikernelError) -> QueueToken {
+        checkThread()
+        do throws(DemikernelError) {
+            _ = try lookUp(queue, .push)
+            guard carveOperation() else { throw tooManyOperations(.push) }
+        } catch {
+            array.releaseArray()
+            throw error
+        }
+        return try pushSlowly(queue, array)
     }
 
     @inline(never)
