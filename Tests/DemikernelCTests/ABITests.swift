@@ -65,7 +65,9 @@ import Testing
         #expect(found == Set(try Interface.promises().filter { $0[0] == "symbol" }))
     }
 
-    @Test func theVersionIsThatOfTheHeaderlessCall() {
-        #expect(String(cString: demi_version()).split(separator: ".").compactMap { Int($0) }.count == 3)
+    @Test func theVersionIsThatOfTheCommand() throws {
+        let command = try String(
+            contentsOf: Interface.root.appendingPathComponent("Sources/Tools/demikernel/Commands/RootCommand.swift"), encoding: .utf8)
+        #expect(command.contains("version: \"\(String(cString: demi_version()))\""))
     }
 }

@@ -115,7 +115,6 @@ import Testing
                 #expect(demi_wait(&result, pop, nil) == EINVAL)
                 #expect(demi_queue(&value) == 0)
                 #expect((try? push(value, [7])) != nil && (try? DemikernelCTests.pop(value)) == [7])
-                // And it ends with the thread, which a leak checker would tell.
             }
             #expect(bytes(sga) == [1])
             try push(queue, [2])

@@ -173,7 +173,7 @@ import WireFormats
         let deep = (0..<20).map { String(repeating: " ", count: $0) + "k\($0):\n" }.joined()
         #expect(read(deep).mistakes.contains { $0.hasSuffix("keys are nested more than 8 deep") })
         // Any bytes at all: no trap, and an answer.
-        var random = SystemRandomNumberGenerator()
+        var random = SeededRandom(seed: 1)
         let pieces = ["demikernel", ":", " ", "\n", "  ", "\"", "'", "[", "]", ",", "-", "#", "\\", "{}", "\t", "é", "---", "idle", "1", "\r"]
         for _ in 0..<2_000 {
             let text = (0..<Int.random(in: 0...60, using: &random)).map { _ in pieces.randomElement(using: &random)! }.joined()

@@ -150,6 +150,9 @@ func connection(_ host: String = "127.0.0.1:0") throws -> (client: Int32, server
     #expect(try wait(connect).qr_opcode == DEMI_OPC_CONNECT)
     let accepted = try wait(accept)
     #expect(accepted.qr_opcode == DEMI_OPC_ACCEPT)
+    // Also of an IPv6 peer: family and port.
+    #expect(Int32(accepted.qr_value.ares.addr.sin_family) == domain)
+    #expect(try readAddress { demi_getsockname(client, $0, $1) }.hasSuffix(":\(UInt16(bigEndian: accepted.qr_value.ares.addr.sin_port))"))
     try call(demi_close(listener))
     return (client, accepted.qr_value.ares.qd)
 }

@@ -96,9 +96,8 @@ func echoOverStreamInC(_ count: Int) throws(DemikernelError) {
 private func pass(_ source: Int32, to target: Int32, _ room: Room) {
     check(demi_pop(room.token, source))
     wait(room.token[0], room.result)
-    room.sga.pointee = room.popped.pointee
-    check(demi_push(room.token, target, room.sga))
-    check(demi_sgafree(room.sga))
+    check(demi_push(room.token, target, room.popped))
+    check(demi_sgafree(room.popped))
     wait(room.token[0], room.result)
 }
 

@@ -29,6 +29,18 @@ extension DatapathHeap {
     }
 }
 
+extension UnsafeMutablePointer<SegmentDescriptor> {
+    /// As `makeSlice(offset:byteCount:)`, compiled into the caller, for a segment that is known to be of `heap`.
+    @inlinable
+    @inline(__always)
+    public func makeSlice(offset: Int, byteCount: Int, in heap: DatapathHeap) -> UnsafeMutablePointer<SegmentDescriptor>? {
+        BlockCount.retain(pointee.base)
+        let slice = Buffer(
+            base: pointee.base, offset: pointee.offset &+ UInt32(truncatingIfNeeded: offset), length: UInt32(truncatingIfNeeded: byteCount))
+        return ScatterGatherArray.makeDescriptor(slice, in: heap.state)
+    }
+}
+
 extension UnsafeMutablePointer<Superblock> {
     /// Where the first block of a superblock with a class lies.
     fileprivate var firstBlockOffset: UInt32 {

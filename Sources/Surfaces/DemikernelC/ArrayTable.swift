@@ -100,7 +100,9 @@ struct ArrayTable {
         entry.pointee.nextFree = firstFree
         firstFree = entry
         liveCount &-= 1
-        entry.pointee.array?.releaseArray()
+        guard let array = entry.pointee.array else { return }
+        // Most have one segment, which is released here and now.
+        if array.nextSegment == nil { array.releaseSegment() } else { array.releaseArray() }
     }
 }
 

@@ -7,6 +7,8 @@ import Synchronization
 /// What the C calls of one thread work on: its runtime, the arrays that the program holds, and what sockets begin with.
 struct ThreadRuntime: ~Copyable {
     let runtime: Runtime
+    /// The runtime's.
+    let heap: DatapathHeap
     /// Serves `demi_socket`; nil for the first that was registered.
     var socketLibraryOS: LibraryOSIdentifier?
     var arrays: ArrayTable
@@ -18,6 +20,7 @@ struct ThreadRuntime: ~Copyable {
         _ runtime: consuming Runtime, socketLibraryOS: LibraryOSIdentifier? = nil, socketDefaults: SocketDefaults
     ) throws(DemikernelError) {
         arrays = try ArrayTable(generation: runtime.core.nextRandom())
+        heap = runtime.core.heap
         self.runtime = runtime
         self.socketLibraryOS = socketLibraryOS
         self.socketDefaults = socketDefaults

@@ -8,9 +8,10 @@ import QueueRuntime
 @c @implementation
 public func demi_push(_ qt_out: UnsafeMutablePointer<demi_qtoken_t>?, _ qd: Int32, _ sga: UnsafePointer<demi_sgarray_t>?) -> Int32 {
     guard let thread = CurrentRuntime.enter() else { return CurrentRuntime.refusal() }
-    guard let qt_out, let sga else { return thread.refuse(EINVAL, CurrentRuntime.nullPointer) }
+    // The common case with little of a stack frame; all else is one call at the end.
+    guard let qt_out, let sga, let slice = thread.sliceOfOne(UnsafeRawPointer(sga)) else { return thread.pushSlowly(qt_out, qd, sga) }
     return thread.issue(to: qt_out) { (runtime) throws(DemikernelError) in
-        try runtime.push(QueueDescriptor(rawValue: qd), try thread.share(UnsafeRawPointer(sga)))
+        try runtime.push(QueueDescriptor(rawValue: qd), ScatterGatherArray(unsafelyTakingOver: slice))
     }
 }
 
@@ -76,36 +77,52 @@ extension CurrentRuntime {
     /// - Parameter sga: a `demi_sgarray_t`, anywhere.
     /// - Throws: `EINVAL` for what is no array, or is none any more, or reaches beyond what it was; `ENOBUFS`.
     @inline(__always)
-    func share(_ sga: UnsafeRawPointer) throws(DemikernelError) -> ScatterGatherArray {
-        guard let entry = state.pointee.arrays.entry(sga.loadUnaligned(as: UnsafeMutableRawPointer?.self)) else { throw CurrentRuntime.noSuchArray }
-        let count = sga.loadUnaligned(fromByteOffset: 8, as: UInt32.self)
-        guard let array = entry.pointee.array, count == 1 else { return try shareSlowly(entry, sga, count) }
-        guard let slice = try slice(array, of: sga) else { throw CurrentRuntime.noSegmentLeft }
-        return ScatterGatherArray(unsafelyTakingOver: slice)
+    fileprivate func share(_ sga: UnsafeRawPointer) throws(DemikernelError) -> ScatterGatherArray {
+        if let slice = sliceOfOne(sga) { return ScatterGatherArray(unsafelyTakingOver: slice) }
+        return try shareSlowly(sga)
     }
 
-    /// A slice of a segment, as far as the program's `sga_segs` has narrowed it.
+    /// The slice of an array of one segment, as far as the program's `sga_segs` has narrowed it.
+    /// - Returns: nil for any other array, and for what is none: `shareSlowly` tells.
+    @inline(__always)
+    fileprivate func sliceOfOne(_ sga: UnsafeRawPointer) -> UnsafeMutablePointer<SegmentDescriptor>? {
+        guard let entry = state.pointee.arrays.entry(sga.loadUnaligned(as: UnsafeMutableRawPointer?.self)), let array = entry.pointee.array,
+            sga.loadUnaligned(fromByteOffset: 8, as: UInt32.self) == 1
+        else { return nil }
+        return slice(array, of: sga)
+    }
+
+    /// A slice of a segment, as far as the program's `sga_segs` has narrowed it; nil where that reaches beyond it, or no descriptor is left.
     @inline(__always)
     private func slice(
         _ segment: UnsafeMutablePointer<SegmentDescriptor>, of sga: UnsafeRawPointer
-    ) throws(DemikernelError) -> UnsafeMutablePointer<SegmentDescriptor>? {
+    ) -> UnsafeMutablePointer<SegmentDescriptor>? {
         let start = sga.loadUnaligned(fromByteOffset: 12, as: UInt.self)
         let length = UInt(sga.loadUnaligned(fromByteOffset: 20, as: UInt32.self))
         // Where it begins before the segment, the difference is too large.
         let offset = start &- UInt(bitPattern: segment.segmentAddress)
         let room = UInt(bitPattern: segment.segmentByteCount)
-        guard offset <= room, length <= room &- offset else { throw CurrentRuntime.tooWide }
-        return segment.makeSlice(offset: Int(bitPattern: offset), byteCount: Int(bitPattern: length))
+        guard offset <= room, length <= room &- offset else { return nil }
+        return segment.makeSlice(offset: Int(bitPattern: offset), byteCount: Int(bitPattern: length), in: state.pointee.heap)
     }
 
-    /// An array of several segments, of which the first may have been narrowed.
+    /// As `demi_push`, for all that is not plain.
     @inline(never)
-    private func shareSlowly(
-        _ entry: UnsafeMutablePointer<ArrayTable.Entry>, _ sga: UnsafeRawPointer, _ count: UInt32
-    ) throws(DemikernelError) -> ScatterGatherArray {
+    fileprivate func pushSlowly(_ qt_out: UnsafeMutablePointer<demi_qtoken_t>?, _ qd: Int32, _ sga: UnsafePointer<demi_sgarray_t>?) -> Int32 {
+        guard let qt_out, let sga else { return refuse(EINVAL, CurrentRuntime.nullPointer) }
+        return issue(to: qt_out) { (runtime) throws(DemikernelError) in
+            try runtime.push(QueueDescriptor(rawValue: qd), try shareSlowly(UnsafeRawPointer(sga)))
+        }
+    }
+
+    /// An array of several segments, of which the first may have been narrowed; and why there is none.
+    @inline(never)
+    private func shareSlowly(_ sga: UnsafeRawPointer) throws(DemikernelError) -> ScatterGatherArray {
+        guard let entry = state.pointee.arrays.entry(sga.loadUnaligned(as: UnsafeMutableRawPointer?.self)) else { throw CurrentRuntime.noSuchArray }
         guard let first = entry.pointee.array else { throw DemikernelError(EINVAL, .push, "the end of a stream is no array to push") }
+        let count = sga.loadUnaligned(fromByteOffset: 8, as: UInt32.self)
         guard count >= 1, count <= first.arraySegmentCount else { throw DemikernelError(EINVAL, .push, "sga_numsegs is not the array's") }
-        guard let head = try slice(first, of: sga) else { throw CurrentRuntime.noSegmentLeft }
+        guard let head = slice(first, of: sga) else { throw state.pointee.heap.hasFreeSegment ? CurrentRuntime.tooWide : CurrentRuntime.noSegmentLeft }
         var array = ScatterGatherArray(unsafelyTakingOver: head)
         var segment = first
         for _ in 1..<count {

@@ -7,7 +7,7 @@
 
 DEMI_EXTERN_BEGIN
 
-/* A function that a profiler would be told by. It is kept and never called: cost is counted from outside. */
+/* A function that a profiler would be told by. It is never called: cost is counted from outside. */
 typedef void (*demi_callback_t)(const char *name, uint32_t value, uint64_t time);
 
 /* What demi_init is told. */

@@ -6,6 +6,9 @@
 
 #include <demi/types.h>
 
+/* Strict C99 has no such type in <time.h> without _POSIX_C_SOURCE. */
+struct timespec;
+
 DEMI_EXTERN_BEGIN
 
 /*
