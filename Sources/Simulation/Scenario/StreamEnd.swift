@@ -115,9 +115,7 @@ final class StreamEnd {
     private func isStuck(_ operation: String) {
         let peer = connection.peer(of: self)
         let hasPeerGone = peer.isFinished || peer.failure != nil
-        //= RFC 9293 section 3.5.1
-        //# An established connection is said to be "half-open" if one of the TCP peers has closed or aborted the connection at its end without the knowledge
-        //# of the other. Such connections will automatically become reset if an attempt is made to send data in either direction.
+        // A half-open connection is reset if an attempt is made to send data in either direction (RFC 9293, section 3.5.1).
         // So not where the peer's one reset is lost, and this end has nothing to send: the peer has got all, and is not asked whether it is alive.
         let isSilent = peer.incoming.delivered == outgoing.pushed && !plan.keepsAlive
         let isHalfOpen = peer.hasAbandoned && run.plan.losesFrames && isSilent
