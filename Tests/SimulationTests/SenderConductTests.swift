@@ -11,7 +11,8 @@ import WireFormats
         defer { talk.world.end() }
         talk.shakeHands(segmentSize: 1_460, window: UInt16(1_460 + fill))
         func send(_ sequence: UInt32, _ byteCount: Int, isLost: Bool = false, at time: UInt64) {
-            talk.send(isBack: true, .ack, sequence: sequence, acknowledgement: 101, window: UInt16(1_460 + fill), byteCount: byteCount, isLost: isLost, at: time)
+            talk.send(
+                isBack: true, .ack, sequence: sequence, acknowledgement: 101, window: UInt16(1_460 + fill), byteCount: byteCount, isLost: isLost, at: time)
         }
         send(901, 1_460, isLost: true, at: 10)
         for timeout in 1..<timeouts { send(901, 1_460, isLost: true, at: 10 + 200 * (1 << UInt64(timeout) - 1)) }

@@ -216,7 +216,8 @@ import WireFormats
                     let answer = ForgedFrame.arp(
                         ARPPacket(
                             operation: ARPPacket.reply, senderHardware: talk.client.macAddress, senderProtocol: talk.client.address,
-                            targetHardware: talk.server.macAddress, targetProtocol: talk.server.address), from: talk.client.macAddress, to: talk.server.macAddress)
+                            targetHardware: talk.server.macAddress, targetProtocol: talk.server.address), from: talk.client.macAddress,
+                        to: talk.server.macAddress)
                     talk.world.checker.received(SimulatedFrame(answer), by: talk.server, at: time * 1_000_000)
                 }
                 talk.send(isBack: true, .rst, sequence: 1, isLost: true, at: time)

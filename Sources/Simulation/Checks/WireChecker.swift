@@ -24,6 +24,8 @@ public final class WireChecker {
     private var resetsTaken: [ObjectIdentifier: UInt64] = [:]
     private var lastResets: [FlowKey: UInt64] = [:]
     private var lastReceived: [FlowKey: UInt64] = [:]
+    /// Those of whose connection a reset has come that may have been taken.
+    private var resetFlows: Set<FlowKey> = []
     /// How many more resets a host may send: one to each segment that it gets, and one of each connection.
     private var resetsAllowed: [FlowKey: Int] = [:]
     /// The flows in the order in which they were first seen.
@@ -81,6 +83,9 @@ public final class WireChecker {
     /// The resets that the host has got and may have taken; of others it was clear that they are none of its business.
     func resetsTaken(by host: SimulatedHost) -> UInt64 { resetsTaken[ObjectIdentifier(host), default: 0] }
 
+    /// Whether a reset has come to the flow's host that may have ended its last connection.
+    func wasReset(_ key: FlowKey) -> Bool { resetFlows.contains(key) }
+
     // MARK: Frames
 
     /// - Parameter mayHaveWaited: the device had no room before: the frame may have been made at an earlier time.
@@ -101,7 +106,10 @@ public final class WireChecker {
             let key = FlowKey(local: segment.destination, remote: segment.source)
             with(key) { $0.received(segment, isForged: frame.isForged) }
             if segment.header.flags.contains(.rst) {
-                if conducts[key]?.mayTakeReset(segment.header) ?? true { resetsTaken[ObjectIdentifier(host), default: 0] += 1 }
+                if conducts[key]?.mayTakeReset(segment.header) ?? true {
+                    resetsTaken[ObjectIdentifier(host), default: 0] += 1
+                    resetFlows.insert(key)
+                }
                 if lastReceived[key] != time { lastResets[key] = time }
             } else {
                 lastResets[key] = nil
@@ -201,7 +209,10 @@ public final class WireChecker {
         var complaint: String?
         let before = flows[key]
         with(key) { complaint = $0.transmitted(segment, peer: peer) }
-        if let begun = flows[key]?.own, begun.initialSequence != before?.own?.initialSequence { resetsAllowed[key, default: 0] += 1 }
+        if let begun = flows[key]?.own, begun.initialSequence != before?.own?.initialSequence {
+            resetsAllowed[key, default: 0] += 1
+            resetFlows.remove(key)
+        }
         if let conduct = station.conduct(from: key.local.address), let flow = flows[key], let own = flow.own {
             if conducts[key]?.isOf(own) != true {
                 complaint = complaint ?? conducts[key]?.reopened(by: flow.peer, conduct, at: time)

@@ -19,6 +19,8 @@ final class StreamEnd {
     private var hasLeft = false
     /// When the program closed the queue, in the world's time.
     private(set) var closedAt: UInt64?
+    /// The runtime has lost its patience with the peer, and reset the connection.
+    private(set) var hasAbandoned = false
     private var queue = QueueDescriptor(rawValue: 0)
     private var openParts = 0
     private var random: SimulationRandom
@@ -113,8 +115,12 @@ final class StreamEnd {
     private func isStuck(_ operation: String) {
         let peer = connection.peer(of: self)
         let hasPeerGone = peer.isFinished || peer.failure != nil
+        // A half-open connection is reset if an attempt is made to send data in either direction (RFC 9293, section 3.5.1).
+        // So not where the peer's one reset is lost, and this end has nothing to send: the peer has got all, and is not asked whether it is alive.
+        let isSilent = peer.incoming.delivered == outgoing.pushed && !plan.keepsAlive
+        let isHalfOpen = peer.hasAbandoned && run.plan.losesFrames && isSilent
         fail(
-            DemikernelError(ETIMEDOUT, .wait), isAllowed: hasPeerGone && (connection.isViolent || run.plan.mayLoseConnections),
+            DemikernelError(ETIMEDOUT, .wait), isAllowed: hasPeerGone && (connection.isViolent || run.plan.mayLoseConnections) || isHalfOpen,
             "\(operation) (\(outgoing.pushed) bytes pushed, \(incoming.delivered) of \(connection.peer(of: self).outgoing.pushed) received)")
     }
 
@@ -130,6 +136,7 @@ final class StreamEnd {
             do throws(DemikernelError) {
                 let token = try runtime.closeToken(queue)
                 try runtime.wait(token, timeout: patience).succeeded()
+                hasAbandoned = run.world.now - (closedAt ?? 0) >= host.core.limits.closeLinger
             } catch {
                 if error.errno == ETIMEDOUT { run.fail("\(name): the close never completes") }
                 if error.errno == ENOBUFS { try? runtime.close(queue) }
