@@ -41,7 +41,8 @@ extension UserNetworkHandle {
                 return core.refuse(EINVAL, UserNetworkHandle.outOfRange)
             }
             stack.setCongestionControl(connection, CongestionControlAlgorithm(algorithm))
-        case .broadcast, .joinGroup, .leaveGroup, .multicastHopLimit, .multicastLoop: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noStreamOption)
+        case .broadcast, .joinGroup, .leaveGroup, .multicastHopLimit, .multicastLoop, .datagramInformation:
+            return core.refuse(EOPNOTSUPP, UserNetworkHandle.noStreamOption)
         case .hopLimit, .differentiatedServices, .ipv6Only: break
         }
         return 0
@@ -113,6 +114,10 @@ extension UserNetworkHandle {
         case .multicastLoop:
             stack.setMulticastLoop(socket.pointee.index, value != 0)
             return 0
+        case .datagramInformation:
+            socket.pointee.tellsInformation = value != 0
+            stack.setTellsHeaders(socket.pointee.index, value != 0)
+            return 0
         case .joinGroup, .leaveGroup: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramOption)
         }
     }
@@ -147,7 +152,8 @@ extension UserNetworkHandle {
         case .userTimeout: values[0] = Int64(stack.userTimeout(connection) / 1_000_000)
         case .congestionControl: values[0] = Int64(SocketOption.CongestionControlName(stack.congestionControl(connection)).rawValue)
         case .hopLimit, .differentiatedServices, .ipv6Only: break
-        case .broadcast, .joinGroup, .leaveGroup, .multicastHopLimit, .multicastLoop: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noStreamOption)
+        case .broadcast, .joinGroup, .leaveGroup, .multicastHopLimit, .multicastLoop, .datagramInformation:
+            return core.refuse(EOPNOTSUPP, UserNetworkHandle.noStreamOption)
         }
         return 0
     }
@@ -163,6 +169,7 @@ extension UserNetworkHandle {
         case .broadcast: values[0] = stack.isBroadcast(socket.pointee.index) ? 1 : 0
         case .multicastHopLimit: values[0] = Int64(stack.multicastHopLimit(socket.pointee.index))
         case .multicastLoop: values[0] = stack.multicastLoop(socket.pointee.index) ? 1 : 0
+        case .datagramInformation: values[0] = socket.pointee.tellsInformation ? 1 : 0
         case .joinGroup, .leaveGroup: return core.refuse(EOPNOTSUPP, "which groups a socket has joined cannot be read")
         }
         return 0

@@ -45,11 +45,11 @@ extension NetworkStack {
         state.pointee.connections[connection].pointee.flags.remove(.awaitsData)
     }
 
-    /// Lets `turn` deliver the next datagram as it comes, once. It does so only while there is nothing to receive and no error to tell; where there is,
-    /// and when something else comes before, an event tells of it, and the call has to be made again.
+    /// Lets `turn` deliver the next datagram as it comes, once. It does so only while there is nothing to receive and no error to tell, and not for who asks about
+    /// headers; where there is, and when something else comes before, an event tells of it, and the call has to be made again.
     public func awaitDatagram(_ socket: UInt32) {
         let s = datagramSocket(socket)
-        if s.pointee.queue.isEmpty && s.pointee.error == 0 { s.pointee.flags.insert(.awaitsDatagram) }
+        if s.pointee.queue.isEmpty && s.pointee.deliveryObstacles == 0 { s.pointee.flags.insert(.awaitsDatagram) }
     }
 
     /// Takes `awaitDatagram` back: what comes is queued.
