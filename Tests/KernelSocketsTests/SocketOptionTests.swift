@@ -58,6 +58,7 @@ import Testing
         let socket = try runtime.socket(family, .datagram)
         let options: [SocketOption] = [
             .broadcast(true), .broadcast(false), .multicastHopLimit(7), .multicastHopLimit(1), .multicastLoop(false), .multicastLoop(true),
+            .datagramInformation(true), .datagramInformation(false),
         ]
         for option in options {
             try runtime.setOption(option, on: socket)

@@ -104,7 +104,7 @@ private let far6 = IPAddress("2001:db8:9::1")!
         var foreign = world.sent
         foreign.replaceSubrange(26..<30, with: [10, 0, 0, 77])
         var unsent = world.sent
-        unsent[35] ^= 1
+        unsent[35] ^= 8
         let bad = [
             redirect(world.sent, from: second), redirect(world.sent, to: .ipv4(172, 16, 0, 1)), redirect(world.sent, to: LowerHost.address),
             redirect(world.sent, to: LowerHost.broadcast), redirect(world.sent, code: 4), redirect(foreign), redirect(unsent),

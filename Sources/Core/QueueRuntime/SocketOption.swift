@@ -42,6 +42,9 @@ public enum SocketOption: Hashable, Sendable {
     case multicastHopLimit(Int)
     /// Whether members on the sender's own host get datagrams to their group (IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP). On by default.
     case multicastLoop(Bool)
+    /// Tells of each received datagram where it was sent to, over which interface it came, and what its IP header says of its way (IP_PKTINFO, IP_RECVTTL,
+    /// IP_RECVTOS and those of IPv6): `ScatterGatherArray.datagramInformation`. Off by default; what is on costs the socket the shortest way of receiving.
+    case datagramInformation(Bool)
 
     /// Names an algorithm of congestion control.
     @frozen
@@ -61,7 +64,7 @@ public enum SocketOption: Hashable, Sendable {
     public enum Name: UInt8, Sendable, CaseIterable {
         case noDelay, keepAlive, linger, reuseAddress, reusePort, sendBuffer, receiveBuffer, userTimeout, congestionControl, hopLimit
         case differentiatedServices, ipv6Only, broadcast, joinGroup, leaveGroup, multicastHopLimit, multicastLoop
-        case maximumPacingRate
+        case maximumPacingRate, datagramInformation
     }
 
     /// The form in which an option crosses to a library OS: a name and two numbers; -1 stands for none.
@@ -87,6 +90,7 @@ public enum SocketOption: Hashable, Sendable {
         case .multicastHopLimit(let count): (.multicastHopLimit, Int64(count), 0)
         case .multicastLoop(let isOn): (.multicastLoop, isOn ? 1 : 0, 0)
         case .maximumPacingRate(let bytesPerSecond): (.maximumPacingRate, Int64(bytesPerSecond), 0)
+        case .datagramInformation(let isOn): (.datagramInformation, isOn ? 1 : 0, 0)
         }
     }
 
@@ -111,6 +115,7 @@ public enum SocketOption: Hashable, Sendable {
         case .multicastHopLimit: self = .multicastHopLimit(Int(first))
         case .multicastLoop: self = .multicastLoop(first != 0)
         case .maximumPacingRate: self = .maximumPacingRate(bytesPerSecond: Int(first))
+        case .datagramInformation: self = .datagramInformation(first != 0)
         }
     }
 }

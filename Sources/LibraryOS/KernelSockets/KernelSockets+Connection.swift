@@ -396,6 +396,7 @@ extension KernelSocketsHandle {
         case .congestionControl: return setCongestionControl(socket.pointee.file, value)
         case .hopLimit, .differentiatedServices, .ipv6Only: return setPacketOption(index, name, value)
         case .broadcast: return set(index, SOL_SOCKET, SO_BROADCAST, value == 0 ? 0 : 1)
+        case .datagramInformation: return setDatagramInformation(index, value != 0)
         case .joinGroup, .leaveGroup, .multicastHopLimit, .multicastLoop, .maximumPacingRate: return core.refuse(EOPNOTSUPP, "")
         }
     }
@@ -481,6 +482,9 @@ extension KernelSocketsHandle {
             values[0] = rate == .max ? 0 : Int64(clamping: rate)
         case .hopLimit, .differentiatedServices, .ipv6Only: return packetOption(index, name, values)
         case .broadcast: values[0] = get(SOL_SOCKET, SO_BROADCAST)
+        case .datagramInformation:
+            guard socket(index).pointee.type == .datagram else { return core.refuse(EOPNOTSUPP, KernelSocketsHandle.streamInformation) }
+            values[0] = socket(index).pointee.tellsInformation ? 1 : 0
         case .joinGroup, .leaveGroup, .multicastHopLimit, .multicastLoop:
             guard socket(index).pointee.type == .datagram else { return core.refuse(EOPNOTSUPP, "a stream has one peer, and no such option") }
             return multicastOption(file, name, values)

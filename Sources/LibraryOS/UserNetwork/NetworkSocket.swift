@@ -22,6 +22,8 @@ struct NetworkSocket {
     var reusesPort = false
     /// Does not take IPv4 where it binds to ::.
     var isIPv6Only = false
+    /// Tells where its datagrams were sent to, and what their headers say.
+    var tellsInformation = false
     /// Has datagrams for which the stack had no room, in the list of those that do.
     var isStarved = false
     var nextStarved: UInt32 = 0

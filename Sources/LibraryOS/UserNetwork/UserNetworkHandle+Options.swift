@@ -42,7 +42,8 @@ extension UserNetworkHandle {
                 return core.refuse(EINVAL, UserNetworkHandle.outOfRange)
             }
             stack.setCongestionControl(connection, CongestionControlAlgorithm(algorithm))
-        case .broadcast, .joinGroup, .leaveGroup, .multicastHopLimit, .multicastLoop: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noStreamOption)
+        case .broadcast, .joinGroup, .leaveGroup, .multicastHopLimit, .multicastLoop, .datagramInformation:
+            return core.refuse(EOPNOTSUPP, UserNetworkHandle.noStreamOption)
         case .hopLimit, .differentiatedServices, .ipv6Only, .maximumPacingRate: break
         }
         return 0
@@ -123,6 +124,10 @@ extension UserNetworkHandle {
         case .multicastLoop:
             stack.setMulticastLoop(socket.pointee.index, value != 0)
             return 0
+        case .datagramInformation:
+            socket.pointee.tellsInformation = value != 0
+            stack.setTellsHeaders(socket.pointee.index, value != 0)
+            return 0
         case .joinGroup, .leaveGroup: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramOption)
         }
     }
@@ -158,7 +163,8 @@ extension UserNetworkHandle {
         case .congestionControl: values[0] = Int64(SocketOption.CongestionControlName(stack.congestionControl(connection)).rawValue)
         case .maximumPacingRate: values[0] = Int64(clamping: stack.maximumPacingRate(connection))
         case .hopLimit, .differentiatedServices, .ipv6Only: break
-        case .broadcast, .joinGroup, .leaveGroup, .multicastHopLimit, .multicastLoop: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noStreamOption)
+        case .broadcast, .joinGroup, .leaveGroup, .multicastHopLimit, .multicastLoop, .datagramInformation:
+            return core.refuse(EOPNOTSUPP, UserNetworkHandle.noStreamOption)
         }
         return 0
     }
@@ -174,6 +180,7 @@ extension UserNetworkHandle {
         case .broadcast: values[0] = stack.isBroadcast(socket.pointee.index) ? 1 : 0
         case .multicastHopLimit: values[0] = Int64(stack.multicastHopLimit(socket.pointee.index))
         case .multicastLoop: values[0] = stack.multicastLoop(socket.pointee.index) ? 1 : 0
+        case .datagramInformation: values[0] = socket.pointee.tellsInformation ? 1 : 0
         case .joinGroup, .leaveGroup: return core.refuse(EOPNOTSUPP, "which groups a socket has joined cannot be read")
         }
         return 0

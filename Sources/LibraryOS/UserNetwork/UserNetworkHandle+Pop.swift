@@ -104,9 +104,12 @@ extension UserNetworkHandle {
                     core.fail(pop, error, ErrorMessages.send(error))
                     continue
                 }
-                guard let (payload, source) = stack.receiveDatagram(socket.pointee.index) else {
+                guard let (payload, source, headerDistance) = stack.receiveDatagram(socket.pointee.index) else {
                     socket.pointee.pops.findsNothing = true
                     return awaitNext(socket)
+                }
+                if socket.pointee.tellsInformation {
+                    DatagramInformation.attachHeader(headerDistance, asMapped: socket.pointee.family == .ipv6, to: payload)
                 }
                 socket.pointee.rest = payload
                 socket.pointee.restAddress = SocketAddress(source, as: socket.pointee.family)

@@ -201,8 +201,6 @@ public enum DeliberateBug: String, CaseIterable, Sendable {
     case identificationRepeated
     /// What has come of a datagram whose rest is lost is kept for ever.
     case reassemblyNeverEnds
-    /// A redirect is taken from any station.
-    case redirectFromAnybody
     /// A change of membership is told once.
     case membershipToldOnce
     /// Queries about groups are not answered.

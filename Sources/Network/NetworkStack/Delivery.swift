@@ -50,8 +50,8 @@ extension NetworkStack {
         state.pointee.connections[connection].pointer(to: \.awaitsData).unsafelyUnwrapped
     }
 
-    /// Lets `turn` deliver the next datagram as it comes, once. It does so only while there is nothing to receive and no error to tell; where there is,
-    /// and when something else comes before, an event tells of it, and the call has to be made again.
+    /// Lets `turn` deliver the next datagram as it comes, once. It does so only while there is nothing to receive and no error to tell, and not for who asks about
+    /// headers; where there is, and when something else comes before, an event tells of it, and the call has to be made again.
     public func awaitDatagram(_ socket: UInt32) {
         datagramSocket(socket).pointee.awaitsDatagram = 1
     }

@@ -51,6 +51,7 @@ public final class WireChecker {
         /// When it last got a packet of ARP or neighbour discovery, after which it may send what has waited for one.
         var resolvedAt: UInt64?
         var neighbors = NeighborConduct()
+        var groups = GroupConduct()
 
         /// What it is held to in a connection of the address's family: the header of IPv6 leaves 20 bytes less for a segment.
         func conduct(from local: IPAddress) -> Conduct? {
@@ -92,12 +93,14 @@ public final class WireChecker {
     func transmitted(_ frame: [UInt8], by host: SimulatedHost, at time: UInt64, mayHaveWaited: Bool = false) {
         guard let station = stations[ObjectIdentifier(host)] else { return }
         if station.conduct?.asksForNeighbors == true { checkNeighbors(frame, isSent: true, host, time) }
+        if station.conduct != nil { checkGroups(frame, isSent: true, host, time) }
         check(frame, from: station, ObjectIdentifier(host), time, mayHaveWaited)
     }
 
     func received(_ frame: SimulatedFrame, by host: SimulatedHost, at time: UInt64 = 0) {
         guard let station = stations[ObjectIdentifier(host)] else { return }
         if station.conduct?.asksForNeighbors == true { checkNeighbors(frame.bytes, isSent: false, host, time) }
+        if station.conduct != nil { checkGroups(frame.bytes, isSent: false, host, time) }
         frame.bytes.withUnsafeBytes { bytes in
             if WireChecker.resolvesAddresses(bytes) { stations[ObjectIdentifier(host)]?.resolvedAt = time }
             guard let segment = Segment(bytes), segment.isChecksumValid, station.isOwn(segment.destination.address),
@@ -137,15 +140,40 @@ public final class WireChecker {
             guard let ethernet = EthernetView(bytes.baseAddress!, count: bytes.count) else { return }
             if let packet = ethernet.etherType == EtherType.arp ? ARPPacket(parsing: ethernet.payload, count: ethernet.payloadByteCount) : nil {
                 if isSent {
-                    station.neighbors.transmitted(packet, toAll: ethernet.destination.isGroup, at: time)
+                    complaint = station.neighbors.transmitted(packet, toAll: ethernet.destination.isGroup, at: time) ?? complaint
                 } else if packet.targetProtocol == station.address {
                     station.neighbors.received(packet, at: time)
                 }
-            } else if isSent, ethernet.etherType == EtherType.ipv4, IPv4View.check(ethernet.payload, count: ethernet.payloadByteCount) == .none {
-                complaint = station.neighbors.transmitted(to: IPv4View(unchecked: ethernet.payload).destination, at: time) ?? complaint
+            } else if PacketView.isIn(ethernet), let packet = PacketView(ethernet) {
+                if let message = packet.isFragment ? nil : NeighborMessage(packet) {
+                    if isSent {
+                        complaint = station.neighbors.transmitted(message, at: time) ?? complaint
+                    } else if message.hopLimit == 255 {
+                        station.neighbors.received(message, at: time)
+                    }
+                } else if isSent, !packet.destination.isMulticast {
+                    complaint = station.neighbors.transmitted(to: packet.destination, at: time) ?? complaint
+                }
             }
         }
         stations[ObjectIdentifier(host)]?.neighbors = station.neighbors
+        if let complaint { report(station, complaint) }
+    }
+
+    private func checkGroups(_ frame: [UInt8], isSent: Bool, _ host: SimulatedHost, _ time: UInt64) {
+        let key = ObjectIdentifier(host)
+        guard let station = stations[key] else { return }
+        var complaint = stations[key]?.groups.settle(time)
+        frame.withUnsafeBytes { bytes in
+            guard let ethernet = EthernetView(bytes.baseAddress!, count: bytes.count), PacketView.isIn(ethernet), let packet = PacketView(ethernet),
+                !packet.isFragment, packet.protocolNumber == (packet.isIPv4 ? IPProtocol.igmp : IPProtocol.icmpv6)
+            else { return }
+            if isSent {
+                complaint = stations[key]?.groups.transmitted(packet, at: time) ?? complaint
+            } else {
+                stations[key]?.groups.received(packet, at: time)
+            }
+        }
         if let complaint { report(station, complaint) }
     }
 
@@ -174,6 +202,10 @@ public final class WireChecker {
                 let pseudo = packet.isIPv4 ? 0 : packet.pseudoHeader(byteCount: packet.payloadByteCount)
                 if !InternetChecksum.isValid(pseudo &+ InternetChecksum.sum(packet.payload, count: packet.payloadByteCount)) {
                     report(station, "sent a wrong ICMP checksum")
+                }
+            case IPProtocol.igmp where packet.isIPv4:
+                if !InternetChecksum.isValid(InternetChecksum.sum(packet.payload, count: packet.payloadByteCount)) {
+                    report(station, "sent a wrong IGMP checksum")
                 }
             default: report(station, "sent a packet of protocol \(packet.protocolNumber)")
             }

@@ -107,6 +107,8 @@ public struct Mechanisms: Sendable {
         count("datagrams received", statistics.datagramsReceived)
         count("datagrams sent in fragments", statistics.datagramsFragmented)
         count("datagrams put together", statistics.datagramsReassembled)
+        count("reports of groups of IPv4", statistics.membershipReportsSent)
+        count("reports of groups of IPv6", statistics.listenerReportsSent)
         for reason in DropReason.allCases {
             count("dropped: \(reason)", statistics.drops[reason], isRequired: requiredDrops.contains(reason))
         }

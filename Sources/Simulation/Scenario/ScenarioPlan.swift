@@ -16,6 +16,9 @@ struct ScenarioPlan {
     var listeners: [ListenerPlan] = []
     var connections: [ConnectionPlan] = []
     var datagrams: [DatagramPlan] = []
+    /// Datagrams to groups, over a switch that snoops.
+    var groups: [GroupPlan] = []
+    var snooping: GroupSnooping?
     var faults: [Fault] = []
     /// Attacks on the hosts by a station of its own; nil for none.
     var attack: AttackPlan?
@@ -108,6 +111,18 @@ struct ScenarioPlan {
         var isNowhere = false
         /// The receiver begins to pop so late.
         var readerDelay: UInt64 = 0
+    }
+
+    struct GroupPlan {
+        let sender: Int
+        let members: [Int]
+        let group: IPAddress
+        let port: UInt16
+        var startsAt: UInt64 = 0
+        var count = 1
+        var pause: UInt64 = 0
+        /// Members leave when half of the datagrams have been sent.
+        var leavesEarly = false
     }
 
     enum Fault {

@@ -15,6 +15,8 @@ final class ScenarioRun {
     private var listeners: [Listener] = []
     private(set) var connections: [ScenarioConnection] = []
     private var datagrams: [DatagramExchange] = []
+    private var groups: [GroupExchange] = []
+    private var middle: SimulatedSwitch?
     private var attacker: MisbehavingStation?
     private var expected: [FlowKey: ScenarioConnection] = [:]
     private let narrator: ((String) -> Void)?
@@ -87,6 +89,8 @@ final class ScenarioRun {
         case .switch:
             let node = world.makeSwitch("switch", capacity: 16)
             connectHosts(to: node)
+            middle = node
+            if let snooping = plan.snooping { node.beginSnooping(snooping) }
             if let attack = plan.attack {
                 let station = world.makeRawHost("station")
                 world.connect(station, node, .clean(delay: 20_000))
@@ -100,6 +104,12 @@ final class ScenarioRun {
             openWork += datagram.isPortClosed || datagram.isNowhere ? 1 : 2
             let exchange = DatagramExchange(datagram, number: index, self)
             datagrams.append(exchange)
+            try exchange.begin()
+        }
+        for (index, group) in plan.groups.enumerated() {
+            let exchange = GroupExchange(group, number: index, self)
+            openWork += exchange.programs
+            groups.append(exchange)
             try exchange.begin()
         }
         for fault in plan.faults { schedule(fault) }
@@ -246,6 +256,7 @@ final class ScenarioRun {
         guard try world.run(until: limit, isDone: { openWork == 0 || violation != nil }) else { return world.failure(whatIsStuck()) }
         if let violation { return world.failure(violation) }
         attacker?.isOver = true
+        middle?.endQuerying()
         for host in hosts { host.returnMemory() }
         for link in links { link.setUp(true) }
         for listener in listeners {

@@ -147,7 +147,7 @@ enum OptionName {
         case .sendBuffer(let count), .receiveBuffer(let count), .userTimeout(let count), .hopLimit(let count), .multicastHopLimit(let count):
             return (Int32(clamping: count), 0)
         case .differentiatedServices(let codepoint): return (Int32(clamping: codepoint << 2), 0)
-        case .congestionControl, .maximumPacingRate, .joinGroup, .leaveGroup: throw DemikernelError(ENOPROTOOPT, .option, OptionName.unknown)
+        case .congestionControl, .maximumPacingRate, .joinGroup, .leaveGroup, .datagramInformation: throw DemikernelError(ENOPROTOOPT, .option, OptionName.unknown)
         }
     }
 

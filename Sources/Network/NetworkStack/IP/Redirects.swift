@@ -121,7 +121,6 @@ extension NetworkStack {
     }
 
     private func isFirstHop(_ router: IPAddress, to destination: IPAddress) -> Bool {
-        if DeliberateBug.isPresent(.redirectFromAnybody) { return true }
         guard let decision = route(to: destination), !decision.isLocal else { return false }
         return decision.nextHop == router && router != destination
     }

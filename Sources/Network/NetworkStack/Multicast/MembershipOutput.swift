@@ -96,7 +96,8 @@ extension NetworkStack {
 
     private func sendGroupMessage(isIPv4: Bool, to destination: IPAddress, byteCount: Int, _ write: (UnsafeMutableRawPointer) -> Void) {
         let headerByteCount = isIPv4 ? NetworkStack.igmpHeaderByteCount : NetworkStack.mldHeaderByteCount
-        guard !state.pointee.output.pointee.isFull,
+        // Whoever sends streams can wait; what is not told in its time closes the group's way.
+        guard !state.pointee.output.pointee.isExhausted,
             let frame = Frame.makeSegment(state.pointee.heap, byteCount: headerByteCount + byteCount, priority: .reserve)
         else { return countUnsent(.outOfMemory) }
         let message = frame.segmentAddress + headerByteCount

@@ -25,7 +25,7 @@ extension NetworkStack {
             s = state.pointee.datagramSockets[socket]
             state.pointee.lastSender = LastSender(addresses: addresses, ports: ports, socket: s)
         }
-        guard s.pointee.awaitsDatagram != 0, s.pointee.queue.isEmpty, s.pointee.error == 0,
+        guard s.pointee.awaitsDatagram != 0, s.pointee.queue.isEmpty, s.pointee.deliveryObstacles == 0,
             state.pointee.heap.usedByteCount < state.pointee.pressureByteCount
         else { return .failed }
         if !frame.frameFlags.contains(.checksumVerified) {

@@ -44,8 +44,18 @@ struct DatagramSocket: SlabElement {
     var local = Endpoint(address: .unspecifiedIPv4, port: 0)
     var remote = Endpoint(address: .unspecifiedIPv4, port: 0)
     var filter = DatagramFilter()
+    /// Why the next datagram must not be delivered past the queue, 0 for no reason: an errno to tell before, and whether the owner asks about headers.
+    private(set) var deliveryObstacles: UInt64 = 0
     /// An errno that came from the network, 0 for none.
-    var error: Int32 = 0
+    var error: Int32 {
+        get { Int32(truncatingIfNeeded: deliveryObstacles) }
+        set { deliveryObstacles = deliveryObstacles & ~0xffff_ffff | UInt64(UInt32(bitPattern: newValue)) }
+    }
+    /// Whether what is received tells where its headers lie.
+    var tellsHeaders: Bool {
+        get { deliveryObstacles >> 32 != 0 }
+        set { deliveryObstacles = deliveryObstacles & 0xffff_ffff | (newValue ? 1 << 32 : 0) }
+    }
     /// Received datagrams, each trimmed to its payload, and the bytes of their blocks.
     var queue = FrameQueue()
     var queuedByteCount = 0
@@ -132,6 +142,21 @@ extension NetworkStack {
         s.pointee.error = 0
         return error
     }
+
+    /// Whether the owner is told, in `receiveDatagram`'s result, where the headers of a datagram lie: from the next one that comes on.
+    //= RFC 1122 section 4.1.3.5
+    //# When a UDP datagram is received, its specific-destination address MUST be passed up to the application layer.
+    //= RFC 1122 section 3.2.1.6
+    //# The IP layer SHOULD pass received TOS values up to the transport layer.
+    //= RFC 1122 section 4.1.4
+    //# UDP MAY pass the received TOS up to the application layer.
+    public func setTellsHeaders(_ socket: UInt32, _ isOn: Bool) {
+        let s = datagramSocket(socket)
+        s.pointee.tellsHeaders = isOn
+        if isOn { s.pointee.awaitsDatagram = 0 }
+    }
+
+    public func tellsHeaders(_ socket: UInt32) -> Bool { datagramSocket(socket).pointee.tellsHeaders }
 
     // MARK: Events
 
