@@ -2,7 +2,7 @@ import Glibc
 import Testing
 
 /// The commands about devices, as users run them, each in network namespaces of its own.
-@Suite("The command on devices", .serialized, .enabled(if: reasonToSkip == nil, reasonToSkip)) struct CommandTests {
+@Suite("The command on devices", .serialized, .enabled(if: reasonToSkip == nil, reasonToSkip)) struct DeviceCommandTests {
     private func demikernel(_ arguments: String) -> Shell.Result { Shell.run("\(CommandProcess.path) \(arguments)") }
 
     @Test("testbed up and down are idempotent, and touch nothing else")
@@ -14,7 +14,7 @@ import Testing
                 $D testbed down; $D testbed up; $D testbed up
                 ip link show demi0 | grep -c UP; ip -n demikernel address show dev demi1 | grep -c -e 10.0.0.1/24 -e 2001:db8::1/64
                 $D testbed down; ip link show demi0; ip netns list
-                ip link add demi0 type dummy; $D testbed up; $D testbed down; ip link show demi0 | grep -c demi0
+                ip link add demi0 type veth peer name other; $D testbed up; $D testbed down; ip link show demi0 | grep -c demi0
                 """
             let lines = Shell.run("unshare -m sh -c '\(script)'").output.split(separator: "\n").map(String.init)
             try #require(lines.count == 10, "\(lines)")
