@@ -15,7 +15,7 @@ struct KernelPeerTests {
             ] {
                 let server = try StackServer.echo(link.interface, .tcp, address)
                 defer { server.stop() }
-                let client = try KernelClient(SOCK_STREAM, to: peer, port: 7)
+                let client = try KernelClient(.stream, to: peer, port: 7)
                 try expectEcho(client, 3_000_000)
                 let report = server.stop()
                 #expect(report.error == nil)
@@ -33,7 +33,7 @@ struct KernelPeerTests {
             ] {
                 let server = try StackServer.echo(link.interface, .udp, address)
                 defer { server.stop() }
-                let client = try KernelClient(SOCK_DGRAM, to: peer, port: 7)
+                let client = try KernelClient(.datagram, to: peer, port: 7)
                 // Up to the largest that fits, and in fragments.
                 for size in [1, 2, 63, 64, 512, 1452, 1472, 1473, 4000, 20_000] {
                     let bytes = testBytes(size, seed: UInt64(size))
