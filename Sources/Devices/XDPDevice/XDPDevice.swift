@@ -71,7 +71,7 @@ public enum XDPDevice {
         var descriptors = Descriptors(
             sockets: [], map: -1, interfaceIndex: index, macAddress: try interface.macAddress(),
             maximumTransmissionUnit: try interface.maximumTransmissionUnit(), isNative: false,
-            acceptsPartialChecksums: configuration.acceptsPartialChecksums ?? (interface.driver() == "veth"))
+            acceptsPartialChecksums: true)
         guard try interface.isUp().isUp else {
             throw DemikernelError(ENETDOWN, .initialize, "the interface is down: `ip link set dev NAME up`")
         }
@@ -80,6 +80,7 @@ public enum XDPDevice {
             let attachment = try XDPAttachment(configuration, interface: index, queueCount: queueCount)
             descriptors.map = attachment.map
             descriptors.isNative = attachment.isNative
+            descriptors.acceptsPartialChecksums = configuration.acceptsPartialChecksums ?? (!attachment.isNative || interface.driver() == "veth")
             do throws(DemikernelError) {
                 return try make(descriptors, heap: heap, attachment: attachment)
             } catch {
