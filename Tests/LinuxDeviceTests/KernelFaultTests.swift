@@ -29,7 +29,7 @@ import UserNetwork
             defer { server.stop() }
             let client = try KernelClient(.stream, to: .ipv4("10.0.0.2"), port: 7)
             try Self.lose(percent, on: link.kernelInterface)
-            try expectEcho(client, percent > 10 ? 100_000 : 2_000_000)
+            try expectEcho(client, percent > 10 ? 60_000 : 1_000_000)
             let rules = Shell.run("nft list table netdev faults").output
             #expect(rules.contains("counter packets") && !rules.contains("counter packets 0 "), "\(rules)")
         }

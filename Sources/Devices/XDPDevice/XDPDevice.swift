@@ -127,7 +127,8 @@ public enum XDPDevice {
             macAddress: descriptors.macAddress, maximumFrameByteCount: state.pointee.maximumFrameByteCount,
             maximumTransmitSegments: state.pointee.maximumTransmitSegments,
             receiveQueueCount: descriptors.sockets.count, transmitQueueCount: 1,
-            offloads: [], driverMode: mode, receiveMode: "zero copy", transmitMode: grant.gathers ? "zero copy" : "copied together by the stack")
+            // Of a frame with a partial checksum nobody has to compute it.
+            offloads: descriptors.acceptsPartialChecksums ? [.receiveChecksumIPv4, .receiveChecksumTCP, .receiveChecksumUDP] : [], driverMode: mode, receiveMode: "zero copy", transmitMode: grant.gathers ? "zero copy" : "copied together by the stack")
         return EthernetDevice(
             name: "xdp", context: UnsafeMutableRawPointer(state), capabilities: capabilities,
             close: { XDPState.at($0).close() },
