@@ -325,4 +325,54 @@ import UserNetwork
             #expect(array.byteCount == 2)
         }
     }
+
+    @Test("two runtimes share an interface, each with a queue of its own")
+    func queueForEachRuntime() throws {
+        try withCable(options: "numrxqueues 2 numtxqueues 2") { peer in
+            let interface = NetworkInterface("demi0")
+            var configuration = XDPConfiguration(interface: "demi0")
+            configuration.steering.ipv4Addresses = [0x0200_000a]
+            let attachment = try XDPAttachment(configuration, interface: try interface.index(), queueCount: 2)
+            defer { attachment.detach() }
+            // Which of the two an ARP request comes to is the kernel's choice, and so is who learns of a neighbour: the peer is told.
+            let address = try interface.macAddress()
+            let text = (0..<6).map { String(address >> UInt64(40 - 8 * $0) & 0xff, radix: 16) }.joined(separator: ":")
+            try peer.run { try Shell.check("ip neighbor replace 10.0.0.2 lladdr \(text) dev demi1") }
+
+            func makeRuntime(_ queue: Int) throws -> Runtime {
+                let runtime = try Runtime(RuntimeConfiguration())
+                let descriptors = XDPDevice.Descriptors(
+                    sockets: [try XDPSocket.make()], firstQueue: queue, map: dup(attachment.map), interfaceIndex: try interface.index(),
+                    macAddress: try interface.macAddress(), maximumTransmissionUnit: 1500, isNative: true, acceptsPartialChecksums: true)
+                let device = try XDPDevice.make(descriptors, heap: runtime.core.heap)
+                try runtime.register(try UserNetwork.make(for: runtime.core, device: device, addresses: [.init(parsing: "10.0.0.2/24")!]))
+                return runtime
+            }
+            let first = try makeRuntime(0)
+            let second = try makeRuntime(1)
+            let firstQueue = try first.socket(.ipv4, .datagram)
+            try first.bind(firstQueue, to: .any(port: 7))
+            let secondQueue = try second.socket(.ipv4, .datagram)
+            try second.bind(secondQueue, to: .any(port: 7))
+            try peer.run { for _ in 0..<64 { try KernelClient(.datagram, to: .ipv4("10.0.0.2"), port: 7).sendAll([1]) } }
+            var counts = (0, 0)
+            var tokens = (try first.pop(firstQueue), try second.pop(secondQueue))
+            let end = first.now + 60_000_000_000
+            while counts.0 + counts.1 < 64, first.now < end {
+                first.poll()
+                second.poll()
+                if let completion = try first.redeem(tokens.0) {
+                    _ = try completion.popped()
+                    counts.0 += 1
+                    tokens.0 = try first.pop(firstQueue)
+                }
+                if let completion = try second.redeem(tokens.1) {
+                    _ = try completion.popped()
+                    counts.1 += 1
+                    tokens.1 = try second.pop(secondQueue)
+                }
+            }
+            #expect(counts.0 + counts.1 == 64 && counts.0 > 0 && counts.1 > 0, "\(counts)")
+        }
+    }
 }

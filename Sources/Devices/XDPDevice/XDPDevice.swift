@@ -18,8 +18,10 @@ import NetworkInterface
 public enum XDPDevice {
     /// What a privileged process makes and hands over, so that another one can have a device: `make(_:heap:)`.
     public struct Descriptors: Sendable {
-        /// Fresh AF_XDP sockets, one for each receive queue from 0 on. The device closes them.
+        /// Fresh AF_XDP sockets, one for each receive queue from `firstQueue` on. The device closes them.
         public var sockets: [Int32]
+        /// Several runtimes share an interface by each having some of its queues.
+        public var firstQueue: Int
         /// The map of a steering program, from receive queue to socket. The device closes it.
         public var map: Int32
         /// The interface's number, its hardware address, and bytes of its largest packet.
@@ -31,10 +33,11 @@ public enum XDPDevice {
         public var acceptsPartialChecksums: Bool
 
         public init(
-            sockets: [Int32], map: Int32, interfaceIndex: Int, macAddress: UInt64, maximumTransmissionUnit: Int, isNative: Bool,
+            sockets: [Int32], firstQueue: Int = 0, map: Int32, interfaceIndex: Int, macAddress: UInt64, maximumTransmissionUnit: Int, isNative: Bool,
             acceptsPartialChecksums: Bool
         ) {
             self.sockets = sockets
+            self.firstQueue = firstQueue
             self.map = map
             self.interfaceIndex = interfaceIndex
             self.macAddress = macAddress

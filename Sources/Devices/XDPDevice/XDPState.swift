@@ -90,10 +90,11 @@ extension XDPState {
         var epoll: Int32 = -1
         var copyPlaces: UnsafeMutableRawPointer?
         do throws(DemikernelError) {
-            for (queue, descriptor) in descriptors.sockets.enumerated() {
-                let socket = try XDPSocket(descriptor, memory: queue == 0 ? memory : nil, sizes: sizes)
+            for (position, descriptor) in descriptors.sockets.enumerated() {
+                let queue = descriptors.firstQueue + position
+                let socket = try XDPSocket(descriptor, memory: position == 0 ? memory : nil, sizes: sizes)
                 sockets.append(socket)
-                if queue == 0 {
+                if position == 0 {
                     grant = try socket.bind(interface: descriptors.interfaceIndex, queue: queue)
                 } else {
                     try socket.bind(interface: descriptors.interfaceIndex, queue: queue, sharingMemoryOf: descriptors.sockets[0])

@@ -55,7 +55,7 @@ struct LoadOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Bind the load generator to this processor.", valueName: "processor"))
     var cpu: Int?
 
-    @OptionGroup(title: "Options of a load over a library OS, which --libos chooses; kernel sockets when left out") var libraryOS: SettingsOptions
+    @OptionGroup(title: "A client over a library OS (--libos)") var libraryOS: SettingsOptions
 
     func validate() throws {
         func check(_ condition: Bool, _ message: String) throws { if !condition { throw ValidationError(message) } }
