@@ -69,6 +69,25 @@ import Testing
         #expect(try read(yaml: "demikernel: { device: 'tap:demi0' }").mistakes == [])
     }
 
+    @Test(arguments: [
+        "tap:demi0", "tap:demi0,host=10.0.0.1/24,host=2001:db8::1/64", "xdp:eth0", "xdp:eth0,ports=80+8000-8999,group=239.1.2.3,group=ff05::1",
+        "xdp:eth0,ports=7,shared,mode=native,checksums=verify", "xdp:eth0,mode=generic,checksums=partial",
+    ]) func aDeviceIsShownAsItIsWritten(text: String) throws {
+        #expect("\(try DeviceSpecification(parsing: text))" == text)
+    }
+
+    @Test(arguments: ["xdp:eth0,ports=", "xdp:eth0,ports=0", "xdp:eth0,ports=9-8", "xdp:eth0,ports=70000", "xdp:eth0,group=10.0.0.1", "xdp:eth0,mode=fast",
+                      "xdp:eth0,shared=1", "xdp:eth0,"]) func whatAnXDPDeviceHasNot(text: String) {
+        #expect(throws: ConfigurationMistakes.self) { _ = try DeviceSpecification(parsing: text) }
+    }
+
+    @Test func sharedAddressesNeedPortsAndNeighbours() throws {
+        let error = #expect(throws: ConfigurationMistakes.self) {
+            _ = try InterfaceConfiguration(device: "xdp:eth0,shared", addresses: ["10.0.0.2/24"], maximumTransmissionUnit: 1400, macAddress: "02:00:00:00:00:01")
+        }
+        #expect(error?.mistakes.count == 4, "\(String(describing: error))")
+    }
+
     @Test(arguments: ["demi0", "tap:", "tap:a/b", "tap:sixteen-letters-", "dpdk:0", "tap:a,host=10.0.0.1"]) func whatIsNoDevice(text: String) {
         #expect(throws: ConfigurationMistakes.self) { _ = try DeviceSpecification(parsing: text) }
     }

@@ -13,6 +13,7 @@ import XDPDevice
 /// | `xdp:eth0` | the kernel's interface eth0, of which the frames for the stack's addresses are taken (AF_XDP, root) |
 /// | `xdp:eth0,ports=80+8000-8999` | the same, only for these destination ports of TCP and UDP |
 /// | `xdp:eth0,ports=80,shared` | the same, where the kernel has the addresses too: neighbours have to be given |
+/// | `xdp:eth0,group=239.1.2.3` | besides, what is sent to a multicast group, which is the kernel's elsewhere; may be repeated |
 /// | `xdp:eth0,mode=native` | only in the driver (or `generic`, not in it); left out: in the driver where that can |
 /// | `xdp:eth0,checksums=verify` | refuses the partial checksums of a kernel behind a veth (or `partial`, accepts them); left out: by the driver |
 public enum DeviceSpecification: Equatable, Sendable {
@@ -32,7 +33,7 @@ public enum DeviceSpecification: Equatable, Sendable {
     }
 
     /// The kinds, for help.
-    public static let forms = ["tap:INTERFACE[,host=ADDRESS/LENGTH]", "xdp:INTERFACE[,ports=N-N][,shared][,mode=native]"]
+    public static let forms = ["tap:INTERFACE[,host=ADDRESS/LENGTH]", "xdp:INTERFACE[,ports=N-N][,group=ADDRESS][,shared][,mode=native]"]
 
     /// - Throws: all that is wrong with the text.
     public init(parsing text: String) throws(ConfigurationMistakes) {

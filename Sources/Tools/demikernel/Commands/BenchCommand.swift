@@ -5,13 +5,14 @@ struct BenchCommand: ParsableCommand {
         commandName: "bench",
         abstract: "Load a server, check its replies, and measure latency and throughput.",
         discussion: """
-            One thread sends the load over kernel sockets and spins, so that every server sees the same client. \
+            One thread sends the load over kernel sockets and spins, so that every server sees the same client; with --libos over a library OS. \
             With --connect-baseline two servers take turns in short rounds: the table shows medians and the ratio.
 
             EXAMPLES
               demikernel bench kv --connect 127.0.0.1:6379
               demikernel bench kv --connect 127.0.0.1:6379 --pipeline 16 --connections 50 --get-ratio 0.5
               demikernel bench echo --connect 127.0.0.1:7000 --rate 20000 --svg latency.svg
+              sudo demikernel bench echo --libos catnip --device xdp:eth0 --address 192.0.2.9/24 --connect 192.0.2.1:7000
               demikernel bench echo --connect 127.0.0.1:7000 --connect-baseline 127.0.0.1:7001 --name catnap --baseline-name epoll
             """,
         subcommands: [BenchEchoCommand.self, BenchKeyValueCommand.self])

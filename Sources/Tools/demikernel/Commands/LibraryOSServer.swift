@@ -18,7 +18,7 @@ struct LibraryOSServer {
         serve: (borrowing Runtime, SocketAddress, [SocketOption], (SocketAddress) -> Void) throws(DemikernelError) -> String
     ) throws {
         let settings = try settings.read()
-        let listen = listen ?? Endpoint(family: .ipv4, host: settings.libOS.needsDevice ? "0.0.0.0" : "127.0.0.1", port: port)
+        let listen = listen ?? defaultEndpoint(settings)
         let runtime = try makeRuntime(settings, listen)
         let interrupter = runtime.interrupter
         Interruption.watch { interrupter.interrupt() }
@@ -32,6 +32,12 @@ struct LibraryOSServer {
         } catch {
             throw Self.failure(error, listen, settings)
         }
+    }
+
+    /// Every address of an interface, of both families where there is one of IPv6; loopback on kernel sockets.
+    private func defaultEndpoint(_ settings: ServerSettings) -> Endpoint {
+        guard let interface = settings.interface else { return Endpoint(family: .ipv4, host: "127.0.0.1", port: port) }
+        return interface.ipv6Addresses.isEmpty ? Endpoint(family: .ipv4, host: "0.0.0.0", port: port) : Endpoint(family: .ipv6, host: "::", port: port)
     }
 
     private func makeRuntime(_ settings: ServerSettings, _ listen: Endpoint) throws(CommandFailure) -> Runtime {

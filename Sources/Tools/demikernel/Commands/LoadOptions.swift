@@ -55,6 +55,8 @@ struct LoadOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Bind the load generator to this processor.", valueName: "processor"))
     var cpu: Int?
 
+    @OptionGroup(title: "A client over a library OS (--libos)") var libraryOS: SettingsOptions
+
     func validate() throws {
         func check(_ condition: Bool, _ message: String) throws { if !condition { throw ValidationError(message) } }
         try check((1...1 << 20).contains(size), "--size must be 1 to \(1 << 20) bytes")
@@ -65,6 +67,7 @@ struct LoadOptions: ParsableArguments {
         try check(warmup >= 0 && warmup <= 3600, "--warmup must be 0 to 3600 seconds")
         try check(rate.map { (1...100_000_000).contains($0) } ?? true, "--rate must be 1 to 100000000 requests per second")
         try check(pipeline == nil || rate == nil, "--pipeline belongs to the closed loop and --rate to the open one: give one of them")
+        try check(connectBaseline == nil || libraryOS.libos == nil, "--connect-baseline is loaded over kernel sockets: leave --libos out, or the baseline")
         try check(connectBaseline != nil || (baselinePid == nil && baselineName == nil), "--baseline-pid and --baseline-name need --connect-baseline")
         try check(!pauseIdleServer || (serverPid != nil && baselinePid != nil), "--pause-idle-server needs --server-pid and --baseline-pid")
     }
@@ -93,6 +96,7 @@ struct LoadOptions: ParsableArguments {
         _ benchmark: String, _ transport: TransportProtocol, _ report: ReportOptions, settings: [(String, JSONValue)],
         makeWorkload: () -> Workload
     ) throws {
+        let library = try libraryOS.libos == nil ? nil : libraryOS.read()
         Interruption.watch()
         if let cpu { try ProcessorPinning.pin(to: cpu) }
         var servers: [(name: String, endpoint: Endpoint, process: pid_t?)] = []
@@ -101,11 +105,19 @@ struct LoadOptions: ParsableArguments {
 
         var targets: [LoadTarget] = []
         for server in servers {
-            let connected = try KernelTransport(transport, to: server.endpoint, connections: connections)
-            targets.append(
-                LoadTarget(
-                    name: server.name, endpoint: server.endpoint, process: server.process,
-                    generator: LoadGenerator(connected, workload: makeWorkload(), plan: plan)))
+            if let library {
+                let connected = try RuntimeTransport(transport, to: server.endpoint, connections: connections, settings: library)
+                targets.append(
+                    LoadTarget(
+                        name: server.name, endpoint: server.endpoint, process: server.process,
+                        generator: LoadGenerator(connected, workload: makeWorkload(), plan: plan)))
+            } else {
+                let connected = try KernelTransport(transport, to: server.endpoint, connections: connections)
+                targets.append(
+                    LoadTarget(
+                        name: server.name, endpoint: server.endpoint, process: server.process,
+                        generator: LoadGenerator(connected, workload: makeWorkload(), plan: plan)))
+            }
         }
         let rounds = max(1, Int((duration / round).rounded()))
         let session = LoadSession(
@@ -122,11 +134,11 @@ struct LoadOptions: ParsableArguments {
         guard targets.contains(where: { !$0.rounds.isEmpty }) else { throw ExitCode(Interruption.exitCode) }
 
         let result = LoadReport(
-            load: "\(benchmark) over \(transport.rawValue.uppercased()), \(planDescription), \(size) bytes",
+            load: "\(benchmark) over \(transport.rawValue.uppercased()), \(planDescription), \(size) bytes" + (library.map { ", client over \($0.carrier)" } ?? ""),
             backEnds: targets.map(\.result), baseline: connectBaseline == nil ? nil : 0,
             settings: [
                 ("benchmark", .string(benchmark)), ("protocol", .string(transport.rawValue)), ("connections", .integer(connections)),
-                ("pipeline", rate == nil ? .integer(pipeline ?? 1) : .null), ("rate", rate.map { .integer(Int($0)) } ?? .null), ("size", .integer(size)),
+                ("pipeline", rate == nil ? .integer(pipeline ?? 1) : .null), ("rate", rate.map { .integer(Int($0)) } ?? .null), ("size", .integer(size)), ("client", .string(library?.carrier ?? "kernel sockets")),
                 ("duration_seconds", .number(duration)),
             ] + settings)
         try report.write(
