@@ -59,7 +59,8 @@ import UserNetwork
             SocketOption.keepAlive(idle: 0, interval: 1), .keepAlive(idle: 1, interval: 0), .keepAlive(idle: -5, interval: 1),
             .keepAlive(idle: Int.max, interval: 1), .linger(seconds: -5), .linger(seconds: Int.max), .sendBuffer(byteCount: -1),
             .receiveBuffer(byteCount: -4_096), .sendBuffer(byteCount: Int.max), .userTimeout(milliseconds: -1), .userTimeout(milliseconds: Int.max),
-            .maximumPacingRate(bytesPerSecond: -1), .hopLimit(0), .hopLimit(256), .hopLimit(-1), .differentiatedServices(codepoint: 64), .differentiatedServices(codepoint: -1),
+            .maximumPacingRate(bytesPerSecond: -1),
+            .hopLimit(0), .hopLimit(256), .hopLimit(-1), .differentiatedServices(codepoint: 64), .differentiatedServices(codepoint: -1),
         ])
     func outOfRange(_ option: SocketOption) throws {
         let pair = try Pair()

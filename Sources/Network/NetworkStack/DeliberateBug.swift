@@ -56,8 +56,6 @@ public enum DeliberateBug: String, CaseIterable, Sendable {
     case segmentsNotPaced
     /// Nothing is sent when a segment that waited for its turn at the pacing rate may go.
     case pacingTimerNotStarted
-    /// A program's slowness is taken for the path's.
-    case applicationLimitIgnored
     /// A model of the path takes no number of losses for congestion.
     case lossesIgnoredByModel
     /// Startup goes on though the bandwidth grows no more.
@@ -131,6 +129,8 @@ public enum DeliberateBug: String, CaseIterable, Sendable {
     case reorderingWindowMissing
     /// Nothing is done about a segment that is late when nothing else arrives.
     case reorderingTimerNotStarted
+    /// That a segment was late is not learnt from the report of its duplicate.
+    case lateSegmentNotLearnt
     /// No loss probe is sent.
     case probeNotSent
     /// The congestion window stays as a spurious recovery has left it.

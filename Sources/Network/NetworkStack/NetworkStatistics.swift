@@ -159,6 +159,8 @@ public struct TCPStatistics: Sendable {
     public var modelCruises: UInt64 = 0
     public var bandwidthProbes: UInt64 = 0
     public var roundTripProbes: UInt64 = 0
+    /// Probes for bandwidth of which more was lost than 2 %, or marked: they have reduced what may be in flight.
+    public var inflightReductions: UInt64 = 0
     public var modelSuspensions: UInt64 = 0
 
     public init() {}

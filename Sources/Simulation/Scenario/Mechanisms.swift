@@ -94,6 +94,7 @@ public struct Mechanisms: Sendable {
         count("models that cruise", tcp.modelCruises)
         count("probes for bandwidth", tcp.bandwidthProbes)
         count("probes for the round trip", tcp.roundTripProbes)
+        count("probes for bandwidth that were too much", tcp.inflightReductions)
         count("models suspended", tcp.modelSuspensions)
         count("segments over IPv6", ipv6.segments)
         count("datagrams over IPv6", ipv6.datagrams)

@@ -147,8 +147,14 @@ extension NetworkStack {
         //# A TCP implementation MUST implement the basic congestion control algorithms slow start, congestion avoidance, and exponential backoff of RTO
         //# (MUST-19).
         if c.pointee.retransmissionCount == 0 { rememberForUndo(c) }
+        //= RFC 5681 section 3.1
+        //# ssthresh MUST be set to no more than the value given in equation (4): ssthresh = max (FlightSize / 2, 2*SMSS)
+        // In fast recovery what was sent beyond ssthresh replaces what has left the network by the duplicates: it counts as unacknowledged, but the network
+        // never held it all.
+        let isInflated = c.pointee.flags.contains(.fastRecovery)
+        let flightSize = isInflated ? min(c.pointee.flightSize, c.pointee.congestion.slowStartThreshold) : c.pointee.flightSize
         c.pointee.congestion.timeOut(
-            flightSize: c.pointee.flightSize, segmentSize: c.pointee.sendSegmentSize, isFirst: c.pointee.retransmissionCount == 0)
+            flightSize: flightSize, segmentSize: c.pointee.sendSegmentSize, isFirst: c.pointee.retransmissionCount == 0)
         if c.pointee.congestion.isModelled { modelTimeout(c) }
         noteReduction(c)
         c.pointee.retransmissionCount += 1

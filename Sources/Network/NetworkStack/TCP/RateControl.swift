@@ -102,8 +102,7 @@ extension NetworkStack {
     @inline(never)
     func noteNothingToSend(_ c: ConnectionPointer) {
         let control = state.pointee.rateControls[c.pointee.rateControl]
-        guard control.pointee.hasModel, case let inFlight = pipe(c), inFlight < c.pointee.congestion.window, c.pointee.scoreboard.lostByteCount == 0,
-            !DeliberateBug.isPresent(.applicationLimitIgnored)
+        guard control.pointee.hasModel, case let inFlight = pipe(c), inFlight < c.pointee.congestion.window, c.pointee.scoreboard.lostByteCount == 0
         else { return }
         control.pointee.delivery.markApplicationLimited(inFlight: inFlight)
     }
@@ -150,6 +149,12 @@ extension NetworkStack {
         control.pointee.bbr.lose(
             byteCount: byteCount, state.pointee.deliverySnapshots[Int(index)], lost: delivery.lost, delivered: delivery.delivered,
             window: c.pointee.congestion.window, now: state.pointee.now)
+        countReductions(control)
+    }
+
+    private func countReductions(_ control: UnsafeMutablePointer<RateControl>) {
+        state.pointee.statistics.tcp.inflightReductions += UInt64(control.pointee.bbr.reductionCount)
+        control.pointee.bbr.reductionCount = 0
     }
 
     /// Lets the model learn from an acknowledgement, when everything that it tells is known.
@@ -175,6 +180,7 @@ extension NetworkStack {
                 isRecovering: !c.pointee.recovery.state.isDisjoint(with: [.isReducing, .hasTimedOut])))
         c.pointee.congestion.setWindow(window)
         if before != control.pointee.bbr.state { count(control.pointee.bbr.state) }
+        countReductions(control)
         //= draft-ietf-ccwg-bbr section ProbeRTT
         //# BBRHandleProbeRTT(): Ignore low rate samples during ProbeRTT: MarkConnectionAppLimited()
         if control.pointee.bbr.state == .probeRoundTrip { control.pointee.delivery.markApplicationLimited(inFlight: pipe(c)) }
@@ -234,6 +240,7 @@ extension NetworkStack {
         let control = state.pointee.rateControls[c.pointee.rateControl]
         control.pointee.bbr.noteCongestion(
             inFlight: pipe(c), delivered: control.pointee.delivery.delivered, window: c.pointee.congestion.window, isMark: isMark, now: state.pointee.now)
+        countReductions(control)
     }
 
     /// The records of what is in flight are gone: the window goes on as it is without a model, which learns nothing until there are records again.

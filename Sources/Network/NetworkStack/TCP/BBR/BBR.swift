@@ -80,6 +80,8 @@ struct BBR {
     /// Bytes to be acknowledged for each segment that the long-term bound grows by.
     var probeUpInterval = Int.max
     var hasProbeSamples = false
+    /// Probes that were too much; for statistics.
+    var reductionCount: UInt32 = 0
     var feedback = Feedback.stopping
 
     // The shortest round trip, and ProbeRTT's own, which is shorter-lived.

@@ -176,6 +176,7 @@ extension BBR {
     //# max(RS.tx_in_flight, BBRTargetInflight() * BBR.Beta); if (BBR.state == ProbeBW_UP) BBRStartProbeBW_DOWN()
     mutating func inflightTooHigh(inFlight: Int, isApplicationLimited: Bool, delivered: UInt64, window: Int, now: UInt64) {
         hasProbeSamples = false
+        reductionCount &+= 1
         if !isApplicationLimited { longTermInflight = max(inFlight, targetInflight(window: window) * 7 / 10, leastWindow) }
         if state == .probeUp { startDown(now: now, delivered: delivered) }
     }
