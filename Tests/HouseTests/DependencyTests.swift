@@ -16,6 +16,8 @@ private let allowedDependencies: [String: Set<String>] = [
     "CLinuxDevices": [],
     "NetworkInterface": ["CLinuxDevices", "DatapathMemory"],
     "TAPDevice": ["CDatapath", "CLinuxDevices", "DatapathMemory", "EthernetDevice", "NetworkInterface"],
+    "CDPDK": [],
+    "DPDKDevice": ["CDPDK", "DatapathMemory", "EthernetDevice", "NetworkInterface"],
     // Network
     "WireFormats": ["CDatapath"],
     "NetworkStack": ["CDatapath", "DatapathMemory", "TaskScheduler", "EthernetDevice", "WireFormats"],
@@ -26,7 +28,7 @@ private let allowedDependencies: [String: Set<String>] = [
     "Simulation": core.union(["EthernetDevice", "NetworkStack", "UserNetwork", "WireFormats"]),
     // Surfaces
     // It makes every library OS by its name, over every device by its name.
-    "Demikernel": core.union(["EthernetDevice", "KernelSockets", "NetworkInterface", "NetworkStack", "TAPDevice", "UserNetwork", "WireFormats"]),
+    "Demikernel": core.union(["DPDKDevice", "EthernetDevice", "KernelSockets", "NetworkInterface", "NetworkStack", "TAPDevice", "UserNetwork", "WireFormats"]),
     // Applications
     "Echo": core.union(["Demikernel"]),
     "KeyValueStore": [],

@@ -1,3 +1,4 @@
+import DPDKDevice
 import EthernetDevice
 import NetworkInterface
 import TAPDevice
@@ -9,8 +10,10 @@ import WireFormats
 /// |---|---|
 /// | `tap:demi0` | the TAP interface demi0, made if there is none |
 /// | `tap:demi0,host=10.0.0.1/24` | the same, and the kernel's side of it gets an address (also IPv6; may be repeated) |
+/// | `dpdk:net_af_packet0,iface=eth0` | a virtual device of DPDK: its driver's name and a number, and the driver's options as DPDK has them |
 public enum DeviceSpecification: Equatable, Sendable {
     case tap(TAP)
+    case dpdk(DPDKConfiguration)
 
     public struct TAP: Equatable, Sendable {
         /// The name of the kernel's interface.
@@ -25,7 +28,7 @@ public enum DeviceSpecification: Equatable, Sendable {
     }
 
     /// The kinds, for help.
-    public static let forms = ["tap:INTERFACE[,host=ADDRESS/LENGTH]"]
+    public static let forms = ["tap:INTERFACE[,host=ADDRESS/LENGTH]", "dpdk:DRIVERn[,OPTIONS]"]
 
     /// - Throws: all that is wrong with the text.
     public init(parsing text: String) throws(ConfigurationMistakes) {
@@ -34,11 +37,12 @@ public enum DeviceSpecification: Equatable, Sendable {
         let parts = head.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
         var mistakes: [String] = []
         let name = parts.count == 2 ? parts[1] : ""
-        if !NetworkInterface.isValidName(name) {
+        if parts[0] == "dpdk" ? name.isEmpty : !NetworkInterface.isValidName(name) {
             mistakes.append("\"\(head)\" is no device: write a kind, a colon and the name of an interface, such as \(DeviceSpecification.example)")
         }
         switch parts[0] {
         case "tap": self = .tap(TAP(interface: name, options: options, mistakes: &mistakes))
+        case "dpdk": self = .dpdk(DPDKConfiguration(device: name, options: options.joined(separator: ",")))
         default:
             throw ConfigurationMistakes(["\"\(head)\" is no device of this version, which has: \(DeviceSpecification.forms.joined(separator: ", "))"])
         }
@@ -92,6 +96,12 @@ extension DeviceSpecification: CustomStringConvertible {
         switch self {
         case .tap(let tap):
             (["tap:\(tap.interface)"] + tap.hostAddresses.map { "host=\($0)" } + tap.hostIPv6Addresses.map { "host=\($0)" }).joined(separator: ",")
+        case .dpdk(let dpdk): dpdk.options.isEmpty ? "dpdk:\(dpdk.device)" : "dpdk:\(dpdk.device),\(dpdk.options)"
         }
     }
+}
+
+extension DeviceSpecification {
+    /// What a device's driver said of its last failure, which is forgotten then; nil where it said nothing, or all that it says is in the error.
+    public static func takeDriverMessage() -> String? { DPDKDevice.takeMessage() }
 }

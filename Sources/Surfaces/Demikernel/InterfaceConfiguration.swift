@@ -1,3 +1,4 @@
+import DPDKDevice
 import EthernetDevice
 import NetworkStack
 import UserNetwork
@@ -103,7 +104,11 @@ public struct InterfaceConfiguration: Sendable {
     /// - Throws: what the device needs and does not get; nothing is left behind then.
     public func openDevice() throws(DemikernelError) -> EthernetDevice {
         switch device {
-        case .tap(let tap): try tap.open(maximumTransmissionUnit, macAddress)
+        case .tap(let tap): return try tap.open(maximumTransmissionUnit, macAddress)
+        case .dpdk(var dpdk):
+            dpdk.maximumTransmissionUnit = maximumTransmissionUnit
+            dpdk.macAddress = macAddress?.value
+            return try DPDKDevice.open(dpdk)
         }
     }
 
