@@ -3,7 +3,6 @@ import CDPDK
 import DatapathMemory
 import EthernetDevice
 import Glibc
-import NetworkInterface
 
 /// An Ethernet device through any driver for virtual devices (vdev) that DPDK has: net_af_packet, net_af_xdp, net_memif, net_vhost, net_virtio_user, net_tap, net_ring, …
 ///
@@ -24,11 +23,13 @@ public enum DPDKDevice {
         _ = takeMessage()
         try DPDKEnvironment.start()
         let driver = DPDKDriver(device: configuration.device, options: configuration.options)
+        let kernelMTU = try configuration.kernelInterface?.maximumTransmissionUnit()
         var made: OpaquePointer?
-        let result = dpdk_device_open(configuration.device, configuration.options, driver.memory, &made)
+        let options = configuration.options(forMTU: configuration.maximumTransmissionUnit ?? kernelMTU)
+        let result = dpdk_device_open(configuration.device, options, driver.memory, &made)
         guard result == 0, let made else { throw DemikernelError(-result, .initialize, DPDKDriver.message(-result)) }
         do throws(DemikernelError) {
-            let description = try describe(made, configuration)
+            let description = try describe(made, configuration, kernelMTU)
             let state = UnsafeMutablePointer<DPDKState>.allocate(capacity: 1)
             let macAddress = configuration.macAddress ?? usable(description.mac_address) ?? madeUp(configuration)
             state.initialize(
@@ -50,32 +51,28 @@ public enum DPDKDevice {
         return text.isEmpty ? nil : text
     }
 
-    private static func describe(_ device: OpaquePointer, _ configuration: DPDKConfiguration) throws(DemikernelError) -> dpdk_description {
-        if let mtu = configuration.maximumTransmissionUnit {
-            let result = dpdk_device_set_mtu(device, UInt32(clamping: mtu))
-            guard result == 0 || result == -ENOTSUP else {
-                throw DemikernelError(-result, .initialize, "DPDK's driver does not take this MTU: leave it out, or give the driver larger frames (framesz=, bsize=)")
-            }
-        }
+    private static func describe(
+        _ device: OpaquePointer, _ configuration: DPDKConfiguration, _ kernelMTU: Int?
+    ) throws(DemikernelError) -> dpdk_description {
         var description = dpdk_description()
         dpdk_device_describe(device, &description)
-        if let mtu = configuration.maximumTransmissionUnit {
+        if let kernelMTU {
+            // Drivers on an interface of the kernel's do not ask for its MTU, and it is not theirs to change.
+            description.mtu = UInt32(clamping: configuration.maximumTransmissionUnit ?? kernelMTU)
+            guard description.mtu <= kernelMTU else {
+                throw DemikernelError(EINVAL, .initialize, "the interface has a smaller MTU: `ip link set dev NAME mtu N`, or leave it out here")
+            }
+        } else if let mtu = configuration.maximumTransmissionUnit, mtu != description.mtu {
+            let result = dpdk_device_set_mtu(device, UInt32(clamping: mtu))
+            guard result == 0 || result == -ENOTSUP else {
+                throw DemikernelError(-result, .initialize, "DPDK's driver does not take this MTU: ask for a smaller one")
+            }
             description.mtu = UInt32(clamping: mtu)
-        } else if let interface = kernelInterface(configuration) {
-            // Drivers on an interface of the kernel's do not ask for its MTU.
-            description.mtu = min(description.mtu, UInt32(clamping: try interface.maximumTransmissionUnit()))
         }
-        guard (68...65_329).contains(description.mtu) else {
-            throw DemikernelError(EINVAL, .initialize, "the MTU of a DPDK device lies between 68 and 65329")
+        guard (68...65_265).contains(description.mtu) else {
+            throw DemikernelError(EINVAL, .initialize, "the MTU of a DPDK device lies between 68 and 65265")
         }
         return description
-    }
-
-    /// The kernel's interface that the device is on.
-    private static func kernelInterface(_ configuration: DPDKConfiguration) -> NetworkInterface? {
-        guard ["net_af_packet", "net_af_xdp"].contains(DPDKDriver.name(ofDevice: configuration.device)) else { return nil }
-        let option = configuration.options.split(separator: ",").first { $0.hasPrefix("iface=") }
-        return option.map { NetworkInterface(String($0.dropFirst("iface=".count))) }
     }
 
     /// An address that a station can have; memif's default, for one, is that of a group.

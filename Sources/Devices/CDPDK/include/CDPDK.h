@@ -15,8 +15,8 @@ enum { dpdk_burst_frames = 64 };
 enum { dpdk_burst_segments = 256 };
 /// Bytes in front of a received frame.
 enum { dpdk_headroom = 128 };
-/// Bytes behind a received frame that drivers want to have: for tags of VLANs, the check sequence, a header of virtio.
-enum { dpdk_tailroom = 64 };
+/// Bytes behind a received frame that drivers want to have: for tags of VLANs, the check sequence, a header of virtio, the alignment of a packet ring.
+enum { dpdk_tailroom = 128 };
 /// The most bytes of an error's text, with the zero at its end.
 enum { dpdk_message_bytes = 256 };
 
