@@ -13,7 +13,8 @@ import Glibc
 /// What a driver does not take waits in the device, up to one burst of 64 frames; then `transmit` takes no more. While the link is down (nobody at
 /// the other end of a memif, say) frames are dropped and counted as `transmitLinkDown`.
 ///
-/// No driver for virtual devices can wake a sleeper.
+/// No driver for virtual devices can wake a sleeper. net_af_packet has the kernel put fragments of IPv4 together, and cuts what is longer than a frame then:
+/// datagrams that need fragments are lost, and counted as `receiveMalformed`.
 public enum DPDKDevice {
     /// Starts DPDK, if no device of the process did, and makes the device. It is started when a heap is attached.
     ///
