@@ -34,6 +34,20 @@ import Testing
         #expect(settings.carrier == "catnip on tap:demi0,host=10.0.0.1/24,host=2001:db8::1/64")
     }
 
+    @Test func aDeviceOfDPDKIsADriverWithItsOptions() throws {
+        let (settings, mistakes) = try read(flags: [
+            (.libOS, "--libos", "catnip"), (.device, "--device", "dpdk:net_virtio_user0,path=/run/x.sock,queue_size=1024"),
+            (.address, "--address", "10.0.0.2/24"),
+        ])
+        #expect(mistakes == [])
+        #expect(settings.carrier == "catnip on dpdk:net_virtio_user0,path=/run/x.sock,queue_size=1024")
+        #expect(throws: ConfigurationMistakes.self) { try DeviceSpecification(parsing: "dpdk:,iface=eth0") }
+        #if !DPDK
+        let error = #expect(throws: DemikernelError.self) { try settings.interface?.openDevice() }
+        #expect(error?.message.description.contains("swift build --traits DPDK") == true)
+        #endif
+    }
+
     @Test func anAddressInTheEnvironmentWinsOverTheFileAndAFlagOverBoth() throws {
         let yaml = "demikernel: { libos: catnip, device: 'tap:a', address: 10.0.0.3/24 }"
         let environment = ["DEMIKERNEL_ADDRESS": "10.0.0.4/24,2001:db8::4/64"]

@@ -17,6 +17,8 @@ private let allowedDependencies: [String: Set<String>] = [
     "NetworkInterface": ["CLinuxDevices", "DatapathMemory"],
     "XDPDevice": ["CDatapath", "CLinuxDevices", "DatapathMemory", "EthernetDevice", "NetworkInterface"],
     "TAPDevice": ["CDatapath", "CLinuxDevices", "DatapathMemory", "EthernetDevice", "NetworkInterface"],
+    "CDPDK": [],
+    "DPDKDevice": ["CDPDK", "DatapathMemory", "EthernetDevice", "NetworkInterface"],
     // Network
     "WireFormats": ["CDatapath"],
     "NetworkStack": ["CDatapath", "DatapathMemory", "TaskScheduler", "EthernetDevice", "WireFormats"],
@@ -27,7 +29,9 @@ private let allowedDependencies: [String: Set<String>] = [
     "Simulation": core.union(["EthernetDevice", "NetworkStack", "UserNetwork", "WireFormats"]),
     // Surfaces
     // It makes every library OS by its name, over every device by its name.
-    "Demikernel": core.union(["EthernetDevice", "KernelSockets", "NetworkInterface", "NetworkStack", "TAPDevice", "UserNetwork", "WireFormats", "XDPDevice"]),
+    "Demikernel": core.union([
+        "DPDKDevice", "EthernetDevice", "KernelSockets", "NetworkInterface", "NetworkStack", "TAPDevice", "UserNetwork", "WireFormats", "XDPDevice",
+    ]),
     "CDemikernel": [],
     "DemikernelC": core.union(["CDemikernel", "EthernetDevice", "KernelSockets", "NetworkStack", "UserNetwork", "WireFormats"]),
     // Applications

@@ -60,11 +60,13 @@ struct LibraryOSServer {
         switch (error.operation, error.errno) {
         case (.bind, EADDRNOTAVAIL) where settings.interface != nil:
             CommandFailure("\(listen.host) is none of the addresses that --address gives the stack: listen on one of those, or on 0.0.0.0 or [::] for all")
-        case (.initialize, _) where settings.interface != nil: CommandFailure("\(settings.carrier): \(error)")
+        case (.initialize, _) where settings.interface != nil: CommandFailure("\(settings.carrier): \(error)\(saidByDriver())")
         case (.bind, _), (.listen, _), (.socket, EAFNOSUPPORT): ListenAdvice.failure(error.errno, listen)
         case (.initialize, ENOMEM): CommandFailure("the memory for buffers could not be taken (\(error)): ask for less with --memory")
         case (_, EMFILE): CommandFailure("no descriptor is left (\(error)): raise the limit with ulimit -n")
         default: CommandFailure("\(error)")
         }
     }
+
+    private static func saidByDriver() -> String { DeviceSpecification.takeDriverMessage().map { " [\($0)]" } ?? "" }
 }
