@@ -25,9 +25,9 @@ let package = Package(
     products: [
         .library(
             name: "Demikernel",
-            targets: ["Demikernel", "UserNetwork", "NetworkStack", "WireFormats", "EthernetDevice", "QueueRuntime", "TaskScheduler", "DatapathMemory"]),
+            targets: ["Demikernel", "UserNetwork", "NetworkStack", "WireFormats", "EthernetDevice", "TAPDevice", "XDPDevice", "QueueRuntime", "TaskScheduler", "DatapathMemory"]),
         .library(name: "DemikernelSimulation", targets: ["Simulation"]),
-        .library(name: "DemikernelDevices", targets: ["EthernetDevice", "DatapathMemory"]),
+        .library(name: "DemikernelDevices", targets: ["EthernetDevice", "TAPDevice", "XDPDevice", "DatapathMemory"]),
         // For FuzzTesting alone: what its fuzzers run, and `swift test` on their corpus.
         .library(name: "DemikernelFuzzTargets", targets: ["FuzzTargets"]),
         .executable(name: "demikernel", targets: ["DemikernelCommand"]),
