@@ -31,13 +31,16 @@ let package = Package(
     products: [
         .library(
             name: "Demikernel",
-            targets: ["Demikernel", "UserNetwork", "NetworkStack", "WireFormats", "EthernetDevice", "QueueRuntime", "TaskScheduler", "DatapathMemory"]),
+            targets: [
+                "Demikernel", "UserNetwork", "NetworkStack", "WireFormats", "EthernetDevice", "TAPDevice", "XDPDevice", "QueueRuntime", "TaskScheduler",
+                "DatapathMemory",
+            ]),
         // `libdemikernel.so`, as `scripts/install` installs it; here it is named as the target is, since the command has the other name.
         .library(name: "DemikernelC", type: .dynamic, targets: ["DemikernelC"]),
         // The same within a program, for Benchmarks alone.
         .library(name: "DemikernelCInterface", targets: ["DemikernelC", "CDemikernel"]),
         .library(name: "DemikernelSimulation", targets: ["Simulation"]),
-        .library(name: "DemikernelDevices", targets: ["EthernetDevice", "DatapathMemory"]),
+        .library(name: "DemikernelDevices", targets: ["EthernetDevice", "TAPDevice", "XDPDevice", "DatapathMemory"]),
         // For FuzzTesting alone: what its fuzzers run, and `swift test` on their corpus.
         .library(name: "DemikernelFuzzTargets", targets: ["FuzzTargets"]),
         .executable(name: "demikernel", targets: ["DemikernelCommand"]),

@@ -222,6 +222,18 @@ import UserNetwork
         }
     }
 
+    @Test("an address of the kernel is not taken from it", arguments: ["10.0.0.2/24", "2001:db8::2/64"])
+    func hostAddress(_ address: String) throws {
+        try withCable { _ in
+            try Shell.check("ip address add \(address) dev demi0")
+            let heap = try DatapathHeap(MemoryConfiguration(arenaByteCount: 4 << 20))
+            defer { heap.close() }
+            let error = #expect(throws: DemikernelError.self) { _ = try Self.interface().openDevice(heap: heap) }
+            #expect(error?.errno == EADDRINUSE)
+            #expect(!Shell.run("ip link show demi0").output.contains("xdp"))
+        }
+    }
+
     @Test("frames of all receive queues arrive")
     func severalQueues() throws {
         try withCable(options: "numrxqueues 2 numtxqueues 2") { peer in

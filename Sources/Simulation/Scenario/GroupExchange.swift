@@ -55,7 +55,7 @@ final class GroupExchange {
                 let buffer = try runtime.allocate(GroupExchange.byteCount)
                 buffer.address.storeBytes(of: UInt64(index), as: UInt64.self)
                 record.fill(buffer.address + 8, from: 64 * index, count: GroupExchange.byteCount - 8)
-                try runtime.wait(try runtime.pushTo(queue, try ScatterGatherArray(buffer), group), timeout: ScenarioRun.patience).succeeded()
+                try runtime.wait(try runtime.pushTo(queue, try ScatterGatherArray(buffer), group), timeout: run.patience(of: host)).succeeded()
             } catch {
                 // Without memory a datagram may be lost: nobody waits for it.
                 guard error.errno == ENOBUFS || run.plan.mayLoseConnections else { throw error }

@@ -1,5 +1,8 @@
 import DPDKDevice
+import DatapathMemory
 import EthernetDevice
+import Glibc
+import NetworkInterface
 import NetworkStack
 import UserNetwork
 import WireFormats
@@ -116,6 +119,7 @@ public struct InterfaceConfiguration: Sendable {
         switch device {
         case .tap(let tap): return try tap.open(maximumTransmissionUnit, macAddress)
         case .xdp(var xdp):
+            if !xdp.steering.sharesAddresses { try refuseHostAddresses() }
             xdp.steering.ipv4Addresses += addresses.map(\.address.ipv4Raw)
             xdp.steering.ipv6Addresses += ipv6Addresses.map { .init(words: $0.address.words) }
             if let linkLocal = linkLocalAddress { xdp.steering.ipv6Addresses.append(.init(words: linkLocal.words)) }
@@ -124,6 +128,18 @@ public struct InterfaceConfiguration: Sendable {
             dpdk.maximumTransmissionUnit = maximumTransmissionUnit
             dpdk.macAddress = macAddress?.value
             return try DPDKDevice.open(dpdk)
+        }
+    }
+
+    /// An address that the kernel has as well would be taken from it, and with it what the host itself does on the interface.
+    private func refuseHostAddresses() throws(DemikernelError) {
+        let host = HostAddresses()
+        guard !addresses.contains(where: { host.ipv4.contains($0.address.ipv4Raw) }),
+            !ipv6Addresses.contains(where: { prefix in host.ipv6.contains { $0 == prefix.address.words } })
+        else {
+            throw DemikernelError(
+                EADDRINUSE, .initialize,
+                "the kernel has an address of the stack itself: give the stack one of its own, or share it with xdp:NAME,ports=N,shared")
         }
     }
 
