@@ -148,7 +148,10 @@ public final class WireChecker {
                 if let message = packet.isFragment ? nil : NeighborMessage(packet) {
                     if isSent {
                         complaint = station.neighbors.transmitted(message, at: time) ?? complaint
-                    } else if message.hopLimit == 255 {
+                    } else if message.hopLimit == 255, ethernet.destination == station.macAddress || packet.destination == .allNodes
+                        || message.kind == .solicitation && station.isOwn(message.target)
+                    {
+                        // Not what the host only overhears.
                         station.neighbors.received(message, at: time)
                     }
                 } else if isSent, !packet.destination.isMulticast {
