@@ -80,6 +80,24 @@ import WireFormats
         #expect(script.stack.maximumPacingRate(connection) == 77_000)
     }
 
+    @Test("a flood of SYNs, which are answered with cookies, takes nothing from the connections that follow")
+    func cookies() throws {
+        let script = try SegmentScript {
+            $0.limits.maximumConnections = 8
+            $0.limits.maximumHalfOpen = 1
+        }
+        let listener = script.listener()
+        script.stack.setMaximumPacingRate(listener, 77_000)
+        for port in 6_000..<6_040 { script.peer(.syn, seq: 0, mss: 1_000, port: UInt16(port)) }
+        #expect(script.stack.statistics.tcp.cookiesSent == 39)
+        script.peer(.ack, seq: 1, ack: 1, port: 6_000)
+        #expect(script.stack.accept(listener, owner: 3) != 0)
+        script.peer(.syn, seq: 0, mss: 1_000, port: 7_000)
+        script.peer(.ack, seq: 1, ack: 1, port: 7_000)
+        let connection = script.stack.accept(listener, owner: 4)
+        #expect(connection != 0 && script.stack.maximumPacingRate(connection) == 77_000)
+    }
+
     @Test("a probe does not wait for its turn, and takes nothing else with it")
     func probe() throws {
         let (script, connection) = try Self.established(1_000)

@@ -18,17 +18,24 @@ struct DeliveryRate {
     fileprivate(set) var sample = RateSample()
 
     init() {}
+
+    /// What may be in flight already counts from now on.
+    init(now: UInt64) {
+        deliveredAt = now
+        firstSentAt = now
+    }
 }
 
 /// What a segment remembers of the time when it was sent last.
 struct DeliverySnapshot {
-    var delivered: UInt64
-    var deliveredAt: UInt64
-    var firstSentAt: UInt64
-    var lost: UInt64
+    var delivered: UInt64 = 0
+    /// 0 where there was nothing to remember.
+    var deliveredAt: UInt64 = 0
+    var firstSentAt: UInt64 = 0
+    var lost: UInt64 = 0
     /// Bytes that the network held, with this segment.
-    var inFlight: Int
-    var isApplicationLimited: Bool
+    var inFlight = 0
+    var isApplicationLimited = false
 }
 
 /// A rate sample: what an acknowledgement tells of the segments that it says are delivered.

@@ -39,16 +39,26 @@ extension NetworkStack {
         let hasModel = c.pointee.congestion.algorithm == .bbr && c.pointee.selective.isPermitted
         let pacing = c.pointee.rateControl == 0 ? Pacing() : state.pointee.rateControls[c.pointee.rateControl].pointee.pacing
         settleRateControl(c, isNeeded: hasModel || pacing.maximumRate != 0)
-        c.pointee.congestion.setModelled(hasModel)
+        c.pointee.congestion.setModelled(hasModel && c.pointee.rateControl != 0)
         guard c.pointee.rateControl != 0 else { return }
         let control = state.pointee.rateControls[c.pointee.rateControl]
         control.pointee.hasModel = hasModel
         guard hasModel else { return }
-        control.pointee.delivery = DeliveryRate()
+        forgetSnapshots(c)
+        control.pointee.delivery = DeliveryRate(now: state.pointee.now)
         control.pointee.bbr = BBR(
             window: c.pointee.congestion.window, segmentSize: c.pointee.sendSegmentSize, smoothedRoundTrip: c.pointee.roundTrip.smoothed,
             now: state.pointee.now, seed: state.pointee.random.next())
         takePace(c)
+    }
+
+    /// What is in flight was sent before there was a model: it tells nothing.
+    private func forgetSnapshots(_ c: ConnectionPointer) {
+        var index = c.pointee.scoreboard.first
+        while index != 0 {
+            state.pointee.deliverySnapshots[Int(index)] = DeliverySnapshot()
+            index = state.pointee.transmissions[index].pointee.next
+        }
     }
 
     // MARK: Options
@@ -145,6 +155,7 @@ extension NetworkStack {
         let control = state.pointee.rateControls[c.pointee.rateControl]
         guard control.pointee.hasModel else { return }
         control.pointee.delivery.lose(byteCount: byteCount)
+        guard state.pointee.deliverySnapshots[Int(index)].deliveredAt != 0 else { return }
         let delivery = control.pointee.delivery
         control.pointee.bbr.lose(
             byteCount: byteCount, state.pointee.deliverySnapshots[Int(index)], lost: delivery.lost, delivered: delivery.delivered,
@@ -217,7 +228,8 @@ extension NetworkStack {
 
     /// The retransmission timer has expired.
     func modelTimeout(_ c: ConnectionPointer) {
-        state.pointee.rateControls[c.pointee.rateControl].pointee.bbr.saveWindow(c.pointee.congestion.window, isRecovering: c.pointee.retransmissionCount > 0)
+        let isRecovering = !c.pointee.recovery.state.isDisjoint(with: [.isReducing, .hasTimedOut])
+        state.pointee.rateControls[c.pointee.rateControl].pointee.bbr.saveWindow(c.pointee.congestion.window, isRecovering: isRecovering)
         c.pointee.congestion.setWindow(c.pointee.sendSegmentSize)
     }
 
