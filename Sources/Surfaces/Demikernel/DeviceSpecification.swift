@@ -45,7 +45,7 @@ public enum DeviceSpecification: Equatable, Sendable {
         let parts = head.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
         var mistakes: [String] = []
         let name = parts.count == 2 ? parts[1] : ""
-        if parts[0] == "dpdk" ? name.isEmpty : !NetworkInterface.isValidName(name) {
+        if parts[0] == "dpdk" ? name.first?.isLetter != true : !NetworkInterface.isValidName(name) {
             mistakes.append("\"\(head)\" is no device: write a kind, a colon and the name of an interface, such as \(DeviceSpecification.example)")
         }
         switch parts[0] {
