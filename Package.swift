@@ -120,7 +120,7 @@ let package = Package(
         .target(name: "CDemikernel", path: "Sources/Surfaces/CDemikernel", cSettings: cSettings),
         .target(
             name: "DemikernelC",
-            dependencies: core + ["CDemikernel", "EthernetDevice", "KernelSockets", "NetworkStack", "UserNetwork", "WireFormats"],
+            dependencies: core + ["CDemikernel", "Demikernel", "EthernetDevice", "KernelSockets", "NetworkStack", "UserNetwork", "WireFormats"],
             path: "Sources/Surfaces/DemikernelC", swiftSettings: settings),
 
         // Applications
@@ -205,7 +205,7 @@ let package = Package(
         .testTarget(
             name: "DemikernelCTests",
             dependencies: core + [
-                "CDemikernel", "DemikernelC", "EthernetDevice", "KernelSockets", "NetworkStack", "UserNetwork", "WireFormats",
+                "CDemikernel", "Demikernel", "DemikernelC", "EthernetDevice", "KernelSockets", "NetworkStack", "UserNetwork", "WireFormats",
             ],
             path: "Tests/DemikernelCTests", swiftSettings: settings),
         .target(

@@ -1,5 +1,6 @@
 import CDemikernel
 import DatapathMemory
+import Demikernel
 @testable import DemikernelC
 import EthernetDevice
 import Foundation
@@ -254,7 +255,14 @@ import WireFormats
     @Test(.enabled(if: access("/usr/bin/gcc", X_OK) == 0, "needs gcc: apt-get install gcc libc6-dev"), arguments: [
         ("catnap", nil, 0, []),
         ("", nil, 0, []),
-        ("catnip", nil, ENOTSUP, ["demikernel: LIBOS=catnip: needs an Ethernet device, and this library has none yet; LIBOS=catnap works over kernel sockets"]),
+        ("catnip", nil, EINVAL, ["demikernel: demikernel.device: LIBOS=catnip needs a device, such as tap:demi0 or xdp:eth0"]),
+        ("catpowder", nil, EINVAL, ["demikernel: raw_socket.linux_interface_name: LIBOS=catpowder needs the name of an interface"]),
+        ("catnip", "demikernel:\n  device: tap:demi0\n", EINVAL, [
+            "demikernel: demikernel.local_ipv4_addr: the user-level network needs an address: set CONFIG_PATH to a file that has one",
+        ]),
+        ("catnip", "demikernel:\n  device: ttp:demi0\n", EINVAL, [
+            "demikernel: FILE: line 2: demikernel.device: \"ttp:demi0\" is no device of this version, which has: \(DeviceSpecification.forms.joined(separator: ", "))",
+        ]),
         ("catfish", "demikernel:\n  idle: fast\n  heap_mebibytes: 1\n", EINVAL, [
             "demikernel: LIBOS=catfish: there is no such library OS; there are catnap, catnip, catpowder, catmem, catmint, cattree, catloop",
             "demikernel: FILE: line 2: demikernel.idle: fast is neither spin nor adaptive",
@@ -263,6 +271,29 @@ import WireFormats
         ("catnap", "missing", ENOENT, ["demikernel: CONFIG_PATH=FILE: No such file or directory"]),
     ] as [(String, String?, Int32, [String])])
     func theEnvironmentChooses(libraryOS: String, text: String?, expected: Int32, sentences: [String]) throws {
+        let (result, path) = try initialize([], libraryOS, text)
+        #expect(result.status == expected)
+        #expect(result.output.replacing(path, with: "FILE").split(separator: "\n").map(String.init) == sentences)
+    }
+
+    /// In a network namespace of its own.
+    @Test(
+        .enabled(if: access("/usr/bin/gcc", X_OK) == 0, "needs gcc: apt-get install gcc libc6-dev"),
+        .enabled(if: geteuid() == 0, "needs root, for interfaces"),
+        arguments: [
+            ("catnip", "demikernel:\n  device: tap:demi0,host=10.0.0.1/24\n  local_ipv4_addr: 10.0.0.2\n  local_ipv6_addr: 2001:db8::2\n", 0),
+            ("catpowder", "demikernel:\n  local_ipv4_addr: 10.0.0.2\nraw_socket:\n  linux_interface_name: lo\n", 0),
+            ("catpowder", "demikernel:\n  local_ipv4_addr: 10.0.0.2\nraw_socket:\n  linux_interface_name: absent0\n", ENODEV),
+        ])
+    func theUserNetworkRunsOverDevices(libraryOS: String, text: String, expected: Int32) throws {
+        let (result, _) = try initialize(["/usr/bin/unshare", "--net", "--"], libraryOS, text)
+        #expect(result.status == expected, "\(result.output)")
+        #expect(expected == 0 || result.output.contains("absent0"))
+    }
+
+    /// Runs a program that does nothing but `demi_init`, behind the words of `prefix`.
+    /// - Returns: its result, and the path of its settings.
+    private func initialize(_ prefix: [String], _ libraryOS: String, _ text: String?) throws -> (result: (status: Int32, output: String), path: String) {
         let folder = FileManager.default.temporaryDirectory.appendingPathComponent("settings-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(at: folder) }
@@ -281,8 +312,7 @@ import WireFormats
             environment["CONFIG_PATH"] = file.path
             if text != "missing" { try text.write(to: file, atomically: true, encoding: .utf8) }
         }
-        let result = try run(program, [], environment: environment)
-        #expect(result.status == expected)
-        #expect(result.output.replacing(file.path, with: "FILE").split(separator: "\n").map(String.init) == sentences)
+        let words = prefix + [program]
+        return (try run(words[0], Array(words.dropFirst()), environment: environment), file.path)
     }
 }

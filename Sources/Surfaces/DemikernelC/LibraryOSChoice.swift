@@ -1,7 +1,9 @@
 import DatapathMemory
+import Demikernel
 import Glibc
 import KernelSockets
 import QueueRuntime
+import XDPDevice
 
 /// The library OSes by the names that `LIBOS` may have. What this library has not is known, so that it can be told.
 enum LibraryOSChoice: String, CaseIterable {
@@ -12,7 +14,11 @@ enum LibraryOSChoice: String, CaseIterable {
     func maker(_ settings: FileSettings) throws(InitializationFailure) -> (RuntimeCore) throws(DemikernelError) -> LibraryOS {
         switch self {
         case .catnap: KernelSockets.make
-        case .catnip, .catpowder: throw unsupported("needs an Ethernet device, and this library has none yet")
+        case .catnip: try settings.userNetwork(on: settings.device, or: "demikernel.device: LIBOS=catnip needs a device, such as tap:demi0 or xdp:eth0")
+        case .catpowder:
+            try settings.userNetwork(
+                on: settings.device ?? settings.interfaceName.map { .xdp(XDPConfiguration(interface: $0)) },
+                or: "raw_socket.linux_interface_name: LIBOS=catpowder needs the name of an interface")
         case .catmem, .catloop: throw unsupported("shared memory between processes is not part of this library yet")
         case .catmint: throw unsupported("RDMA is not part of this library yet")
         case .cattree: throw unsupported("storage is not part of this library yet")

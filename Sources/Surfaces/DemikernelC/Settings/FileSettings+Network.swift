@@ -1,4 +1,5 @@
 import DatapathMemory
+import Demikernel
 import EthernetDevice
 import Glibc
 import NetworkStack
@@ -8,18 +9,35 @@ import WireFormats
 
 /// The settings of the user-level network.
 extension FileSettings {
+    /// What makes the user-level network over a device by its name.
+    /// - Parameter sentence: what to say where there is none.
+    /// - Throws: `EINVAL` where the settings name no device or no address.
+    func userNetwork(
+        on device: DeviceSpecification?, or sentence: String
+    ) throws(InitializationFailure) -> (RuntimeCore) throws(DemikernelError) -> LibraryOS {
+        guard let device else { throw InitializationFailure(EINVAL, sentence) }
+        let interface = InterfaceConfiguration(
+            device: device, addresses: localIPv4Address.map { [IPv4Prefix(address: $0, length: localIPv4PrefixLength)] } ?? [],
+            ipv6Addresses: localIPv6Address.map { [IPv6Prefix(address: $0, length: localIPv6PrefixLength)] } ?? [],
+            maximumTransmissionUnit: maximumTransmissionUnit, macAddress: localLinkAddress)
+        return try userNetwork(
+            over: { (core) throws(DemikernelError) in try interface.openDevice(heap: core.heap) },
+            configuration: { device, seed in interface.networkConfiguration(for: device, seed: seed) })
+    }
+
     /// What makes the user-level network over a device.
     /// - Parameter open: opens the device, for a runtime's heap.
     /// - Throws: `EINVAL` where the settings name no address.
     func userNetwork(
-        over open: @escaping (RuntimeCore) throws(DemikernelError) -> EthernetDevice
+        over open: @escaping (RuntimeCore) throws(DemikernelError) -> EthernetDevice,
+        configuration make: @escaping (EthernetDevice, UInt64) -> NetworkConfiguration = { NetworkConfiguration(for: $0, addresses: [], seed: $1) }
     ) throws(InitializationFailure) -> (RuntimeCore) throws(DemikernelError) -> LibraryOS {
         guard localIPv4Address != nil || localIPv6Address != nil else {
             throw InitializationFailure(EINVAL, "demikernel.local_ipv4_addr: the user-level network needs an address: set CONFIG_PATH to a file that has one")
         }
         return { (core) throws(DemikernelError) in
             let device = try open(core)
-            var configuration = NetworkConfiguration(for: device, addresses: [], seed: core.nextRandom())
+            var configuration = make(device, core.nextRandom())
             apply(to: &configuration)
             return try UserNetwork.make(for: core, device: device, configuration: configuration)
         }
@@ -28,7 +46,9 @@ extension FileSettings {
     /// Sets what the settings say.
     func apply(to configuration: inout NetworkConfiguration) {
         if let localIPv4Address { configuration.addresses = [IPv4Prefix(address: localIPv4Address, length: localIPv4PrefixLength)] }
-        if let localIPv6Address { configuration.ipv6Addresses = [IPv6Prefix(address: localIPv6Address, length: localIPv6PrefixLength)] }
+        if let localIPv6Address, !configuration.ipv6Addresses.contains(where: { $0.address == localIPv6Address }) {
+            configuration.ipv6Addresses.append(IPv6Prefix(address: localIPv6Address, length: localIPv6PrefixLength))
+        }
         if let localLinkAddress { configuration.macAddress = localLinkAddress }
         if let gatewayIPv4Address {
             let everywhere = IPv4Prefix(address: .ipv4(0, 0, 0, 0), length: 0)

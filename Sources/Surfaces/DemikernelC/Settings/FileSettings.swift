@@ -1,3 +1,4 @@
+import Demikernel
 import Glibc
 import WireFormats
 
@@ -10,6 +11,8 @@ struct FileSettings {
     var localIPv6PrefixLength: UInt8 = 64
     var localLinkAddress: MACAddress?
     var interfaceName: String?
+    /// The device of the user-level network.
+    var device: DeviceSpecification?
     /// Arguments of DPDK's environment.
     var dpdkArguments: [String] = []
     var heapMebibytes = 64
@@ -147,6 +150,15 @@ struct SettingKey {
                 // All zeros stand for the interface's own.
                 settings.localLinkAddress = address.value == 0 ? nil : address
                 return true
+            },
+            SettingKey(path: "demikernel.device") { value, settings in
+                guard case .text(let text) = value else { return "is no device, such as tap:demi0" }
+                do throws(ConfigurationMistakes) {
+                    settings.device = try DeviceSpecification(parsing: text)
+                    return nil
+                } catch {
+                    return error.mistakes.joined(separator: "; ")
+                }
             },
             number("demikernel.heap_mebibytes", 4...65_536) { $1.heapMebibytes = $0 },
             text("demikernel.idle", "is neither spin nor adaptive") { text, settings in
