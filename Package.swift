@@ -51,6 +51,10 @@ let package = Package(
             name: "QueueRuntime", dependencies: ["CDatapath", "DatapathMemory", "TaskScheduler"],
             path: "Sources/Core/QueueRuntime", swiftSettings: settings),
 
+        .target(
+            name: "SharedMemory", dependencies: ["CDatapath", "DatapathMemory"],
+            path: "Sources/Core/SharedMemory", swiftSettings: settings),
+
         // Devices
         .target(
             name: "EthernetDevice", dependencies: ["CDatapath", "DatapathMemory"],
@@ -73,6 +77,10 @@ let package = Package(
             name: "UserNetwork", dependencies: core + ["EthernetDevice", "NetworkStack", "WireFormats"],
             path: "Sources/LibraryOS/UserNetwork", swiftSettings: settings),
 
+        .target(
+            name: "SharedMemoryQueues", dependencies: core + ["SharedMemory"],
+            path: "Sources/LibraryOS/SharedMemoryQueues", swiftSettings: settings),
+
         // Simulation
         .target(
             name: "Simulation", dependencies: core + ["EthernetDevice", "NetworkStack", "UserNetwork", "WireFormats"],
@@ -80,7 +88,7 @@ let package = Package(
 
         // Surfaces
         .target(
-            name: "Demikernel", dependencies: core + ["KernelSockets"],
+            name: "Demikernel", dependencies: core + ["KernelSockets", "SharedMemoryQueues"],
             path: "Sources/Surfaces/Demikernel", swiftSettings: settings),
 
         // Applications
@@ -123,6 +131,9 @@ let package = Package(
         .testTarget(
             name: "KernelSocketsTests", dependencies: core + ["Demikernel"],
             path: "Tests/KernelSocketsTests", swiftSettings: settings),
+        .testTarget(
+            name: "SharedMemoryQueuesTests", dependencies: core + ["Demikernel", "DemikernelCommand", "SharedMemory", "SharedMemoryQueues"],
+            path: "Tests/SharedMemoryQueuesTests", swiftSettings: settings),
         .testTarget(
             name: "KeyValueStoreTests", dependencies: ["KeyValueStore"],
             path: "Tests/KeyValueStoreTests", swiftSettings: settings),

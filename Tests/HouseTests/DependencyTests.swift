@@ -11,6 +11,7 @@ private let allowedDependencies: [String: Set<String>] = [
     "DatapathMemory": ["CDatapath"],
     "TaskScheduler": ["CDatapath"],
     "QueueRuntime": ["CDatapath", "DatapathMemory", "TaskScheduler"],
+    "SharedMemory": ["CDatapath", "DatapathMemory"],
     // Devices
     "EthernetDevice": ["CDatapath", "DatapathMemory"],
     // Network
@@ -19,10 +20,11 @@ private let allowedDependencies: [String: Set<String>] = [
     // LibraryOS
     "KernelSockets": core,
     "UserNetwork": core.union(["EthernetDevice", "NetworkStack", "WireFormats"]),
+    "SharedMemoryQueues": core.union(["SharedMemory"]),
     // Simulation
     "Simulation": core.union(["EthernetDevice", "NetworkStack", "UserNetwork", "WireFormats"]),
     // Surfaces
-    "Demikernel": core.union(["KernelSockets"]),
+    "Demikernel": core.union(["KernelSockets", "SharedMemoryQueues"]),
     // Applications
     "Echo": core.union(["Demikernel"]),
     "KeyValueStore": [],

@@ -1,13 +1,17 @@
 import KernelSockets
+import SharedMemoryQueues
 
 /// The library OSes by the names that users type (`--libos`, `LIBOS`).
 public enum LibraryOSName: String, CaseIterable, Sendable {
     /// Kernel sockets.
     case catnap
+    /// Shared memory between processes, found by a path.
+    case catmem
 
     var make: (RuntimeCore) throws(DemikernelError) -> LibraryOS {
         switch self {
         case .catnap: KernelSockets.make
+        case .catmem: SharedMemoryQueues.make
         }
     }
 }

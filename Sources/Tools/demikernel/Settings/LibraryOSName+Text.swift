@@ -5,13 +5,14 @@ extension LibraryOSName {
     var summary: String {
         switch self {
         case .catnap: "kernel sockets"
+        case .catmem: "shared memory between processes"
         }
     }
 
     /// Names of the family that this version has nothing behind.
     static let absent: [(name: String, summary: String)] = [
         ("catnip", "user-level TCP/IP on an Ethernet device"), ("catpowder", "user-level TCP/IP over raw sockets"),
-        ("catmem", "shared memory"), ("catmint", "RDMA"), ("cattree", "storage"),
+        ("catmint", "RDMA"), ("cattree", "storage"),
     ]
 
     /// What is wrong with a name, with the mend.
