@@ -5,7 +5,7 @@ struct BenchCommand: ParsableCommand {
         commandName: "bench",
         abstract: "Load a server, check its replies, and measure latency and throughput.",
         discussion: """
-            One thread sends the load over kernel sockets and spins, so that every server sees the same client. \
+            One thread sends the load and spins, so that every server sees the same client: over kernel sockets, or over shared memory where --connect is a path. \
             With --connect-baseline two servers take turns in short rounds: the table shows medians and the ratio.
 
             EXAMPLES
@@ -13,8 +13,9 @@ struct BenchCommand: ParsableCommand {
               demikernel bench kv --connect 127.0.0.1:6379 --pipeline 16 --connections 50 --get-ratio 0.5
               demikernel bench echo --connect 127.0.0.1:7000 --rate 20000 --svg latency.svg
               demikernel bench echo --connect 127.0.0.1:7000 --connect-baseline 127.0.0.1:7001 --name catnap --baseline-name epoll
+              demikernel bench kv --libos catmem --path /run/user/1000/kv.sock
             """,
-        subcommands: [BenchEchoCommand.self, BenchKeyValueCommand.self])
+        subcommands: [BenchEchoCommand.self, BenchKeyValueCommand.self, BenchRingCommand.self])
 }
 
 struct BenchEchoCommand: ParsableCommand {

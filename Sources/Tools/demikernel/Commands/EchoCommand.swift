@@ -12,6 +12,7 @@ struct EchoCommand: ParsableCommand {
             EXAMPLES
               demikernel echo --listen 127.0.0.1:7000
               demikernel echo --protocol udp --listen [::1]:7000 --idle spin
+              demikernel echo --libos catmem --path /run/user/1000/echo.sock
 
             \(SettingKey.listing)
             """)

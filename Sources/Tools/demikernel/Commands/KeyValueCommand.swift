@@ -11,6 +11,7 @@ struct KeyValueCommand: ParsableCommand {
 
             EXAMPLES
               demikernel kv --listen 127.0.0.1:6379
+              demikernel kv --libos catmem --path /run/user/1000/kv.sock
               LIBOS=catnap CONFIG_PATH=server.yaml demikernel kv --idle spin --memory 256
 
             \(SettingKey.listing)

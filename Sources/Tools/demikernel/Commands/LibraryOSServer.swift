@@ -16,12 +16,13 @@ struct LibraryOSServer {
         serve: (borrowing Runtime, SocketAddress, [SocketOption], (SocketAddress) -> Void) throws(DemikernelError) -> String
     ) throws {
         let settings = try settings.read()
+        let listen = settings.path.map { Endpoint(path: $0) } ?? listen
         let runtime = try makeRuntime(settings)
         let interrupter = runtime.interrupter
         Interruption.watch { interrupter.interrupt() }
         try process.apply()
         do throws(DemikernelError) {
-            let address = try SocketAddress(parsing: "\(listen)")
+            let address = if let path = settings.path { try SocketAddress(path: path) } else { try SocketAddress(parsing: "\(listen)") }
             let statistics = try serve(runtime, address, settings.socketOptions) { bound in
                 ReadyLine.print(command, "\(bound)", carrier: settings.libOS.rawValue)
             }
@@ -48,7 +49,8 @@ struct LibraryOSServer {
 
     /// The errors of listening get their mends from `ListenAdvice`, which the yardstick uses as well.
     private static func failure(_ error: DemikernelError, _ listen: Endpoint) -> CommandFailure {
-        switch (error.operation, error.errno) {
+        if listen.family == .path { return CommandFailure("listen at \(listen): \(error)") }
+        return switch (error.operation, error.errno) {
         case (.bind, _), (.listen, _), (.socket, EAFNOSUPPORT): ListenAdvice.failure(error.errno, listen)
         case (.initialize, ENOMEM): CommandFailure("the memory for buffers could not be taken (\(error)): ask for less with --memory")
         case (_, EMFILE): CommandFailure("no descriptor is left (\(error)): raise the limit with ulimit -n")

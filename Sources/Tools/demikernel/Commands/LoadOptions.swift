@@ -3,8 +3,14 @@ import Glibc
 
 /// The options that every load has.
 struct LoadOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("The server to load.", valueName: "address:port"))
-    var connect: Endpoint
+    @Option(help: ArgumentHelp("The server to load: an address and a port, or a path for shared memory.", valueName: "address:port"))
+    var connect: Endpoint?
+
+    @Option(name: .customLong("libos"), help: ArgumentHelp("catmem with --path; without it, kernel sockets carry the load.", valueName: "name"))
+    var libraryOS: String?
+
+    @Option(help: ArgumentHelp("The path of a server over shared memory, in place of --connect.", valueName: "path"))
+    var path: String?
 
     @Option(help: ArgumentHelp("A second server, loaded in turn with the first in short rounds; the ratio to it is shown.", valueName: "address:port"))
     var connectBaseline: Endpoint?
@@ -57,6 +63,11 @@ struct LoadOptions: ParsableArguments {
 
     func validate() throws {
         func check(_ condition: Bool, _ message: String) throws { if !condition { throw ValidationError(message) } }
+        try check((connect == nil) != (path == nil), "give one of --connect and --path")
+        try check(path?.isEmpty != true, "--path must not be empty")
+        try check(
+            libraryOS == nil || libraryOS == "catmem" && server.family == .path || libraryOS == "catnap" && server.family != .path,
+            "--libos must be catmem with a path, or catnap with an address and a port: the load goes over one of the two")
         try check((1...1 << 20).contains(size), "--size must be 1 to \(1 << 20) bytes")
         try check((1...10_000).contains(connections), "--connections must be 1 to 10000")
         try check(pipeline.map { (1...4096).contains($0) } ?? true, "--pipeline must be 1 to 4096")
@@ -68,6 +79,8 @@ struct LoadOptions: ParsableArguments {
         try check(connectBaseline != nil || (baselinePid == nil && baselineName == nil), "--baseline-pid and --baseline-name need --connect-baseline")
         try check(!pauseIdleServer || (serverPid != nil && baselinePid != nil), "--pause-idle-server needs --server-pid and --baseline-pid")
     }
+
+    var server: Endpoint { connect ?? Endpoint(path: path ?? "") }
 
     var plan: LoadPlan {
         if let rate { return .openLoop(rate: rate) }
@@ -97,15 +110,12 @@ struct LoadOptions: ParsableArguments {
         if let cpu { try ProcessorPinning.pin(to: cpu) }
         var servers: [(name: String, endpoint: Endpoint, process: pid_t?)] = []
         if let connectBaseline { servers.append((baselineName ?? "baseline \(connectBaseline)", connectBaseline, baselinePid)) }
-        servers.append((name ?? "\(connect)", connect, serverPid))
+        servers.append((name ?? "\(server)", server, serverPid))
 
         var targets: [LoadTarget] = []
         for server in servers {
-            let connected = try KernelTransport(transport, to: server.endpoint, connections: connections)
-            targets.append(
-                LoadTarget(
-                    name: server.name, endpoint: server.endpoint, process: server.process,
-                    generator: LoadGenerator(connected, workload: makeWorkload(), plan: plan)))
+            let driver = try server.endpoint.connect(transport, connections: connections, workload: makeWorkload(), plan: plan)
+            targets.append(LoadTarget(name: server.name, endpoint: server.endpoint, process: server.process, driver: driver))
         }
         let rounds = max(1, Int((duration / round).rounded()))
         let session = LoadSession(
@@ -122,7 +132,7 @@ struct LoadOptions: ParsableArguments {
         guard targets.contains(where: { !$0.rounds.isEmpty }) else { throw ExitCode(Interruption.exitCode) }
 
         let result = LoadReport(
-            load: "\(benchmark) over \(transport.rawValue.uppercased()), \(planDescription), \(size) bytes",
+            load: "\(benchmark) over \(server.family == .path ? "shared memory" : transport.rawValue.uppercased()), \(planDescription), \(size) bytes",
             backEnds: targets.map(\.result), baseline: connectBaseline == nil ? nil : 0,
             settings: [
                 ("benchmark", .string(benchmark)), ("protocol", .string(transport.rawValue)), ("connections", .integer(connections)),

@@ -6,28 +6,28 @@ final class LoadTarget {
     let endpoint: Endpoint
     /// The server's process, when it is known: its processor time is then reported.
     let process: pid_t?
-    private var generator: LoadGenerator<KernelTransport>
+    private let driver: any LoadDriver
     fileprivate(set) var rounds: [RoundResult] = []
 
-    init(name: String, endpoint: Endpoint, process: pid_t?, generator: consuming LoadGenerator<KernelTransport>) {
+    init(name: String, endpoint: Endpoint, process: pid_t?, driver: any LoadDriver) {
         self.name = name
         self.endpoint = endpoint
         self.process = process
-        self.generator = generator
+        self.driver = driver
     }
 
     var result: BackEndResult { BackEndResult(name: name, endpoint: "\(endpoint)", rounds: rounds) }
 
-    fileprivate var needsPreload: Bool { generator.needsPreload }
+    fileprivate var needsPreload: Bool { driver.needsPreload }
 
-    fileprivate func preload() throws(CommandFailure) { try named { () throws(CommandFailure) in try generator.preload() } }
+    fileprivate func preload() throws(CommandFailure) { try named { () throws(CommandFailure) in try driver.preload() } }
 
     fileprivate func run(for duration: UInt64) throws(CommandFailure) -> RoundResult {
         try named { () throws(CommandFailure) in
             let before = process.flatMap(ProcessorTime.used(by:))
             let ownBefore = ProcessorTime.usedByThisThread()
             let start = MonotonicClock.now()
-            var result = try generator.run(for: duration)
+            var result = try driver.run(for: duration)
             let end = MonotonicClock.now()
             result.generatorShare = Double(ProcessorTime.usedByThisThread() - ownBefore) / Double(max(1, end - start))
             if let before, let process, let after = ProcessorTime.used(by: process) {

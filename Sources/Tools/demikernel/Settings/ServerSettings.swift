@@ -13,6 +13,8 @@ struct ServerSettings: Equatable, Sendable {
     }
 
     var libOS = LibraryOSName.catnap
+    /// Where catmem listens; nil for the others.
+    var path: String?
     var idle = Idle.adaptive
     /// nil: the runtime's own default.
     var spinMicroseconds: Int?
@@ -44,6 +46,8 @@ struct ServerSettings: Equatable, Sendable {
     /// The options of TCP sockets that differ from a library OS's own defaults.
     var socketOptions: [SocketOption] {
         var options: [SocketOption] = []
+        // Shared memory has neither segments to hold back nor silence to probe.
+        if libOS == .catmem { return lingerSeconds.map { [.linger(seconds: $0)] } ?? [] }
         if !noDelay { options.append(.noDelay(false)) }
         // The kernel counts the silence in whole seconds.
         if let keepAlive { options.append(.keepAlive(idle: (keepAlive.timeMilliseconds + 999) / 1000, interval: keepAlive.intervalSeconds)) }

@@ -3,8 +3,11 @@ import Glibc
 
 /// The options of a server that settings can come from as well.
 struct SettingsOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("The library OS that carries the I/O: catnap (kernel sockets). (environment: LIBOS)", valueName: "name"))
+    @Option(help: ArgumentHelp("The library OS that carries the I/O: catnap (kernel sockets), catmem (shared memory). (environment: LIBOS)", valueName: "name"))
     var libos: String?
+
+    @Option(help: ArgumentHelp("Where to listen with catmem: the path of a socket to make. (environment: DEMIKERNEL_PATH)", valueName: "path"))
+    var path: String?
 
     @Option(
         help: ArgumentHelp(
@@ -21,7 +24,7 @@ struct SettingsOptions: ParsableArguments {
     func read(environment: [String: String] = Self.processEnvironment()) throws -> ServerSettings {
         var sources = [
             SettingsSource.flags([
-                (.libOS, "--libos", libos), (.idle, "--idle", idle), (.memory, "--memory", memory),
+                (.libOS, "--libos", libos), (.path, "--path", path), (.idle, "--idle", idle), (.memory, "--memory", memory),
             ]),
             SettingsSource.environment(environment.filter { $0.key == "LIBOS" || $0.key.hasPrefix("DEMIKERNEL_") }),
         ]
