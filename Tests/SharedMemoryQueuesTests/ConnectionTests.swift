@@ -318,6 +318,6 @@ import Testing
         #expect(after.liveOperations == before.liveOperations)
         #expect(after.memory.liveBlocks == before.memory.liveBlocks)
         #expect(after.timers == before.timers)
-        #expect(openFiles() <= files + 8, "other tests of the process may have opened some, but not hundreds")
+        #expect(openFiles() < files + 90, "other tests of the process may have opened some; 50 connections have more than 100")
     }
 }
