@@ -60,6 +60,10 @@ let package = Package(
             name: "EthernetDevice", dependencies: ["CDatapath", "DatapathMemory"],
             path: "Sources/Devices/EthernetDevice", swiftSettings: settings),
 
+        .target(
+            name: "MemifDevice", dependencies: ["CDatapath", "DatapathMemory", "EthernetDevice", "SharedMemory"],
+            path: "Sources/Devices/MemifDevice", swiftSettings: settings),
+
         // Network
         .target(
             name: "WireFormats", dependencies: ["CDatapath"],
@@ -147,6 +151,9 @@ let package = Package(
         .testTarget(
             name: "EthernetDeviceTests", dependencies: ["CDatapath", "DatapathMemory", "EthernetDevice"],
             path: "Tests/EthernetDeviceTests", swiftSettings: settings),
+        .testTarget(
+            name: "MemifDeviceTests", dependencies: ["CDatapath", "DatapathMemory", "EthernetDevice", "MemifDevice", "SharedMemory"],
+            path: "Tests/MemifDeviceTests", swiftSettings: settings),
         .testTarget(
             name: "WireFormatsTests", dependencies: ["CDatapath", "WireFormats"],
             path: "Tests/WireFormatsTests", swiftSettings: settings),

@@ -14,6 +14,7 @@ private let allowedDependencies: [String: Set<String>] = [
     "SharedMemory": ["CDatapath", "DatapathMemory"],
     // Devices
     "EthernetDevice": ["CDatapath", "DatapathMemory"],
+    "MemifDevice": ["CDatapath", "DatapathMemory", "EthernetDevice", "SharedMemory"],
     // Network
     "WireFormats": ["CDatapath"],
     "NetworkStack": ["CDatapath", "DatapathMemory", "TaskScheduler", "EthernetDevice", "WireFormats"],
