@@ -59,6 +59,16 @@ let package = Package(
         .target(
             name: "EthernetDevice", dependencies: ["CDatapath", "DatapathMemory"],
             path: "Sources/Devices/EthernetDevice", swiftSettings: settings),
+        .target(name: "CLinuxDevices", path: "Sources/Devices/CLinuxDevices", cSettings: cSettings),
+        .target(
+            name: "NetworkInterface", dependencies: ["CLinuxDevices", "DatapathMemory"],
+            path: "Sources/Devices/NetworkInterface", swiftSettings: settings),
+        .target(
+            name: "TAPDevice", dependencies: ["CDatapath", "CLinuxDevices", "DatapathMemory", "EthernetDevice", "NetworkInterface"],
+            path: "Sources/Devices/TAPDevice", swiftSettings: settings),
+        .target(
+            name: "XDPDevice", dependencies: ["CDatapath", "CLinuxDevices", "DatapathMemory", "EthernetDevice", "NetworkInterface"],
+            path: "Sources/Devices/XDPDevice", swiftSettings: settings),
 
         .target(
             name: "MemifDevice", dependencies: ["CDatapath", "DatapathMemory", "EthernetDevice", "SharedMemory"],
@@ -92,7 +102,8 @@ let package = Package(
 
         // Surfaces
         .target(
-            name: "Demikernel", dependencies: core + ["KernelSockets", "SharedMemoryQueues"],
+            name: "Demikernel",
+            dependencies: core + ["EthernetDevice", "KernelSockets", "MemifDevice", "NetworkInterface", "NetworkStack", "SharedMemoryQueues", "TAPDevice", "UserNetwork", "WireFormats", "XDPDevice"],
             path: "Sources/Surfaces/Demikernel", swiftSettings: settings),
 
         // Applications
@@ -111,7 +122,8 @@ let package = Package(
         .executableTarget(
             name: "DemikernelCommand",
             dependencies: core + [
-                "CLinux", "Demikernel", "Echo", "KeyValue", "KeyValueStore", "NetworkStack", "Simulation",
+                "CLinux", "Demikernel", "Echo", "EthernetDevice", "KeyValue", "KeyValueStore", "NetworkStack", "Simulation", "TAPDevice", "UserNetwork", "WireFormats",
+                "XDPDevice",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
@@ -154,6 +166,10 @@ let package = Package(
         .testTarget(
             name: "MemifDeviceTests", dependencies: ["CDatapath", "DatapathMemory", "EthernetDevice", "MemifDevice", "SharedMemory"],
             path: "Tests/MemifDeviceTests", swiftSettings: settings),
+        .testTarget(
+            name: "LinuxDeviceTests",
+            dependencies: core + ["CLinux", "CLinuxDevices", "Demikernel", "Echo", "EthernetDevice", "KeyValue", "NetworkInterface", "NetworkStack", "TAPDevice", "UserNetwork", "WireFormats", "XDPDevice"],
+            path: "Tests/LinuxDeviceTests", swiftSettings: settings),
         .testTarget(
             name: "WireFormatsTests", dependencies: ["CDatapath", "WireFormats"],
             path: "Tests/WireFormatsTests", swiftSettings: settings),

@@ -12,7 +12,7 @@ import Testing
 
     @Test func nothingSetGivesTheDefaults() throws {
         let (settings, mistakes) = try read()
-        #expect(settings == ServerSettings())
+        #expect("\(settings)" == "\(ServerSettings())")
         #expect(mistakes == [])
     }
 
@@ -104,7 +104,9 @@ import Testing
     }
 
     @Test(arguments: ["", "# only a comment\n", "\n\n"]) func aFileWithoutSettingsIsNoMistake(yaml: String) throws {
-        #expect(try read(yaml: yaml).settings == ServerSettings())
+        let (settings, mistakes) = try read(yaml: yaml)
+        #expect("\(settings)" == "\(ServerSettings())")
+        #expect(mistakes == [])
     }
 
     @Test(arguments: ["just words", "- a\n- list\n", "key: [unclosed", "a: b: c"]) func aFileThatIsNoMappingIsRefused(yaml: String) {

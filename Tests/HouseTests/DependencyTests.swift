@@ -15,6 +15,10 @@ private let allowedDependencies: [String: Set<String>] = [
     // Devices
     "EthernetDevice": ["CDatapath", "DatapathMemory"],
     "MemifDevice": ["CDatapath", "DatapathMemory", "EthernetDevice", "SharedMemory"],
+    "CLinuxDevices": [],
+    "NetworkInterface": ["CLinuxDevices", "DatapathMemory"],
+    "XDPDevice": ["CDatapath", "CLinuxDevices", "DatapathMemory", "EthernetDevice", "NetworkInterface"],
+    "TAPDevice": ["CDatapath", "CLinuxDevices", "DatapathMemory", "EthernetDevice", "NetworkInterface"],
     // Network
     "WireFormats": ["CDatapath"],
     "NetworkStack": ["CDatapath", "DatapathMemory", "TaskScheduler", "EthernetDevice", "WireFormats"],
@@ -25,7 +29,11 @@ private let allowedDependencies: [String: Set<String>] = [
     // Simulation
     "Simulation": core.union(["EthernetDevice", "NetworkStack", "UserNetwork", "WireFormats"]),
     // Surfaces
-    "Demikernel": core.union(["KernelSockets", "SharedMemoryQueues"]),
+    // It makes every library OS by its name, over every device by its name.
+    "Demikernel": core.union([
+        "EthernetDevice", "KernelSockets", "MemifDevice", "NetworkInterface", "NetworkStack", "SharedMemoryQueues", "TAPDevice", "UserNetwork", "WireFormats",
+        "XDPDevice",
+    ]),
     // Applications
     "Echo": core.union(["Demikernel"]),
     "KeyValueStore": [],
@@ -33,7 +41,10 @@ private let allowedDependencies: [String: Set<String>] = [
     // Tools
     "CLinux": [],
     "DemiLab": core.union(["Demikernel", "EthernetDevice", "NetworkStack", "UserNetwork", "WireFormats"]),
-    "DemikernelCommand": core.union(["CLinux", "Demikernel", "Echo", "KeyValue", "KeyValueStore", "NetworkStack", "Simulation"]),
+    "DemikernelCommand": core.union([
+        "CLinux", "Demikernel", "Echo", "EthernetDevice", "KeyValue", "KeyValueStore", "NetworkStack", "Simulation", "TAPDevice", "UserNetwork",
+        "WireFormats", "XDPDevice",
+    ]),
 ]
 
 @Suite(.serialized) struct DependencyTests {

@@ -31,5 +31,8 @@ public struct DeviceStatistics: Equatable, Sendable {
     /// Frames that were copied on their way in.
     public var receiveCopies: UInt64 = 0
 
+    /// The interface was removed from under the device, which receives and sends nothing any more.
+    public var isGone = false
+
     public init() {}
 }

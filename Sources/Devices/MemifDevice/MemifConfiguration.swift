@@ -1,7 +1,7 @@
 import Glibc
 
 /// How one end of a memif link is made. Both ends need the same identifier and secret, and different roles.
-public struct MemifConfiguration: Sendable {
+public struct MemifConfiguration: Equatable, Sendable {
     public enum Role: String, Sendable, CaseIterable {
         /// Listens at the socket's path, and uses the memory that a client brings.
         case server

@@ -2,8 +2,11 @@
 #include "CLinux.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
+#include <stdio.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 int linux_signal_on_parent_exit(int signal_number) { return prctl(PR_SET_PDEATHSIG, (unsigned long)signal_number, 0ul, 0ul, 0ul); }
 
@@ -25,4 +28,30 @@ int linux_allowed_processors(int *processors, int capacity) {
     for (int processor = 0; processor < CPU_SETSIZE && count < capacity; processor++)
         if (CPU_ISSET(processor, &set)) processors[count++] = processor;
     return count;
+}
+
+int linux_unshare_network(void) { return unshare(CLONE_NEWNET); }
+
+static int write_file(const char *path, const char *text) {
+    int descriptor = open(path, O_WRONLY | O_CLOEXEC);
+    if (descriptor < 0) return -1;
+    int length = 0;
+    while (text[length] != 0) length++;
+    int result = write(descriptor, text, (size_t)length) == length ? 0 : -1;
+    int error = errno;
+    close(descriptor);
+    errno = error;
+    return result;
+}
+
+int linux_unshare_user_and_network(void) {
+    char map[64];
+    unsigned user = geteuid(), group = getegid();
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) return -1;
+    snprintf(map, sizeof map, "0 %u 1", user);
+    if (write_file("/proc/self/uid_map", map) != 0) return -1;
+    // The kernel wants this before it lets an unprivileged process map its group.
+    if (write_file("/proc/self/setgroups", "deny") != 0) return -1;
+    snprintf(map, sizeof map, "0 %u 1", group);
+    return write_file("/proc/self/gid_map", map);
 }

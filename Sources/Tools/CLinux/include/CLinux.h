@@ -13,4 +13,10 @@ int linux_bind_to_processor(int processor);
 /// The processors that the calling thread may run on: writes up to `capacity` numbers, ascending, and returns how many.
 int linux_allowed_processors(int *processors, int capacity);
 
+/// Moves the calling thread, and those it starts later, to a new network namespace, which ends with the last of them. Returns 0, or -1 with errno set.
+int linux_unshare_network(void);
+
+/// Moves the process, which has one thread, to a new user namespace, in which it is root, and a new network namespace. Returns 0, or -1 with errno set.
+int linux_unshare_user_and_network(void);
+
 #endif

@@ -51,7 +51,10 @@ struct DemoCommand: ParsableCommand {
 
     func validate() throws {
         guard duration >= 0.1, duration <= 600 else { throw ValidationError("--duration must be 0.1 to 600 seconds") }
-        for name in libraryOSes where LibraryOSName(rawValue: name) == nil { throw ValidationError("--libos: \(LibraryOSName.mistake(name))") }
+        for name in libraryOSes {
+            guard let libraryOS = LibraryOSName(rawValue: name) else { throw ValidationError("--libos: \(LibraryOSName.mistake(name))") }
+            guard !libraryOS.needsDevice else { throw ValidationError("--libos: \(name) needs a device of its own, and the demonstration has none for it") }
+        }
         if let idle, ServerSettings.Idle(rawValue: idle) == nil { throw ValidationError("--idle must be spin or adaptive, not \"\(idle)\"") }
     }
 
@@ -95,7 +98,7 @@ struct DemoCommand: ParsableCommand {
         for server in servers { kill(server.process, SIGSTOP) }
 
         var absent: [String] = []
-        let names = libraryOSes.isEmpty ? LibraryOSName.allCases.map(\.rawValue) : libraryOSes
+        let names = libraryOSes.isEmpty ? LibraryOSName.allCases.filter { !$0.needsDevice }.map(\.rawValue) : libraryOSes
         for name in names {
             let policy = idle.map { ["--idle", $0] } ?? []
             let place = name == LibraryOSName.catmem.rawValue ? ["--path", folder.file("\(name).sock")] + pinning : listen

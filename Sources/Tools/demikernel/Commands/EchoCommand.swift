@@ -11,14 +11,17 @@ struct EchoCommand: ParsableCommand {
 
             EXAMPLES
               demikernel echo --listen 127.0.0.1:7000
+              sudo demikernel echo --libos catnip --device tap:demi0,host=10.0.0.1/24 --address 10.0.0.2/24
               demikernel echo --protocol udp --listen [::1]:7000 --idle spin
               demikernel echo --libos catmem --path /run/user/1000/echo.sock
 
             \(SettingKey.listing)
             """)
 
-    @Option(help: ArgumentHelp("Where to listen; port 0 takes any free one.", valueName: "address:port"))
-    var listen = Endpoint(family: .ipv4, host: "127.0.0.1", port: 7)
+    @Option(
+        help: ArgumentHelp(
+            "Where to listen; port 0 takes any free one. When left out: port 7 of 127.0.0.1, with catnip of every address.", valueName: "address:port"))
+    var listen: Endpoint?
 
     @Option(name: .customLong("protocol"), help: "The transport protocol.")
     var transport = TransportProtocol.tcp
@@ -27,7 +30,7 @@ struct EchoCommand: ParsableCommand {
     @OptionGroup var process: ProcessOptions
 
     func run() throws {
-        try LibraryOSServer(command: "echo", listen: listen, settings: settings, process: process)
+        try LibraryOSServer(command: "echo", listen: listen, port: 7, settings: settings, process: process)
             .run { runtime, address, socketOptions, whenReady throws(DemikernelError) in
                 var server = EchoServer(
                     transport == .tcp ? .tcp : .udp, listen: address, socketOptions: transport == .tcp ? socketOptions : [])

@@ -12,19 +12,22 @@ struct KeyValueCommand: ParsableCommand {
             EXAMPLES
               demikernel kv --listen 127.0.0.1:6379
               demikernel kv --libos catmem --path /run/user/1000/kv.sock
+              sudo demikernel kv --libos catnip --device tap:demi0,host=10.0.0.1/24 --address 10.0.0.2/24
               LIBOS=catnap CONFIG_PATH=server.yaml demikernel kv --idle spin --memory 256
 
             \(SettingKey.listing)
             """)
 
-    @Option(help: ArgumentHelp("Where to listen; port 0 takes any free one.", valueName: "address:port"))
-    var listen = Endpoint(family: .ipv4, host: "127.0.0.1", port: 6379)
+    @Option(
+        help: ArgumentHelp(
+            "Where to listen; port 0 takes any free one. When left out: port 6379 of 127.0.0.1, with catnip of every address.", valueName: "address:port"))
+    var listen: Endpoint?
 
     @OptionGroup var settings: SettingsOptions
     @OptionGroup var process: ProcessOptions
 
     func run() throws {
-        try LibraryOSServer(command: "kv", listen: listen, settings: settings, process: process)
+        try LibraryOSServer(command: "kv", listen: listen, port: 6379, settings: settings, process: process)
             .run { runtime, address, socketOptions, whenReady throws(DemikernelError) in
                 let maximumQueues = runtime.core.limits.maximumQueues
                 var server = KeyValueServer(

@@ -6,13 +6,16 @@ extension LibraryOSName {
         switch self {
         case .catnap: "kernel sockets"
         case .catmem: "shared memory between processes"
+        case .catnip: "user-level TCP/IP on an Ethernet device"
         }
     }
 
+    /// Whether it serves an interface of its own.
+    var needsDevice: Bool { self == .catnip }
+
     /// Names of the family that this version has nothing behind.
     static let absent: [(name: String, summary: String)] = [
-        ("catnip", "user-level TCP/IP on an Ethernet device"), ("catpowder", "user-level TCP/IP over raw sockets"),
-        ("catmint", "RDMA"), ("cattree", "storage"),
+        ("catpowder", "user-level TCP/IP over raw sockets"), ("catmint", "RDMA"), ("cattree", "storage"),
     ]
 
     /// What is wrong with a name, with the mend.

@@ -1,7 +1,7 @@
 import Demikernel
 
 /// How a server is to run, from flags, environment and file.
-struct ServerSettings: Equatable, Sendable {
+struct ServerSettings: Sendable {
     enum Idle: String, Sendable, CaseIterable {
         case spin
         case adaptive
@@ -15,6 +15,8 @@ struct ServerSettings: Equatable, Sendable {
     var libOS = LibraryOSName.catnap
     /// Where catmem listens; nil for the others.
     var path: String?
+    /// Of a library OS that needs one.
+    var interface: InterfaceConfiguration?
     var idle = Idle.adaptive
     /// nil: the runtime's own default.
     var spinMicroseconds: Int?
@@ -42,6 +44,20 @@ struct ServerSettings: Equatable, Sendable {
         if let maximumOperations { configuration.limits.maximumOperations = maximumOperations }
         return configuration
     }
+
+    /// The library OS that these settings describe.
+    var libraryOS: LibraryOSMaker {
+        switch libOS {
+        case .catnap: return .catnap
+        case .catmem: return .catmem
+        case .catnip:
+            guard let interface else { preconditionFailure("settings without mistakes have an interface for catnip") }
+            return .catnip(interface)
+        }
+    }
+
+    /// "catnap", "catnip on tap:demi0".
+    var carrier: String { libOS.rawValue + (interface.map { " on \($0.device)" } ?? "") }
 
     /// The options of TCP sockets that differ from a library OS's own defaults.
     var socketOptions: [SocketOption] {

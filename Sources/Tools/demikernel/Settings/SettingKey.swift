@@ -1,7 +1,11 @@
+import Demikernel
+
 /// A setting that a file or the environment may hold: its name, what its value must be, and what it does.
 struct SettingKey: Sendable {
     enum Kind: Sendable, Equatable {
         case text
+        /// Several words, joined by commas; in a file also a list.
+        case list
         case boolean
         case integer(ClosedRange<Int>)
         case choice([String])
@@ -35,6 +39,18 @@ struct SettingKey: Sendable {
     static let maximumOperations = SettingKey(
         name: "demikernel.limits.maximum_operations", kind: .integer(1...1_048_575), help: "Operations pending or not redeemed at once.")
 
+    static let device = SettingKey(
+        name: "demikernel.device", kind: .text, help: "With catnip: the Ethernet device, \(DeviceSpecification.forms.joined(separator: " or ")).")
+    static let address = SettingKey(
+        name: "demikernel.address", kind: .list, help: "With catnip: the addresses with their prefixes, such as 10.0.0.2/24,2001:db8::2/64.")
+    static let gateway = SettingKey(name: "demikernel.gateway", kind: .list, help: "With catnip: the default gateway, one of each family.")
+    static let macAddress = SettingKey(
+        name: "demikernel.local_link_addr", kind: .text, help: "With catnip: the hardware address; the device's own when left out.")
+    static let neighbors = SettingKey(
+        name: "demikernel.neighbors", kind: .list, help: "With catnip: neighbours that are never asked for (ARP, NDP), such as 10.0.0.1=02:00:00:00:00:01.")
+    static let mtu = SettingKey(
+        name: "inetstack_config.mtu", kind: .integer(576...65_521), help: "With catnip: bytes of the largest packet; the device's when left out.")
+
     static let keepAliveEnabled = SettingKey(
         name: "tcp_socket_options.keepalive.enabled", kind: .boolean, help: "Probe silent peers.")
     static let keepAliveTime = SettingKey(
@@ -50,14 +66,26 @@ struct SettingKey: Sendable {
 
     /// Everything that is read.
     static let all = [
-        libOS, path, idle, spinMicroseconds, memory, maximumQueues, maximumOperations,
+        libOS, path, device, address, gateway, mtu, macAddress, neighbors, idle, spinMicroseconds, memory, maximumQueues, maximumOperations,
         keepAliveEnabled, keepAliveTime, keepAliveInterval, lingerEnabled, lingerTime, noDelay,
     ]
 
+    /// What only a library OS with an interface of its own reads.
+    static let ofInterface = [device, address, gateway, mtu, macAddress, neighbors]
+
+    /// The flag that sets it, for those that have one.
+    var flag: String {
+        switch name {
+        case SettingKey.macAddress.name: "--mac-address"
+        case SettingKey.neighbors.name: "--neighbor"
+        default: "--" + (name.split(separator: ".").last ?? "")
+        }
+    }
+
     /// Settings of the original for library OSes over Ethernet devices: an existing file may hold them, and nothing here reads them.
     static let foreign = [
-        "demikernel.local_ipv4_addr", "demikernel.local_link_addr", "raw_socket.linux_interface_name", "dpdk.eal_init",
-        "inetstack_config.mtu", "inetstack_config.mss", "inetstack_config.enable_jumbo_frames", "inetstack_config.udp_checksum_offload",
+        "demikernel.local_ipv4_addr", "raw_socket.linux_interface_name", "dpdk.eal_init",
+        "inetstack_config.mss", "inetstack_config.enable_jumbo_frames", "inetstack_config.udp_checksum_offload",
         "inetstack_config.tcp_checksum_offload", "inetstack_config.arp_request_retries", "inetstack_config.arp_request_timeout",
         "inetstack_config.arp_cache_ttl",
     ]
@@ -82,7 +110,7 @@ struct SettingKey: Sendable {
 
     private var range: String? {
         switch kind {
-        case .text: nil
+        case .text, .list: nil
         case .boolean: "true or false."
         case .integer(let range): "\(range.lowerBound) to \(range.upperBound)."
         case .choice(let choices): choices.joined(separator: " or ") + "."

@@ -3,11 +3,39 @@ import Glibc
 
 /// The options of a server that settings can come from as well.
 struct SettingsOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("The library OS that carries the I/O: catnap (kernel sockets), catmem (shared memory). (environment: LIBOS)", valueName: "name"))
+    @Option(
+        help: ArgumentHelp(
+            "The library OS that carries the I/O: catnap (kernel sockets), catmem (shared memory) or catnip (user-level TCP/IP). (environment: LIBOS)",
+            valueName: "name"))
     var libos: String?
 
     @Option(help: ArgumentHelp("Where to listen with catmem: the path of a socket to make. (environment: DEMIKERNEL_PATH)", valueName: "path"))
     var path: String?
+
+    @Option(help: ArgumentHelp("With catnip: the Ethernet device, such as tap:demi0, xdp:eth0 or memif:/run/x.sock,role=server. (environment: DEMIKERNEL_DEVICE)", valueName: "kind:interface"))
+    var device: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "With catnip: an address of the stack, of either family; may be repeated. (environment: DEMIKERNEL_ADDRESS)", valueName: "address/length"))
+    var address: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "With catnip: the default gateway, one of each family. (environment: DEMIKERNEL_GATEWAY)", valueName: "address"))
+    var gateway: [String] = []
+
+    @Option(help: ArgumentHelp("With catnip: bytes of the largest packet. (environment: DEMIKERNEL_INETSTACK_CONFIG_MTU)", valueName: "bytes"))
+    var mtu: String?
+
+    @Option(help: ArgumentHelp("With catnip: the stack's hardware address. (environment: DEMIKERNEL_LOCAL_LINK_ADDR)", valueName: "address"))
+    var macAddress: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "With catnip: a neighbour that is never asked for, such as 10.0.0.1=02:00:00:00:00:01; may be repeated. (environment: DEMIKERNEL_NEIGHBORS)",
+            valueName: "address=address"))
+    var neighbor: [String] = []
 
     @Option(
         help: ArgumentHelp(
@@ -24,7 +52,11 @@ struct SettingsOptions: ParsableArguments {
     func read(environment: [String: String] = Self.processEnvironment()) throws -> ServerSettings {
         var sources = [
             SettingsSource.flags([
-                (.libOS, "--libos", libos), (.path, "--path", path), (.idle, "--idle", idle), (.memory, "--memory", memory),
+                (.libOS, SettingKey.libOS.flag, libos), (.path, SettingKey.path.flag, path), (.device, SettingKey.device.flag, device),
+                (.address, SettingKey.address.flag, Self.joined(address)),
+                (.gateway, SettingKey.gateway.flag, Self.joined(gateway)), (.mtu, SettingKey.mtu.flag, mtu),
+                (.macAddress, SettingKey.macAddress.flag, macAddress), (.neighbors, SettingKey.neighbors.flag, Self.joined(neighbor)),
+                (.idle, SettingKey.idle.flag, idle), (.memory, SettingKey.memory.flag, memory),
             ]),
             SettingsSource.environment(environment.filter { $0.key == "LIBOS" || $0.key.hasPrefix("DEMIKERNEL_") }),
         ]
@@ -45,6 +77,8 @@ struct SettingsOptions: ParsableArguments {
         }
         return settings
     }
+
+    private static func joined(_ words: [String]) -> String? { words.isEmpty ? nil : words.joined(separator: ",") }
 
     static func processEnvironment() -> [String: String] {
         var result: [String: String] = [:]

@@ -33,6 +33,7 @@ struct SettingsReader {
         } else if settings.libOS != .catmem, isSet(.path) {
             mistakes.append("\(labelOfSet(.path)): has a meaning with catmem only; take --listen for \(settings.libOS.rawValue), or --libos catmem")
         }
+        readInterface(&settings)
         if let choice = choice(.idle) { settings.idle = ServerSettings.Idle(rawValue: choice)! }
         settings.spinMicroseconds = integer(.spinMicroseconds)
         settings.memoryMebibytes = integer(.memory)
@@ -62,7 +63,36 @@ struct SettingsReader {
         return settings
     }
 
+    /// The interface of a library OS that needs one. One that needs none ignores what a file or the environment says of it, but no flag.
+    private mutating func readInterface(_ settings: inout ServerSettings) {
+        guard settings.libOS.needsDevice else {
+            for key in SettingKey.ofInterface {
+                if let (_, label) = raw(key), label.hasPrefix("-") {
+                    mistakes.append("\(label): has no meaning with the library OS \(settings.libOS.rawValue); use --libos catnip, or leave it out")
+                }
+            }
+            return
+        }
+        let device = raw(.device)
+        let addresses = list(.address)
+        if device == nil {
+            mistakes.append(
+                "\(SettingKey.device.flag): the library OS \(settings.libOS.rawValue) needs a device: \(DeviceSpecification.forms.joined(separator: " or "))")
+        }
+        do throws(ConfigurationMistakes) {
+            settings.interface = try InterfaceConfiguration(
+                device: device?.text ?? "tap:demi0", addresses: addresses, gateways: list(.gateway), maximumTransmissionUnit: integer(.mtu),
+                macAddress: raw(.macAddress)?.text, neighbors: list(.neighbors))
+        } catch {
+            mistakes += error.mistakes.map { "\(SettingKey.address.flag) and what belongs to it: \($0)" }
+        }
+    }
+
     // MARK: One value
+
+    private mutating func list(_ key: SettingKey) -> [String] {
+        raw(key)?.text.split(separator: ",").map { String($0.drop { $0 == " " }) } ?? []
+    }
 
     /// The text of the first source that has the key, and how a mistake names its place.
     private mutating func raw(_ key: SettingKey) -> (text: String, label: String)? {
@@ -123,6 +153,7 @@ struct SettingsReader {
     private static func expectation(_ key: SettingKey) -> String {
         switch key.kind {
         case .text: "a word"
+        case .list: "words, joined by commas"
         case .boolean: "true or false"
         case .integer(let range): "a whole number from \(range.lowerBound) to \(range.upperBound)"
         case .choice(let choices): choices.joined(separator: " or ")

@@ -66,7 +66,13 @@ struct SettingsSource {
         let names = seen.withLock { $0 }
         return SettingsSource(
             label: { "\(name): \($0.name)" },
-            value: { try snapshot.value(forKey: $0.path, type: .string).text },
+            value: { key in
+                do {
+                    return try snapshot.value(forKey: key.path, type: .string).text
+                } catch where key.kind == .list {
+                    return try snapshot.value(forKey: key.path, type: .stringArray).text
+                }
+            },
             unknownNames: names.filter { !SettingKey.isKnown($0) }.sorted(),
             describeUnknown: { unknown in
                 let known = SettingKey.all.map(\.name) + SettingKey.foreign
@@ -99,7 +105,10 @@ extension SettingKey {
 
 extension LookupResult {
     fileprivate var text: String? {
-        if case .string(let text)? = value?.content { return text }
-        return nil
+        switch value?.content {
+        case .string(let text): text
+        case .stringArray(let words): words.joined(separator: ",")
+        default: nil
+        }
     }
 }

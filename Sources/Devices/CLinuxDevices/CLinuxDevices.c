@@ -1,0 +1,2 @@
+// Everything is a static inline of the header.
+#include "CLinuxDevices.h"

@@ -1,0 +1,139 @@
+import CLinuxDevices
+import DatapathMemory
+import EthernetDevice
+import Glibc
+import NetworkInterface
+
+/// An Ethernet device on an interface of the Linux kernel, whose frames pass the kernel by (AF_XDP), by system calls alone.
+///
+/// The heap's first arena is the memory that the kernel or the network card reads and writes: a received frame lies where it was received, and a frame
+/// that is sent leaves from where it was pushed. What lies elsewhere (another heap, an arena that was added) is copied, and counted as such.
+/// The kernel's own path may copy in between; `driverMode` says whether it does, and where the steering program runs.
+///
+/// The program takes only the frames of `XDPSteering`; the host's own traffic on the interface goes on, and all of it does once the process has ended,
+/// however it ended.
+///
+/// While the interface is down, frames that are sent are counted as `transmitLinkDown`. When it is removed, the device is gone for good
+/// (`DeviceStatistics.isGone`).
+public enum XDPDevice {
+    /// What a privileged process makes and hands over, so that another one can have a device: `make(_:heap:)`.
+    public struct Descriptors: Sendable {
+        /// Fresh AF_XDP sockets, one for each receive queue from 0 on. The device closes them.
+        public var sockets: [Int32]
+        /// The map of a steering program, from receive queue to socket. The device closes it.
+        public var map: Int32
+        /// The interface's number, its hardware address, and bytes of its largest packet.
+        public var interfaceIndex: Int
+        public var macAddress: UInt64
+        public var maximumTransmissionUnit: Int
+        /// Whether the program runs in the driver.
+        public var isNative: Bool
+        public var acceptsPartialChecksums: Bool
+
+        public init(
+            sockets: [Int32], map: Int32, interfaceIndex: Int, macAddress: UInt64, maximumTransmissionUnit: Int, isNative: Bool,
+            acceptsPartialChecksums: Bool
+        ) {
+            self.sockets = sockets
+            self.map = map
+            self.interfaceIndex = interfaceIndex
+            self.macAddress = macAddress
+            self.maximumTransmissionUnit = maximumTransmissionUnit
+            self.isNative = isNative
+            self.acceptsPartialChecksums = acceptsPartialChecksums
+        }
+    }
+
+    /// The most receive queues of an interface.
+    public static let maximumQueues = 64
+
+    /// Attaches the steering program to the interface and binds a socket to each of its receive queues.
+    ///
+    /// Needs root: CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF of the machine, and 5.9 or newer as a kernel (6.6 to send without a copy from several places).
+    /// - Parameter heap: the one that `attach` is called with; its first arena, committed, is registered whole. It must outlive the device.
+    /// - Throws: `EINVAL` for a name that cannot be and for more addresses or port ranges than `XDPSteering` allows, `ENODEV`, `EPERM`, `EBUSY` when the
+    ///   interface has an XDP program or a queue has a socket, `EOPNOTSUPP`, `ENETDOWN`, `ENOBUFS` at the limit of locked memory. Nothing is left
+    ///   behind then.
+    public static func open(_ configuration: XDPConfiguration, heap: DatapathHeap) throws(DemikernelError) -> EthernetDevice {
+        guard NetworkInterface.isValidName(configuration.interface) else {
+            throw DemikernelError(EINVAL, .initialize, "the name of an interface has 1 to 15 letters, without space, slash or colon")
+        }
+        let steering = configuration.steering
+        guard max(steering.ipv4Addresses.count, steering.ipv6Addresses.count) <= XDPSteering.maximumAddresses,
+            steering.ports.count <= XDPSteering.maximumPortRanges
+        else { throw DemikernelError(EINVAL, .initialize, "an XDP program steers at most 64 addresses of each family and 64 ranges of ports") }
+        let interface = NetworkInterface(configuration.interface)
+        let index = try interface.index()
+        let queueCount = try interface.receiveQueueCount()
+        guard queueCount <= maximumQueues else {
+            throw DemikernelError(E2BIG, .initialize, "the interface has more than 64 receive queues: `ethtool -L NAME combined 64`")
+        }
+        var descriptors = Descriptors(
+            sockets: [], map: -1, interfaceIndex: index, macAddress: try interface.macAddress(),
+            maximumTransmissionUnit: try interface.maximumTransmissionUnit(), isNative: false,
+            acceptsPartialChecksums: configuration.acceptsPartialChecksums ?? (interface.driver() == "veth"))
+        guard try interface.isUp().isUp else {
+            throw DemikernelError(ENETDOWN, .initialize, "the interface is down: `ip link set dev NAME up`")
+        }
+        do throws(DemikernelError) {
+            for _ in 0..<queueCount { descriptors.sockets.append(try XDPSocket.make()) }
+            let attachment = try XDPAttachment(configuration, interface: index, queueCount: queueCount)
+            descriptors.map = attachment.map
+            descriptors.isNative = attachment.isNative
+            do throws(DemikernelError) {
+                return try make(descriptors, heap: heap, attachment: attachment)
+            } catch {
+                attachment.detach()
+                throw error
+            }
+        } catch {
+            for socket in descriptors.sockets { close(socket) }
+            throw error
+        }
+    }
+
+    /// Whether this process may have a device at all: makes what one needs, without an interface, and takes it back.
+    /// - Throws: as `open(_:heap:)`.
+    public static func check() throws(DemikernelError) {
+        close(try XDPSocket.make())
+        try XDPAttachment.check()
+    }
+
+    /// A device on descriptors that somebody else has made, and handed over, and whose steering program somebody else keeps attached.
+    /// - Throws: as `open(_:heap:)`; the descriptors stay the caller's then.
+    public static func make(_ descriptors: Descriptors, heap: DatapathHeap) throws(DemikernelError) -> EthernetDevice {
+        try make(descriptors, heap: heap, attachment: nil)
+    }
+
+    private static func make(_ descriptors: Descriptors, heap: DatapathHeap, attachment: XDPAttachment?) throws(DemikernelError) -> EthernetDevice {
+        guard (1...maximumQueues).contains(descriptors.sockets.count) else {
+            throw DemikernelError(EINVAL, .initialize, "an XDP device has 1 to 64 queues")
+        }
+        let maximumFrameByteCount = min(descriptors.maximumTransmissionUnit, 65_521) + DeviceCapabilities.ethernetHeaderByteCount
+        let state = try XDPState.make(descriptors, heap: heap, maximumFrameByteCount: maximumFrameByteCount, attachment: attachment)
+        return device(state, descriptors)
+    }
+
+    private static func device(_ state: UnsafeMutablePointer<XDPState>, _ descriptors: Descriptors) -> EthernetDevice {
+        let grant = state.pointee.grant
+        let mode: StaticString =
+            switch (descriptors.isNative, grant.isZeroCopy) {
+            case (true, true): "native XDP, zero copy"
+            case (true, false): "native XDP, the kernel copies"
+            case (false, _): "generic XDP, the kernel copies"
+            }
+        let capabilities = DeviceCapabilities(
+            macAddress: descriptors.macAddress, maximumFrameByteCount: state.pointee.maximumFrameByteCount,
+            maximumTransmitSegments: state.pointee.maximumTransmitSegments,
+            receiveQueueCount: descriptors.sockets.count, transmitQueueCount: 1,
+            offloads: [], driverMode: mode, receiveMode: "zero copy", transmitMode: grant.gathers ? "zero copy" : "copied together by the stack")
+        return EthernetDevice(
+            name: "xdp", context: UnsafeMutableRawPointer(state), capabilities: capabilities,
+            close: { XDPState.at($0).close() },
+            attach: { XDPState.at($0).attach($1.assumingMemoryBound(to: DatapathHeap.self).pointee) },
+            transmit: { Int32(truncatingIfNeeded: XDPState.at($0).transmit($1.assumingMemoryBound(to: Frame.self), Int($2))) },
+            receive: { Int32(truncatingIfNeeded: XDPState.at($0).receive($1.assumingMemoryBound(to: Frame.self), Int($2))) },
+            prepareToSleep: { XDPState.at($0).prepareToSleep() },
+            statistics: { $1.assumingMemoryBound(to: DeviceStatistics.self).pointee = XDPState.at($0).statistics })
+    }
+}

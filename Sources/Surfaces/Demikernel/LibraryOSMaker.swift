@@ -1,0 +1,41 @@
+import EthernetDevice
+import KernelSockets
+import SharedMemoryQueues
+import UserNetwork
+
+/// A library OS that a runtime is to have, with what it needs to be made.
+public struct LibraryOSMaker: Sendable {
+    public let name: LibraryOSName
+    let make: @Sendable (RuntimeCore) throws(DemikernelError) -> LibraryOS
+
+    /// Kernel sockets.
+    public static var catnap: LibraryOSMaker {
+        LibraryOSMaker(name: .catnap) { (core) throws(DemikernelError) in try KernelSockets.make(for: core) }
+    }
+
+    /// Shared memory between processes, found by a path.
+    public static var catmem: LibraryOSMaker {
+        LibraryOSMaker(name: .catmem) { (core) throws(DemikernelError) in try SharedMemoryQueues.make(for: core) }
+    }
+
+    /// A user-level TCP/IP stack on an Ethernet device, which is opened when the runtime is made and closed at its end.
+    public static func catnip(_ interface: InterfaceConfiguration) -> LibraryOSMaker {
+        LibraryOSMaker(name: .catnip) { (core) throws(DemikernelError) in
+            let device = try interface.openDevice(heap: core.heap)
+            return try UserNetwork.make(for: core, device: device, configuration: interface.networkConfiguration(for: device, seed: core.nextRandom()))
+        }
+    }
+}
+
+extension Runtime {
+    /// A runtime with the given library OSes; the first one serves `socket`.
+    ///
+    ///     let runtime = try Runtime(libraryOSes: [.catnap])
+    ///     let runtime = try Runtime(libraryOSes: [.catnip(InterfaceConfiguration(device: "tap:demi0", addresses: ["10.0.0.2/24"]))])
+    /// - Throws: as `init(_:)`, and what the library OS or its device needs and does not get.
+    public init(
+        _ configuration: RuntimeConfiguration = RuntimeConfiguration(), libraryOSes: [LibraryOSMaker]
+    ) throws(DemikernelError) {
+        try self.init(configuration, making: libraryOSes.map(\.make))
+    }
+}

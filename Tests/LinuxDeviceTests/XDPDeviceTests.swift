@@ -1,0 +1,244 @@
+import DatapathMemory
+import Demikernel
+import Echo
+import EthernetDevice
+import Glibc
+import NetworkInterface
+import Testing
+import UserNetwork
+
+@testable import XDPDevice
+
+@Suite("AF_XDP", .serialized, .enabled(if: reasonToSkip == nil, reasonToSkip)) struct XDPDeviceTests {
+    private static func interface() throws -> InterfaceConfiguration {
+        try InterfaceConfiguration(device: "xdp:demi0", addresses: ["10.0.0.2/24", "2001:db8::2/64"])
+    }
+
+    /// Runs `body` with a runtime over AF_XDP in the caller's thread, and the state of its device.
+    private func withRuntime(
+        _ interface: InterfaceConfiguration, _ body: (borrowing Runtime, UnsafeMutablePointer<XDPState>, LibraryOS) throws -> Void
+    ) throws {
+        var configuration = RuntimeConfiguration()
+        configuration.memory.arenaByteCount = 16 << 20
+        let runtime = try Runtime(configuration)
+        let device = try interface.openDevice(heap: runtime.core.heap)
+        var network = interface.networkConfiguration(for: device, seed: 7)
+        network.ipv6.duplicateAddressDetectionTransmits = 0
+        let libraryOS = try UserNetwork.make(for: runtime.core, device: device, configuration: network)
+        try runtime.register(libraryOS)
+        try body(runtime, XDPState.at(device.context), libraryOS)
+    }
+
+    @Test("a popped buffer is the frame that the kernel wrote, and a pushed one leaves from where it lies")
+    func zeroCopyByAddress() throws {
+        try withCable { peer in
+            try withRuntime(try Self.interface()) { runtime, state, libraryOS in
+                let queue = try runtime.socket(.ipv4, .datagram)
+                try runtime.bind(queue, to: .any(port: 7))
+                let pop = try runtime.pop(queue)
+                var client: KernelClient?
+                try peer.run {
+                    client = try KernelClient(SOCK_DGRAM, to: .ipv4("10.0.0.2"), port: 7, localPort: 5000)
+                    try client?.sendAll(testBytes(1200))
+                }
+                let sender = SocketAddress.ipv4(10, 0, 0, 1, port: 5000)
+                guard let array = try runtime.wait(pop).popped() else { throw SystemFailure(call: "pop", errno: 0) }
+                let base = state.pointee.memory.base
+                let address = array.withUnsafeBytes(ofSegment: 0) { $0.baseAddress! }
+                let offset = address - UnsafeRawPointer(base)
+                #expect(state.pointee.memory.contains(UnsafeMutableRawPointer(mutating: address)))
+                // Behind XDP's headroom and the three headers, in a chunk that was in the fill ring.
+                #expect(offset % 2048 == 256 + 14 + 20 + 8)
+                #expect(state.pointee.held[offset / 2048 * 32] == 0, "the chunk is the program's now")
+                #expect(UserNetwork.statistics(of: libraryOS).device.receiveCopies == 0)
+
+                // The same memory goes out again, and a fresh block of 1 KiB as well.
+                let sentBefore = state.pointee.sockets.pointee.transmit.index
+                _ = try runtime.wait(try runtime.pushTo(queue, array, sender))
+                var buffer = try runtime.allocate(1024)
+                buffer.withUnsafeMutableBytes { $0.copyBytes(from: testBytes(1024, seed: 3)) }
+                let pushed = buffer.withUnsafeBytes { $0.baseAddress! } - UnsafeRawPointer(base)
+                _ = try runtime.wait(try runtime.pushTo(queue, try ScatterGatherArray(buffer), sender))
+                let ring = state.pointee.sockets.pointee.transmit
+                let sent = (sentBefore..<ring.index).map { Int(ring.descriptor($0 &- ring.index).addr) }
+                // The program was its only owner, so that the headers were written in front of it.
+                #expect(sent.contains(offset - 42), "\(sent)")
+                #expect(sent.contains(pushed), "\(sent)")
+                #expect(UserNetwork.statistics(of: libraryOS).device.transmitCopies == 0)
+                try peer.run {
+                    let (first, second) = (try client?.receive(), try client?.receive())
+                    #expect(first == testBytes(1200) && second == testBytes(1024, seed: 3))
+                }
+            }
+        }
+    }
+
+    @Test("buffers that the program keeps do not stop others, and come back when it lets go")
+    func chunksAreRecycled() throws {
+        try withCable { peer in
+            try withRuntime(try Self.interface()) { runtime, state, libraryOS in
+                let queue = try runtime.socket(.ipv4, .datagram)
+                try runtime.bind(queue, to: .any(port: 7))
+                let before = runtime.statistics.memory.usedByteCount
+                var client: KernelClient?
+                try peer.run { client = try KernelClient(SOCK_DGRAM, to: .ipv4("10.0.0.2"), port: 7) }
+                // More than the fill ring has at once.
+                for round in 0..<40 {
+                    try peer.run { for number in 0..<64 { try client?.sendAll([UInt8(round), UInt8(number)]) } }
+                    for number in 0..<64 {
+                        guard let array = try runtime.wait(try runtime.pop(queue)).popped() else { throw SystemFailure(call: "pop", errno: 0) }
+                        #expect(array[segment: 0][0] == UInt8(round) && array[segment: 0][1] == UInt8(number))
+                    }
+                }
+                #expect(runtime.statistics.memory.usedByteCount == before)
+                #expect(UserNetwork.statistics(of: libraryOS).device.receiveOutOfMemory == 0)
+                // Whatever is in a ring is counted, and only that: 1024 chunks wait for frames.
+                let held = (0..<state.pointee.memory.byteCount / 64).reduce(0) { $0 + Int(state.pointee.held[$1]) }
+                #expect(held == 1024 + Int(state.pointee.inFlight))
+            }
+        }
+    }
+
+    @Test("the host's own traffic on the interface goes on")
+    func hostTraffic() throws {
+        try withCable { peer in
+            try Shell.check("ip address add 10.0.0.9/24 dev demi0", "ip -6 address add 2001:db8::9/64 dev demi0 nodad")
+            let server = try StackServer.echo(try Self.interface(), .tcp, .any(port: 7))
+            defer { server.stop() }
+            try peer.run {
+                for host in ["10.0.0.9", "10.0.0.2", "2001:db8::9", "2001:db8::2"] {
+                    let result = Shell.run("ping -c 3 -i 0.01 -W 20 \(host)")
+                    #expect(result.output.contains(" 0% packet loss"), "\(result.output)")
+                }
+                // Neighbour discovery between the kernels by their own link-local addresses.
+                let result = Shell.run("ping -c 2 -i 0.1 -W 20 ff02::1%demi1")
+                #expect(result.output.contains("bytes from"), "\(result.output)")
+                try expectEcho(try KernelClient(SOCK_STREAM, to: .ipv4("10.0.0.2"), port: 7), 200_000)
+            }
+        }
+    }
+
+    @Test("a port of an address that the kernel has as well")
+    func sharedAddress() throws {
+        try withCable { peer in
+            try Shell.check("ip address add 10.0.0.2/24 dev demi0")
+            var station: UInt64 = 0
+            try peer.run { station = try NetworkInterface("demi1").macAddress() }
+            let text = (0..<6).map { String(station >> UInt64(40 - 8 * $0) & 0xff | 0x100, radix: 16).dropFirst() }.joined(separator: ":")
+            let interface = try InterfaceConfiguration(
+                device: "xdp:demi0,ports=7,shared", addresses: ["10.0.0.2/24"], neighbors: ["10.0.0.1=\(text)"])
+            let server = try StackServer.echo(interface, .tcp, .any(port: 7))
+            defer { server.stop() }
+            try peer.run {
+                #expect(Shell.run("ping -c 2 -i 0.01 -W 20 10.0.0.2").output.contains(" 0% packet loss"))
+                try expectEcho(try KernelClient(SOCK_STREAM, to: .ipv4("10.0.0.2"), port: 7), 100_000)
+                // Where nothing listens, the kernel itself refuses.
+                #expect(throws: SystemFailure.self) { _ = try KernelClient(SOCK_STREAM, to: .ipv4("10.0.0.2"), port: 8) }
+            }
+        }
+    }
+
+    @Test("frames of all receive queues arrive")
+    func severalQueues() throws {
+        try withCable(options: "numrxqueues 2 numtxqueues 2") { peer in
+            let server = try StackServer.echo(try Self.interface(), .udp, .any(port: 7))
+            defer { server.stop() }
+            try peer.run {
+                for number in 0..<32 {
+                    let client = try KernelClient(SOCK_DGRAM, to: .ipv4("10.0.0.2"), port: 7)
+                    try client.sendAll(testBytes(100, seed: UInt64(number)))
+                    #expect(try client.receive() == testBytes(100, seed: UInt64(number)))
+                }
+            }
+            #expect(server.stop().error == nil)
+        }
+    }
+
+    @Test("partial checksums are dropped and counted where they are to be verified")
+    func partialChecksums() throws {
+        try withCable { peer in
+            var interface = try Self.interface()
+            interface.device = try DeviceSpecification(parsing: "xdp:demi0,checksums=verify")
+            let server = try StackServer.echo(interface, .udp, .any(port: 7))
+            try peer.run {
+                let client = try KernelClient(SOCK_DGRAM, to: .ipv4("10.0.0.2"), port: 7)
+                // A datagram that waits for its neighbour would leave under the second rule.
+                try Shell.check("ping -c 1 -W 20 10.0.0.2")
+                try client.sendAll([1, 2, 3])
+                // What the kernel completes by itself is taken.
+                try NetworkInterface("demi1").setTransmitChecksums(false)
+                try client.sendAll([4, 5, 6])
+                #expect(try client.receive() == [4, 5, 6])
+            }
+            let report = server.stop()
+            #expect(report.network?.network.drops[.badDatagramChecksum] == 1)
+        }
+    }
+
+    @Test("a second process on the interface is refused, and the first goes on")
+    func secondDevice() throws {
+        try withCable { peer in
+            let server = try StackServer.echo(try Self.interface(), .tcp, .any(port: 7))
+            defer { server.stop() }
+            let interface = try Self.interface()
+            let error = #expect(throws: DemikernelError.self) { _ = try StackServer.echo(interface, .tcp, .any(port: 7)) }
+            #expect(error?.errno == EBUSY)
+            try peer.run { try expectEcho(try KernelClient(SOCK_STREAM, to: .ipv4("10.0.0.2"), port: 7), 10_000) }
+        }
+    }
+
+    @Test("what is refused leaves nothing behind", arguments: [("nosuch", ENODEV), ("demi0", ENETDOWN), ("lo", EAFNOSUPPORT)])
+    func refusals(_ name: String, _ code: Int32) throws {
+        try inNetworkNamespace {
+            try Shell.check("ip link add demi0 type veth peer name demi1")
+            let heap = try DatapathHeap(MemoryConfiguration(arenaByteCount: 4 << 20))
+            defer { heap.close() }
+            let error = #expect(throws: DemikernelError.self) { _ = try XDPDevice.open(XDPConfiguration(interface: name), heap: heap) }
+            #expect(error?.errno == code)
+            #expect(heap.usedByteCount == 0)
+            #expect(!Shell.run("ip link show").output.contains("xdp"))
+        }
+    }
+
+    @Test("everything comes back when a device is closed")
+    func nothingIsLeft() throws {
+        try withCable { _ in
+            let heap = try DatapathHeap(MemoryConfiguration(arenaByteCount: 8 << 20))
+            defer { heap.close() }
+            for mode in XDPConfiguration.Mode.allCases {
+                var configuration = XDPConfiguration(interface: "demi0")
+                configuration.mode = mode
+                let device = try XDPDevice.open(configuration, heap: heap)
+                try device.attach(heap)
+                #expect(Shell.run("ip link show demi0").output.contains(mode == .generic ? "xdpgeneric" : "xdp "))
+                #expect("\(device.capabilities.driverMode)".hasPrefix(mode == .generic ? "generic" : "native"))
+                #expect(heap.usedByteCount > 0)
+                device.close()
+                #expect(heap.usedByteCount == 0)
+                #expect(!Shell.run("ip link show demi0").output.contains("xdp"))
+            }
+        }
+    }
+
+    @Test("a device on descriptors that somebody else has made")
+    func receivedDescriptors() throws {
+        try withCable { peer in
+            let interface = NetworkInterface("demi0")
+            var configuration = XDPConfiguration(interface: "demi0")
+            configuration.steering.ipv4Addresses = [0x0200_000a]
+            let attachment = try XDPAttachment(configuration, interface: try interface.index(), queueCount: 1)
+            defer { attachment.detach() }
+            let descriptors = XDPDevice.Descriptors(
+                sockets: [try XDPSocket.make()], map: dup(attachment.map), interfaceIndex: try interface.index(), macAddress: try interface.macAddress(),
+                maximumTransmissionUnit: 1500, isNative: attachment.isNative, acceptsPartialChecksums: true)
+            let runtime = try Runtime(RuntimeConfiguration())
+            let device = try XDPDevice.make(descriptors, heap: runtime.core.heap)
+            try runtime.register(try UserNetwork.make(for: runtime.core, device: device, addresses: [.init(parsing: "10.0.0.2/24")!]))
+            let queue = try runtime.socket(.ipv4, .datagram)
+            try runtime.bind(queue, to: .any(port: 7))
+            try peer.run { try KernelClient(SOCK_DGRAM, to: .ipv4("10.0.0.2"), port: 7).sendAll([9, 9]) }
+            guard let array = try runtime.wait(try runtime.pop(queue)).popped() else { throw SystemFailure(call: "pop", errno: 0) }
+            #expect(array.byteCount == 2)
+        }
+    }
+}
