@@ -147,8 +147,11 @@ let package = Package(
         .testTarget(
             name: "KernelSocketsTests", dependencies: core + ["Demikernel"],
             path: "Tests/KernelSocketsTests", swiftSettings: settings),
+        .target(
+            name: "CommandProcess",
+            path: "Tests/CommandProcess", swiftSettings: settings),
         .testTarget(
-            name: "SharedMemoryQueuesTests", dependencies: core + ["Demikernel", "DemikernelCommand", "SharedMemory", "SharedMemoryQueues"],
+            name: "SharedMemoryQueuesTests", dependencies: core + ["CommandProcess", "Demikernel", "DemikernelCommand", "SharedMemory", "SharedMemoryQueues"],
             path: "Tests/SharedMemoryQueuesTests", swiftSettings: settings),
         .testTarget(
             name: "KeyValueStoreTests", dependencies: ["KeyValueStore"],
@@ -164,7 +167,8 @@ let package = Package(
             name: "EthernetDeviceTests", dependencies: ["CDatapath", "DatapathMemory", "EthernetDevice"],
             path: "Tests/EthernetDeviceTests", swiftSettings: settings),
         .testTarget(
-            name: "MemifDeviceTests", dependencies: ["CDatapath", "DatapathMemory", "EthernetDevice", "MemifDevice", "SharedMemory"],
+            name: "MemifDeviceTests",
+            dependencies: core + ["CommandProcess", "Demikernel", "DemikernelCommand", "EthernetDevice", "MemifDevice", "SharedMemory"],
             path: "Tests/MemifDeviceTests", swiftSettings: settings),
         .testTarget(
             name: "LinuxDeviceTests",

@@ -1,3 +1,4 @@
+import CommandProcess
 import Demikernel
 import Glibc
 import Testing

@@ -1,7 +1,7 @@
 import Glibc
 
-/// The `demikernel` command in a process of its own.
-final class CommandProcess {
+/// The `demikernel` command in a process of its own, for tests of two processes. A target that uses it depends on `DemikernelCommand`, so that there is one.
+public final class CommandProcess {
     private let process: pid_t
     private let output: Int32
     private var text = ""
@@ -14,12 +14,12 @@ final class CommandProcess {
         return "\(folder)/demikernel"
     }()
 
-    struct StartFailure: Error {
-        let path: String
-        let errno: Int32
+    public struct StartFailure: Error {
+        public let path: String
+        public let errno: Int32
     }
 
-    init(_ arguments: [String]) throws {
+    public init(_ arguments: [String]) throws {
         var ends: [Int32] = [-1, -1]
         // A pair of sockets and not a pipe: closed on exec from the start, so that no other child holds its end.
         guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0, &ends) == 0 else {
@@ -49,7 +49,7 @@ final class CommandProcess {
     }
 
     /// Reads until a line says `text`; false when the process ends before, or after twenty seconds.
-    func waitForLine(containing text: String) -> Bool {
+    public func waitForLine(containing text: String) -> Bool {
         while !self.text.contains(text) {
             var watched = pollfd(fd: output, events: Int16(POLLIN), revents: 0)
             guard poll(&watched, 1, 20_000) > 0 else { return false }
@@ -62,19 +62,19 @@ final class CommandProcess {
     }
 
     /// Ends the process at once, as a crash does, and waits until it is gone.
-    func kill() {
+    public func kill() {
         guard status == nil else { return }
         Glibc.kill(process, SIGKILL)
         _ = waitForEnd()
     }
 
     /// Asks the process to end.
-    func terminate() {
+    public func terminate() {
         Glibc.kill(process, SIGTERM)
     }
 
     /// The exit status; negative for a signal.
-    func waitForEnd() -> Int32 {
+    public func waitForEnd() -> Int32 {
         if let status { return status }
         var word: Int32 = 0
         while waitpid(process, &word, 0) < 0, errno == EINTR {}
