@@ -146,6 +146,16 @@ import Testing
         #expect(settle([server, right]) { server.isUp && right.isUp })
     }
 
+    @Test func theAddressOutlivesTheProcess() throws {
+        let server = try End(.server, path)
+        let first = server.device.capabilities.macAddress
+        #expect(first >> 40 == 2)
+        server.close()
+        #expect(try End(.server, path).device.capabilities.macAddress == first)
+        #expect(try End(.client, path).device.capabilities.macAddress != first)
+        #expect(try End(.client, path) { $0.macAddress = 0x0200_0000_0009 }.device.capabilities.macAddress == 0x0200_0000_0009)
+    }
+
     @Test func aTakenPathSaysSo() throws {
         let server = try End(.server, path)
         let error = #expect(throws: DemikernelError.self) { _ = try MemifDevice.make(path: path.text, MemifConfiguration(role: .server)) }

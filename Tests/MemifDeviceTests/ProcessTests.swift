@@ -10,7 +10,9 @@ import Testing
     private static let generous = Duration.seconds(20)
 
     private func server(_ command: String, role: String) throws -> CommandProcess {
-        let server = try CommandProcess([command, "--libos", "catnip", "--device", "memif:\(path.text),role=\(role)", "--address", "10.77.0.2/24", "--listen", "10.77.0.2:7"])
+        let server = try CommandProcess([
+            command, "--libos", "catnip", "--device", "memif:\(path.text),role=\(role)", "--address", "10.77.0.2/24", "--listen", "10.77.0.2:7",
+        ])
         #expect(server.waitForLine(containing: "(catnip on memif:\(path.text),role=\(role))"))
         return server
     }

@@ -14,7 +14,7 @@ public struct MemifConfiguration: Equatable, Sendable {
     public var identifier: UInt32 = 0
     /// What both ends have to know, at most 24 bytes; empty for none.
     public var secret: [UInt8] = []
-    /// The device's own address, 48 bits; nil: a random one that is locally administered.
+    /// The device's own address, 48 bits; nil: one that is locally administered, and always the same for a path, an identifier and a role.
     public var macAddress: UInt64?
     /// Bytes of the largest payload of a frame.
     public var maximumTransmissionUnit = 1_500

@@ -15,7 +15,7 @@ public enum MemifDevice {
     /// The socket's file is its owner's alone (mode 0600). A client need not find its server yet.
     /// - Throws: `EINVAL` for a configuration that cannot be, `EADDRINUSE` and others with their mends for a path that cannot be had, `EMFILE`.
     public static func make(path: String, _ configuration: MemifConfiguration) throws(DemikernelError) -> EthernetDevice {
-        let handle = try makeHandle(configuration)
+        let handle = try makeHandle(configuration, lastingAddress(path, configuration))
         do throws(DemikernelError) {
             switch configuration.role {
             case .server:
@@ -36,8 +36,8 @@ public enum MemifDevice {
         return handle.device
     }
 
-    /// Makes a device from a descriptor that was received: a server's listening socket, from which clients come and come back, or a socket that is connected to a
-    /// server, which lasts as long as that connection. The device takes the descriptor over, also when this throws.
+    /// Makes a device from a descriptor that was received: a server's listening socket, from which clients come and come back, or a socket that is
+    /// connected to a server, which lasts as long as that connection. The device takes the descriptor over, also when this throws.
     /// - Throws: `EINVAL` for a configuration or a descriptor that cannot be, `EMFILE`.
     public static func make(socket file: Int32, _ configuration: MemifConfiguration) throws(DemikernelError) -> EthernetDevice {
         let handle: MemifHandle
@@ -48,7 +48,7 @@ public enum MemifDevice {
                 throw DemikernelError(
                     EINVAL, .initialize, "a memif server is made from a listening unix socket of type SOCK_SEQPACKET, a client from a connected one")
             }
-            handle = try makeHandle(configuration)
+            handle = try makeHandle(configuration, randomAddress())
         } catch {
             Glibc.close(file)
             throw error
@@ -84,7 +84,25 @@ public enum MemifDevice {
         return getsockopt(file, SOL_SOCKET, name, &value, &length) == 0 ? value : -1
     }
 
-    private static func makeHandle(_ configuration: MemifConfiguration) throws(DemikernelError) -> MemifHandle {
+    /// The same for the same path, identifier and role: neighbours know a process that comes back.
+    private static func lastingAddress(_ path: String, _ configuration: MemifConfiguration) -> UInt64 {
+        // FNV-1a.
+        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+        for byte in path.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+        for word in [UInt64(configuration.identifier), configuration.role == .server ? 1 : 2] { hash = (hash ^ word) &* 0x100_0000_01b3 }
+        return local(hash ^ hash >> 32)
+    }
+
+    private static func randomAddress() -> UInt64 {
+        var random: UInt64 = 0
+        _ = getrandom(&random, 8, 0)
+        return local(random)
+    }
+
+    /// Unicast, and locally administered.
+    private static func local(_ bits: UInt64) -> UInt64 { bits & 0x00ff_ffff_ffff | 0x0200_0000_0000 }
+
+    private static func makeHandle(_ configuration: MemifConfiguration, _ address: UInt64) throws(DemikernelError) -> MemifHandle {
         if let mistake = configuration.mistake { throw DemikernelError(EINVAL, .initialize, mistake) }
         let events = epoll_create1(Int32(EPOLL_CLOEXEC))
         let timer = timerfd_create(CLOCK_MONOTONIC, Int32(TFD_CLOEXEC) | Int32(TFD_NONBLOCK))
@@ -92,7 +110,7 @@ public enum MemifDevice {
         regions.initialize(repeating: MemifRegion(base: UnsafeMutableRawPointer(regions), byteCount: 0), count: Memif.maximumRegions)
         let state = UnsafeMutablePointer<MemifState>.allocate(capacity: 1)
         state.initialize(
-            to: MemifState(configuration: configuration, events: events, timer: timer, regions: regions))
+            to: MemifState(configuration: configuration, macAddress: configuration.macAddress ?? address, events: events, timer: timer, regions: regions))
         let handle = MemifHandle(state)
         guard events >= 0, timer >= 0, handle.watch(timer, .timer) else {
             let error = errno
@@ -106,6 +124,7 @@ public enum MemifDevice {
 /// The state of a device, at one address for its whole life.
 struct MemifState: ~Copyable {
     let configuration: MemifConfiguration
+    let macAddress: UInt64
     /// Watches the sockets, the timer, and what the peer signals.
     let events: Int32
     /// Tells a client when to try again.
@@ -162,7 +181,7 @@ struct MemifHandle {
     var device: EthernetDevice {
         let configuration = state.pointee.configuration
         let capabilities = DeviceCapabilities(
-            macAddress: configuration.macAddress ?? MemifHandle.randomAddress(),
+            macAddress: state.pointee.macAddress,
             maximumFrameByteCount: configuration.maximumTransmissionUnit + DeviceCapabilities.ethernetHeaderByteCount,
             maximumTransmitSegments: 16, driverMode: configuration.role == .server ? "memif server" : "memif client", receiveMode: "copy",
             transmitMode: "copy")
@@ -181,13 +200,6 @@ struct MemifHandle {
             statistics: { context, into in
                 into.assumingMemoryBound(to: DeviceStatistics.self).pointee = MemifHandle(context).state.pointee.deviceStatistics
             })
-    }
-
-    /// Unicast, and locally administered.
-    private static func randomAddress() -> UInt64 {
-        var random: UInt64 = 0
-        _ = getrandom(&random, 8, 0)
-        return random & 0x00ff_ffff_ffff | 0x0200_0000_0000
     }
 
     /// Ends the link and the device.
