@@ -58,6 +58,8 @@ struct BenchRingCommand: ParsableCommand {
         defer { samples.deallocate() }
         var result = RingComparison()
         let rounds = max(1, Int(duration * 1e9) / Int(Self.roundNanoseconds))
+        let start = MonotonicClock.now()
+        let ownStart = ProcessorTime.usedByThisThread()
         for round in -2..<rounds where !Interruption.isRequested {
             kill(server.process, SIGSTOP)
             kill(bare.process, SIGCONT)
@@ -70,6 +72,7 @@ struct BenchRingCommand: ParsableCommand {
             // The first rounds warm up.
             if round >= 0 { result.rounds.append((bareRound, RingComparison.Round(samples[..<count]))) }
         }
+        result.ownShare = Double(ProcessorTime.usedByThisThread() - ownStart) / Double(max(1, MonotonicClock.now() - start))
         guard !result.rounds.isEmpty else { throw ExitCode(Interruption.exitCode) }
         StandardStreams.writeOutput((json ? result.json.text() : result.table) + "\n")
     }
@@ -116,6 +119,11 @@ struct RingComparison {
     }
 
     var rounds: [(bare: Round, catmem: Round)] = []
+    /// How much of a processor this process had.
+    var ownShare = 1.0
+
+    /// Sorting the samples of a round takes a part as well.
+    private static let leastShare = 0.9
 
     private func median(_ value: ((bare: Round, catmem: Round)) -> Double) -> Double {
         let sorted = rounds.map(value).sorted()
@@ -135,12 +143,15 @@ struct RingComparison {
             let places = row.name == "ratio" ? 2 : 0
             table.append([row.name, NumberText.decimal(row.p50, places: places), NumberText.decimal(row.p99, places: places)])
         }
-        return "\(table)\nmedians of \(rounds.count) interleaved rounds, both sides spinning; ratios pair by pair"
+        let note = "medians of \(rounds.count) interleaved rounds, both sides spinning; ratios pair by pair"
+        let isBusy = ownShare < Self.leastShare
+        let warning = "\nthe machine was busy with other work: this process had a processor for \(NumberText.percent(ownShare)) of the time; take the times with care"
+        return "\(table)\n\(note)\(isBusy ? warning : "")"
     }
 
     var json: JSONValue {
         .object(
-            [("version", 1), ("rounds", .integer(rounds.count))]
+            [("version", 1), ("rounds", .integer(rounds.count)), ("processor_share", .number(ownShare))]
                 + rows.map { ($0.name == "bare ring" ? "bare_ring" : $0.name, .object([("p50", .number($0.p50)), ("p99", .number($0.p99))])) })
     }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Demikernel
 import Glibc
 
 /// The options that every load has.
@@ -6,8 +7,16 @@ struct LoadOptions: ParsableArguments {
     @Option(help: ArgumentHelp("The server to load: an address and a port, or a path for shared memory.", valueName: "address:port"))
     var connect: Endpoint?
 
-    @Option(name: .customLong("libos"), help: ArgumentHelp("catmem with --path; without it, kernel sockets carry the load.", valueName: "name"))
+    @Option(
+        name: .customLong("libos"),
+        help: ArgumentHelp("What carries the load to the server: catmem with --path, catnip with --device; else kernel sockets.", valueName: "name"))
     var libraryOS: String?
+
+    @Option(help: ArgumentHelp("With --libos catnip: the Ethernet device of the load, such as memif:/run/x.sock,role=client.", valueName: "kind:name"))
+    var device: String?
+
+    @Option(help: ArgumentHelp("With --libos catnip: an address of the load's own stack; may be repeated.", valueName: "address/length"))
+    var address: [String] = []
 
     @Option(help: ArgumentHelp("The path of a server over shared memory, in place of --connect.", valueName: "path"))
     var path: String?
@@ -65,9 +74,11 @@ struct LoadOptions: ParsableArguments {
         func check(_ condition: Bool, _ message: String) throws { if !condition { throw ValidationError(message) } }
         try check((connect == nil) != (path == nil), "give one of --connect and --path")
         try check(path?.isEmpty != true, "--path must not be empty")
-        try check(
-            libraryOS == nil || libraryOS == "catmem" && server.family == .path || libraryOS == "catnap" && server.family != .path,
-            "--libos must be catmem with a path, or catnap with an address and a port: the load goes over one of the two")
+        if let libraryOS, LibraryOSName(rawValue: libraryOS) == nil { throw ValidationError("--libos: \(LibraryOSName.mistake(libraryOS))") }
+        try check((libraryOS == "catmem") == (server.family == .path) || libraryOS == nil, "--libos catmem needs a path, and a path needs catmem")
+        try check((libraryOS == "catnip") == (device != nil), "--libos catnip needs --device and --address, and they need it")
+        try check((device != nil) == !address.isEmpty, "--device and --address need each other")
+        if device != nil { _ = try carrier() }
         try check((1...1 << 20).contains(size), "--size must be 1 to \(1 << 20) bytes")
         try check((1...10_000).contains(connections), "--connections must be 1 to 10000")
         try check(pipeline.map { (1...4096).contains($0) } ?? true, "--pipeline must be 1 to 4096")
@@ -78,6 +89,16 @@ struct LoadOptions: ParsableArguments {
         try check(pipeline == nil || rate == nil, "--pipeline belongs to the closed loop and --rate to the open one: give one of them")
         try check(connectBaseline != nil || (baselinePid == nil && baselineName == nil), "--baseline-pid and --baseline-name need --connect-baseline")
         try check(!pauseIdleServer || (serverPid != nil && baselinePid != nil), "--pause-idle-server needs --server-pid and --baseline-pid")
+    }
+
+    /// The library OS of the load's own, where it needs to be made; nil for kernel sockets and shared memory.
+    private func carrier() throws -> LibraryOSMaker? {
+        guard let device else { return nil }
+        do throws(ConfigurationMistakes) {
+            return .catnip(try InterfaceConfiguration(device: device, addresses: address))
+        } catch {
+            throw ValidationError(error.mistakes.joined(separator: "\n"))
+        }
     }
 
     var server: Endpoint { connect ?? Endpoint(path: path ?? "") }
@@ -114,7 +135,10 @@ struct LoadOptions: ParsableArguments {
 
         var targets: [LoadTarget] = []
         for server in servers {
-            let driver = try server.endpoint.connect(transport, connections: connections, workload: makeWorkload(), plan: plan)
+            // The second server is a yardstick, which is reached over kernel sockets, or shared memory.
+            let isYardstick = connectBaseline != nil && targets.isEmpty
+            let driver = try server.endpoint.connect(
+                transport, over: isYardstick ? nil : carrier(), connections: connections, workload: makeWorkload(), plan: plan)
             targets.append(LoadTarget(name: server.name, endpoint: server.endpoint, process: server.process, driver: driver))
         }
         let rounds = max(1, Int((duration / round).rounded()))

@@ -1,3 +1,5 @@
+import Demikernel
+
 /// A load generator over whatever transport leads to its server.
 protocol LoadDriver: AnyObject {
     var needsPreload: Bool { get }
@@ -21,12 +23,19 @@ final class TransportDriver<Transport: LoadTransport & ~Copyable>: LoadDriver {
 }
 
 extension Endpoint {
-    /// A generator that is connected to this endpoint: over shared memory for a path, else over kernel sockets.
+    /// A generator that is connected to this endpoint.
+    /// - Parameter libraryOS: what carries the load; nil: shared memory for a path, else kernel sockets without a runtime.
     func connect(
-        _ protocol: TransportProtocol, connections: Int, workload: consuming Workload, plan: LoadPlan
+        _ protocol: TransportProtocol, over libraryOS: LibraryOSMaker? = nil, connections: Int, workload: consuming Workload, plan: LoadPlan
     ) throws(CommandFailure) -> any LoadDriver {
-        if family == .path {
-            return TransportDriver(try SharedMemoryTransport(to: host, connections: connections), workload: workload, plan: plan)
+        if let libraryOS = libraryOS ?? (family == .path ? .catmem : nil) {
+            let address: SocketAddress
+            do throws(DemikernelError) {
+                address = family == .path ? try SocketAddress(path: host) : try SocketAddress(parsing: "\(self)")
+            } catch {
+                throw CommandFailure("\(self): \(error)")
+            }
+            return TransportDriver(try RuntimeTransport(libraryOS, to: address, connections: connections), workload: workload, plan: plan)
         }
         return TransportDriver(try KernelTransport(`protocol`, to: self, connections: connections), workload: workload, plan: plan)
     }

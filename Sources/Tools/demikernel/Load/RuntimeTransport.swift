@@ -1,11 +1,11 @@
 import Demikernel
 import Glibc
 
-/// Queues in shared memory for the load generator: a runtime of its own, which spins. Units are taken for chunks of a stream.
-struct SharedMemoryTransport: LoadTransport, ~Copyable {
+/// A library OS for the load generator: a runtime of its own, which spins. Units are taken for chunks of a stream.
+struct RuntimeTransport: LoadTransport, ~Copyable {
     let connectionCount: Int
     let keepsBoundaries = false
-    private let path: String
+    private let address: SocketAddress
     private let runtime: Runtime
     private let queues: [QueueDescriptor]
     /// The connection of a descriptor's slot.
@@ -23,33 +23,32 @@ struct SharedMemoryTransport: LoadTransport, ~Copyable {
     private static let chunk = 65_536
     private static let patience = Duration.seconds(10)
 
-    /// Connects to the server at `path`. Blocks until all connections stand.
-    init(to path: String, connections: Int) throws(CommandFailure) {
+    /// Connects to the server at `address` through a library OS. Blocks until all connections stand.
+    init(_ libraryOS: LibraryOSMaker, to address: SocketAddress, connections: Int) throws(CommandFailure) {
         var configuration = RuntimeConfiguration()
         configuration.idle = .spin
         configuration.limits.maximumQueues = connections + 1
         let runtime: Runtime
         var queues: [QueueDescriptor] = []
         do throws(DemikernelError) {
-            runtime = try Runtime(configuration, libraryOSes: [.catmem])
+            runtime = try Runtime(configuration, libraryOSes: [libraryOS])
         } catch {
             throw CommandFailure("\(error)")
         }
         do throws(DemikernelError) {
-            let address = try SocketAddress(path: path)
             for _ in 0..<connections {
-                let queue = try runtime.socket(.path, .stream)
+                let queue = try runtime.socket(address.family, .stream)
                 let completion = try runtime.wait(try runtime.connect(queue, to: address), timeout: Self.patience)
                 if case .failed(let error, _) = consume completion.result { throw error }
                 _ = try runtime.pop(queue)
                 queues.append(queue)
             }
         } catch {
-            throw CommandFailure("connect to \(path): \(error)")
+            throw CommandFailure("connect to \(address): \(error)")
         }
         self.runtime = runtime
         self.queues = queues
-        self.path = path
+        self.address = address
         connectionCount = connections
         connectionOfSlot = .allocate(capacity: connections + 2)
         connectionOfSlot.initialize(repeating: 0)
@@ -114,7 +113,7 @@ struct SharedMemoryTransport: LoadTransport, ~Copyable {
             return count
         } catch {
             if error.errno == EAGAIN || error.errno == ENOBUFS { return 0 }
-            throw CommandFailure("send on connection \(connection + 1) of \(connectionCount) to \(path): \(error)")
+            throw CommandFailure("send on connection \(connection + 1) of \(connectionCount) to \(address): \(error)")
         }
     }
 
@@ -123,7 +122,7 @@ struct SharedMemoryTransport: LoadTransport, ~Copyable {
         if arrived[connection] == nil { takeArrivals() }
         guard let array = arrived[connection] else {
             guard hasEnded[connection] else { return nil }
-            throw CommandFailure("\(path) closed connection \(connection + 1) of \(connectionCount), or died")
+            throw CommandFailure("\(address) closed connection \(connection + 1) of \(connectionCount), or died")
         }
         arrived[connection] = nil
         // The generator's buffer holds the largest unit that there is.
@@ -133,7 +132,7 @@ struct SharedMemoryTransport: LoadTransport, ~Copyable {
         do throws(DemikernelError) {
             _ = try runtime.pop(queues[connection], maximumBytes: buffer.count)
         } catch {
-            throw CommandFailure("receive on connection \(connection + 1) of \(connectionCount) to \(path): \(error)")
+            throw CommandFailure("receive on connection \(connection + 1) of \(connectionCount) to \(address): \(error)")
         }
         return count
     }
