@@ -166,11 +166,14 @@ extension Runtime {
     /// Takes turns until something holds, but not for ever.
     func turns(until condition: () -> Bool) throws(DemikernelError) {
         let end = now + 20_000_000_000
+        // A wait for something that never comes: it takes turns until its time is up.
+        let idle = try queue()
+        let never = try pop(idle)
         while !condition() {
             guard now < end else { throw DemikernelError(ETIMEDOUT, .wait, "what the test waits for did not happen") }
-            // A wait for something that never comes: it takes turns until its time is up.
-            let idle = try pop(try queue())
-            _ = try? wait(idle, timeout: .milliseconds(1))
+            _ = try? wait(never, timeout: .milliseconds(1))
         }
+        try close(idle)
+        _ = try wait(never)
     }
 }
