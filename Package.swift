@@ -16,6 +16,12 @@ let cSettings: [CSetting] = [
     .treatAllWarnings(as: .error)
 ]
 
+// DPDK is used where the trait asks for it. SwiftPM cannot read libdpdk.pc (a description of several lines), and headers are sought in the package alone:
+// `Headers` has links to where Debian and its kin put them.
+let withDPDK: BuildSettingCondition = .when(traits: ["DPDK"])
+let dpdkHeaders: [CSetting] = ["Headers/all", "Headers/x86_64", "Headers/aarch64"].map { .headerSearchPath($0) }
+let dpdkLibraries: [LinkerSetting] = ["rte_eal", "rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring"].map { .linkedLibrary($0, withDPDK) }
+
 // The core's inlined code ends up in every target that uses `Demikernel`. SwiftPM builds a target again when a direct dependency changed,
 // so all of them name the core modules themselves.
 let core: [Target.Dependency] = ["CDatapath", "DatapathMemory", "TaskScheduler", "QueueRuntime"]
@@ -26,12 +32,19 @@ let package = Package(
         .library(
             name: "Demikernel",
             targets: ["Demikernel", "UserNetwork", "NetworkStack", "WireFormats", "EthernetDevice", "QueueRuntime", "TaskScheduler", "DatapathMemory"]),
+        // `libdemikernel.so`, as `scripts/install` installs it; here it is named as the target is, since the command has the other name.
+        .library(name: "DemikernelC", type: .dynamic, targets: ["DemikernelC"]),
+        // The same within a program, for Benchmarks alone.
+        .library(name: "DemikernelCInterface", targets: ["DemikernelC", "CDemikernel"]),
         .library(name: "DemikernelSimulation", targets: ["Simulation"]),
         .library(name: "DemikernelDevices", targets: ["EthernetDevice", "DatapathMemory"]),
         // For FuzzTesting alone: what its fuzzers run, and `swift test` on their corpus.
         .library(name: "DemikernelFuzzTargets", targets: ["FuzzTargets"]),
         .executable(name: "demikernel", targets: ["DemikernelCommand"]),
         .executable(name: "demi-lab", targets: ["DemiLab"]),
+    ],
+    traits: [
+        .trait(name: "DPDK", description: "Devices through DPDK's drivers (`dpdk:…`): needs libdpdk-dev, 22.11 or later.")
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -69,6 +82,12 @@ let package = Package(
         .target(
             name: "XDPDevice", dependencies: ["CDatapath", "CLinuxDevices", "DatapathMemory", "EthernetDevice", "NetworkInterface"],
             path: "Sources/Devices/XDPDevice", swiftSettings: settings),
+        .target(
+            name: "CDPDK", path: "Sources/Devices/CDPDK", exclude: ["Headers"],
+            cSettings: cSettings + dpdkHeaders + [.define("DPDK", withDPDK)], linkerSettings: dpdkLibraries),
+        .target(
+            name: "DPDKDevice", dependencies: ["CDPDK", "DatapathMemory", "EthernetDevice", "NetworkInterface"],
+            path: "Sources/Devices/DPDKDevice", swiftSettings: settings),
 
         .target(
             name: "MemifDevice", dependencies: ["CDatapath", "DatapathMemory", "EthernetDevice", "SharedMemory"],
@@ -103,8 +122,16 @@ let package = Package(
         // Surfaces
         .target(
             name: "Demikernel",
-            dependencies: core + ["EthernetDevice", "KernelSockets", "MemifDevice", "NetworkInterface", "NetworkStack", "SharedMemoryQueues", "TAPDevice", "UserNetwork", "WireFormats", "XDPDevice"],
+            dependencies: core + [
+                "DPDKDevice", "EthernetDevice", "KernelSockets", "MemifDevice", "NetworkInterface", "NetworkStack", "SharedMemoryQueues", "TAPDevice",
+                "UserNetwork", "WireFormats", "XDPDevice",
+            ],
             path: "Sources/Surfaces/Demikernel", swiftSettings: settings),
+        .target(name: "CDemikernel", path: "Sources/Surfaces/CDemikernel", cSettings: cSettings),
+        .target(
+            name: "DemikernelC",
+            dependencies: core + ["CDemikernel", "EthernetDevice", "KernelSockets", "NetworkStack", "UserNetwork", "WireFormats"],
+            path: "Sources/Surfaces/DemikernelC", swiftSettings: settings),
 
         // Applications
         .target(
@@ -172,7 +199,10 @@ let package = Package(
             path: "Tests/MemifDeviceTests", swiftSettings: settings),
         .testTarget(
             name: "LinuxDeviceTests",
-            dependencies: core + ["CLinux", "CLinuxDevices", "Demikernel", "Echo", "EthernetDevice", "KeyValue", "NetworkInterface", "NetworkStack", "TAPDevice", "UserNetwork", "WireFormats", "XDPDevice"],
+            dependencies: core + [
+                "CLinux", "CLinuxDevices", "Demikernel", "DPDKDevice", "Echo", "EthernetDevice", "KeyValue", "NetworkInterface", "NetworkStack", "TAPDevice",
+                "UserNetwork", "WireFormats", "XDPDevice",
+            ],
             path: "Tests/LinuxDeviceTests", swiftSettings: settings),
         .testTarget(
             name: "WireFormatsTests", dependencies: ["CDatapath", "WireFormats"],
@@ -192,6 +222,12 @@ let package = Package(
             name: "SimulationTests",
             dependencies: core + ["Demikernel", "Echo", "EthernetDevice", "KeyValue", "NetworkStack", "Simulation", "UserNetwork", "WireFormats"],
             path: "Tests/SimulationTests", swiftSettings: settings),
+        .testTarget(
+            name: "DemikernelCTests",
+            dependencies: core + [
+                "CDemikernel", "DemikernelC", "EthernetDevice", "KernelSockets", "NetworkStack", "UserNetwork", "WireFormats",
+            ],
+            path: "Tests/DemikernelCTests", swiftSettings: settings),
         .target(
             name: "FuzzTargets",
             dependencies: ["CDatapath", "DatapathMemory", "TaskScheduler", "EthernetDevice", "WireFormats", "NetworkStack", "KeyValueStore"],

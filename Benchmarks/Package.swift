@@ -12,7 +12,9 @@ let package = Package(
     targets: [
         .executableTarget(
             name: "cost-operations",
-            dependencies: [.product(name: "Demikernel", package: "demikernel")],
+            dependencies: [
+                .product(name: "Demikernel", package: "demikernel"), .product(name: "DemikernelCInterface", package: "demikernel"),
+            ],
             path: "Sources/CostOperations",
             swiftSettings: [.treatAllWarnings(as: .error)])
     ],

@@ -34,6 +34,20 @@ import Testing
         #expect(settings.carrier == "catnip on tap:demi0,host=10.0.0.1/24,host=2001:db8::1/64")
     }
 
+    @Test func aDeviceOfDPDKIsADriverWithItsOptions() throws {
+        let (settings, mistakes) = try read(flags: [
+            (.libOS, "--libos", "catnip"), (.device, "--device", "dpdk:net_virtio_user0,path=/run/x.sock,queue_size=1024"),
+            (.address, "--address", "10.0.0.2/24"),
+        ])
+        #expect(mistakes == [])
+        #expect(settings.carrier == "catnip on dpdk:net_virtio_user0,path=/run/x.sock,queue_size=1024")
+        #expect(throws: ConfigurationMistakes.self) { try DeviceSpecification(parsing: "dpdk:,iface=eth0") }
+        #if !DPDK
+        let error = #expect(throws: DemikernelError.self) { try settings.interface?.openDevice() }
+        #expect(error?.message.description.contains("swift build --traits DPDK") == true)
+        #endif
+    }
+
     @Test func anAddressInTheEnvironmentWinsOverTheFileAndAFlagOverBoth() throws {
         let yaml = "demikernel: { libos: catnip, device: 'tap:a', address: 10.0.0.3/24 }"
         let environment = ["DEMIKERNEL_ADDRESS": "10.0.0.4/24,2001:db8::4/64"]
@@ -67,6 +81,25 @@ import Testing
     @Test func kernelSocketsTakeNoDeviceFromAFlagAndIgnoreThatOfAFile() throws {
         #expect(try read(flags: [(.device, "--device", "tap:demi0")]).mistakes.count == 1)
         #expect(try read(yaml: "demikernel: { device: 'tap:demi0' }").mistakes == [])
+    }
+
+    @Test(arguments: [
+        "tap:demi0", "tap:demi0,host=10.0.0.1/24,host=2001:db8::1/64", "xdp:eth0", "xdp:eth0,ports=80+8000-8999,group=239.1.2.3,group=ff05::1",
+        "xdp:eth0,ports=7,shared,mode=native,checksums=verify", "xdp:eth0,mode=generic,checksums=partial",
+    ]) func aDeviceIsShownAsItIsWritten(text: String) throws {
+        #expect("\(try DeviceSpecification(parsing: text))" == text)
+    }
+
+    @Test(arguments: ["xdp:eth0,ports=", "xdp:eth0,ports=0", "xdp:eth0,ports=9-8", "xdp:eth0,ports=70000", "xdp:eth0,group=10.0.0.1", "xdp:eth0,mode=fast",
+                      "xdp:eth0,shared=1", "xdp:eth0,"]) func whatAnXDPDeviceHasNot(text: String) {
+        #expect(throws: ConfigurationMistakes.self) { _ = try DeviceSpecification(parsing: text) }
+    }
+
+    @Test func sharedAddressesNeedPortsAndNeighbours() throws {
+        let error = #expect(throws: ConfigurationMistakes.self) {
+            _ = try InterfaceConfiguration(device: "xdp:eth0,shared", addresses: ["10.0.0.2/24"], maximumTransmissionUnit: 1400, macAddress: "02:00:00:00:00:01")
+        }
+        #expect(error?.mistakes.count == 4, "\(String(describing: error))")
     }
 
     @Test(arguments: ["demi0", "tap:", "tap:a/b", "tap:sixteen-letters-", "dpdk:0", "tap:a,host=10.0.0.1"]) func whatIsNoDevice(text: String) {

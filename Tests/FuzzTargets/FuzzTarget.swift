@@ -2,7 +2,7 @@
 ///
 /// The fuzzers of FuzzTesting run them on bytes that a coverage-guided search makes up; the corpus tests run them on what was kept.
 public enum FuzzTarget: String, CaseIterable, Sendable {
-    case ethernet, arp, ipv4, icmpv4, ipv6, icmpv6, udp
+    case ethernet, arp, ipv4, icmpv4, igmp, ipv6, icmpv6, udp
     case tcpHeader = "tcp-header"
     /// The requests of the key-value store.
     case resp
@@ -16,6 +16,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         case .arp: try fuzzARP(input)
         case .ipv4: try fuzzIPv4(input)
         case .icmpv4: try fuzzICMPv4(input)
+        case .igmp: try fuzzIGMP(input)
         case .ipv6: try fuzzIPv6(input)
         case .icmpv6: try fuzzICMPv6(input)
         case .udp: try fuzzUDP(input)

@@ -78,6 +78,7 @@ func fuzzICMPv6(_ input: UnsafeRawBufferPointer) throws(FuzzFailure) {
         let sum = referenceSum(input, adding: UInt32(count) + 58)
         try require(view.isChecksumValid(source: source, destination: destination) == (sum == 0xffff), "the checksum is judged wrongly")
         try require(view.type == input[32] && view.isError == (input[32] < 128) && view.restOfHeader == input.number32(36), "a field is another")
+        try checkListenerQuery(view, input.part(32..<input.count))
         if let quotation = view.quotation {
             let end = quotation.base - message + quotation.transportOffset + 8
             try require(view.isError && quotation.transportOffset >= 40 && end <= count, "the quotation leads out of the message")

@@ -19,6 +19,8 @@ private let allowedDependencies: [String: Set<String>] = [
     "NetworkInterface": ["CLinuxDevices", "DatapathMemory"],
     "XDPDevice": ["CDatapath", "CLinuxDevices", "DatapathMemory", "EthernetDevice", "NetworkInterface"],
     "TAPDevice": ["CDatapath", "CLinuxDevices", "DatapathMemory", "EthernetDevice", "NetworkInterface"],
+    "CDPDK": [],
+    "DPDKDevice": ["CDPDK", "DatapathMemory", "EthernetDevice", "NetworkInterface"],
     // Network
     "WireFormats": ["CDatapath"],
     "NetworkStack": ["CDatapath", "DatapathMemory", "TaskScheduler", "EthernetDevice", "WireFormats"],
@@ -31,9 +33,11 @@ private let allowedDependencies: [String: Set<String>] = [
     // Surfaces
     // It makes every library OS by its name, over every device by its name.
     "Demikernel": core.union([
-        "EthernetDevice", "KernelSockets", "MemifDevice", "NetworkInterface", "NetworkStack", "SharedMemoryQueues", "TAPDevice", "UserNetwork", "WireFormats",
-        "XDPDevice",
+        "DPDKDevice", "EthernetDevice", "KernelSockets", "MemifDevice", "NetworkInterface", "NetworkStack", "SharedMemoryQueues", "TAPDevice", "UserNetwork",
+        "WireFormats", "XDPDevice",
     ]),
+    "CDemikernel": [],
+    "DemikernelC": core.union(["CDemikernel", "EthernetDevice", "KernelSockets", "NetworkStack", "UserNetwork", "WireFormats"]),
     // Applications
     "Echo": core.union(["Demikernel"]),
     "KeyValueStore": [],

@@ -10,6 +10,7 @@ import Testing
             .linger(seconds: nil), .reuseAddress(false), .reuseAddress(true), .reusePort(true), .reusePort(false),
             .userTimeout(milliseconds: 1_500), .userTimeout(milliseconds: 0), .congestionControl(.newReno), .congestionControl(.cubic),
             .hopLimit(1), .hopLimit(255), .differentiatedServices(codepoint: 46), .differentiatedServices(codepoint: 0),
+            .maximumPacingRate(bytesPerSecond: 5_000_000_000), .maximumPacingRate(bytesPerSecond: 0),
         ])
     func roundTrip(_ option: SocketOption) throws {
         let runtime = try makeRuntime()
@@ -23,6 +24,7 @@ import Testing
         case .reusePort(let isOn): try runtime.setOption(.reusePort(!isOn), on: socket)
         case .userTimeout: try runtime.setOption(.userTimeout(milliseconds: 77), on: socket)
         case .congestionControl(let name): try runtime.setOption(.congestionControl(name == .cubic ? .newReno : .cubic), on: socket)
+        case .maximumPacingRate: try runtime.setOption(.maximumPacingRate(bytesPerSecond: 77_000), on: socket)
         case .hopLimit: try runtime.setOption(.hopLimit(7), on: socket)
         case .differentiatedServices: try runtime.setOption(.differentiatedServices(codepoint: 7), on: socket)
         default: break
@@ -56,6 +58,7 @@ import Testing
         let socket = try runtime.socket(family, .datagram)
         let options: [SocketOption] = [
             .broadcast(true), .broadcast(false), .multicastHopLimit(7), .multicastHopLimit(1), .multicastLoop(false), .multicastLoop(true),
+            .datagramInformation(true), .datagramInformation(false),
         ]
         for option in options {
             try runtime.setOption(option, on: socket)

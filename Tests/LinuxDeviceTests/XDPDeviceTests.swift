@@ -38,7 +38,7 @@ import UserNetwork
                 let pop = try runtime.pop(queue)
                 var client: KernelClient?
                 try peer.run {
-                    client = try KernelClient(SOCK_DGRAM, to: .ipv4("10.0.0.2"), port: 7, localPort: 5000)
+                    client = try KernelClient(.datagram, to: .ipv4("10.0.0.2"), port: 7, localPort: 5000)
                     try client?.sendAll(testBytes(1200))
                 }
                 let sender = SocketAddress.ipv4(10, 0, 0, 1, port: 5000)
@@ -81,7 +81,7 @@ import UserNetwork
                 try runtime.bind(queue, to: .any(port: 7))
                 let before = runtime.statistics.memory.usedByteCount
                 var client: KernelClient?
-                try peer.run { client = try KernelClient(SOCK_DGRAM, to: .ipv4("10.0.0.2"), port: 7) }
+                try peer.run { client = try KernelClient(.datagram, to: .ipv4("10.0.0.2"), port: 7) }
                 // More than the fill ring has at once.
                 for round in 0..<40 {
                     try peer.run { for number in 0..<64 { try client?.sendAll([UInt8(round), UInt8(number)]) } }
@@ -95,6 +95,90 @@ import UserNetwork
                 // Whatever is in a ring is counted, and only that: 1024 chunks wait for frames.
                 let held = (0..<state.pointee.memory.byteCount / 64).reduce(0) { $0 + Int(state.pointee.held[$1]) }
                 #expect(held == 1024 + Int(state.pointee.inFlight))
+            }
+        }
+    }
+
+    @Test("without memory frames are dropped and counted, and with it they come again")
+    func outOfMemory() throws {
+        try withCable { peer in
+            try withRuntime(try Self.interface()) { runtime, state, libraryOS in
+                let queue = try runtime.socket(.ipv4, .datagram)
+                try runtime.bind(queue, to: .any(port: 7))
+                var client: KernelClient?
+                let pop = try runtime.pop(queue)
+                try peer.run {
+                    client = try KernelClient(.datagram, to: .ipv4("10.0.0.2"), port: 7)
+                    try client?.sendAll([1])
+                }
+                _ = try runtime.wait(pop).popped()
+                let again = try runtime.pop(queue)
+                var hoard: [UnsafeMutableRawPointer] = []
+                while let block = runtime.core.heap.takeBlock(2048, priority: .reserve) { hoard.append(block) }
+                try peer.run { for _ in 0..<3000 { try client?.sendAll([2]) } }
+                while UserNetwork.statistics(of: libraryOS).device.receiveOutOfMemory < 100 { _ = runtime.poll() }
+                for block in hoard { DatapathHeap.releaseBlock(containing: block) }
+                while runtime.poll() {}
+                try peer.run { try client?.sendAll([3]) }
+                // Whatever of the others found room comes first.
+                var token = again
+                while true {
+                    guard let array = try runtime.wait(token).popped() else { throw SystemFailure(call: "pop", errno: 0) }
+                    if array.withUnsafeBytes(ofSegment: 0, { $0[0] }) == 3 { break }
+                    token = try runtime.pop(queue)
+                }
+            }
+        }
+    }
+
+    @Test("memory that the kernel does not know is copied, and counted")
+    func secondArena() throws {
+        try withCable { peer in
+            try withRuntime(try Self.interface()) { runtime, state, libraryOS in
+                let queue = try runtime.socket(.ipv4, .datagram)
+                try runtime.bind(queue, to: .any(port: 7))
+                // The first arena is used up, but for what the device has already; then there is a second one.
+                var hoard: [UnsafeMutableRawPointer] = []
+                while let block = runtime.core.heap.takeBlock(2048, priority: .reserve) { hoard.append(block) }
+                try runtime.core.heap.addArena(MemoryConfiguration(arenaByteCount: 8 << 20))
+                defer { for block in hoard { DatapathHeap.releaseBlock(containing: block) } }
+                let sender = SocketAddress.ipv4(10, 0, 0, 1, port: 5000)
+                var client: KernelClient?
+                try peer.run { client = try KernelClient(.datagram, to: .ipv4("10.0.0.2"), port: 7, localPort: 5000) }
+                // More than there are places to copy to, so that they are used again.
+                for number in 0..<100 {
+                    let bytes = testBytes(1 + number * 14, seed: UInt64(number))
+                    try peer.run { try client?.sendAll(bytes) }
+                    guard let array = try runtime.wait(try runtime.pop(queue)).popped() else { throw SystemFailure(call: "pop", errno: 0) }
+                    let isInside = array.withUnsafeBytes(ofSegment: 0) { state.pointee.memory.contains(UnsafeMutableRawPointer(mutating: $0.baseAddress!)) }
+                    #expect(!isInside)
+                    _ = try runtime.wait(try runtime.pushTo(queue, array, sender))
+                    var received: [UInt8]?
+                    try peer.run { received = try client?.receive() }
+                    #expect(received == bytes)
+                }
+                let counts = UserNetwork.statistics(of: libraryOS).device
+                #expect(counts.receiveCopies >= 100 && counts.transmitCopies >= 100)
+                #expect(counts.transmitErrors == 0 && counts.receiveMalformed == 0)
+            }
+        }
+    }
+
+    @Test("what is sent to a group comes where the group is named")
+    func multicastGroup() throws {
+        try withCable { peer in
+            var interface = try Self.interface()
+            interface.device = try DeviceSpecification(parsing: "xdp:demi0,group=239.1.2.3")
+            try withRuntime(interface) { runtime, _, _ in
+                let queue = try runtime.socket(.ipv4, .datagram)
+                try runtime.bind(queue, to: .any(port: 7))
+                try runtime.setOption(.joinGroup(.ipv4(239, 1, 2, 3, port: 0)), on: queue)
+                try peer.run {
+                    try Shell.check("ip route add 239.0.0.0/8 dev demi1")
+                    try KernelClient(.datagram, to: .ipv4("239.1.2.3"), port: 7).sendAll([4, 2])
+                }
+                guard let array = try runtime.wait(try runtime.pop(queue)).popped() else { throw SystemFailure(call: "pop", errno: 0) }
+                #expect(array.byteCount == 2 && array[segment: 0][0] == 4)
             }
         }
     }
@@ -113,7 +197,7 @@ import UserNetwork
                 // Neighbour discovery between the kernels by their own link-local addresses.
                 let result = Shell.run("ping -c 2 -i 0.1 -W 20 ff02::1%demi1")
                 #expect(result.output.contains("bytes from"), "\(result.output)")
-                try expectEcho(try KernelClient(SOCK_STREAM, to: .ipv4("10.0.0.2"), port: 7), 200_000)
+                try expectEcho(try KernelClient(.stream, to: .ipv4("10.0.0.2"), port: 7), 200_000)
             }
         }
     }
@@ -131,9 +215,9 @@ import UserNetwork
             defer { server.stop() }
             try peer.run {
                 #expect(Shell.run("ping -c 2 -i 0.01 -W 20 10.0.0.2").output.contains(" 0% packet loss"))
-                try expectEcho(try KernelClient(SOCK_STREAM, to: .ipv4("10.0.0.2"), port: 7), 100_000)
+                try expectEcho(try KernelClient(.stream, to: .ipv4("10.0.0.2"), port: 7), 100_000)
                 // Where nothing listens, the kernel itself refuses.
-                #expect(throws: SystemFailure.self) { _ = try KernelClient(SOCK_STREAM, to: .ipv4("10.0.0.2"), port: 8) }
+                #expect(throws: SystemFailure.self) { _ = try KernelClient(.stream, to: .ipv4("10.0.0.2"), port: 8) }
             }
         }
     }
@@ -145,7 +229,7 @@ import UserNetwork
             defer { server.stop() }
             try peer.run {
                 for number in 0..<32 {
-                    let client = try KernelClient(SOCK_DGRAM, to: .ipv4("10.0.0.2"), port: 7)
+                    let client = try KernelClient(.datagram, to: .ipv4("10.0.0.2"), port: 7)
                     try client.sendAll(testBytes(100, seed: UInt64(number)))
                     #expect(try client.receive() == testBytes(100, seed: UInt64(number)))
                 }
@@ -161,7 +245,7 @@ import UserNetwork
             interface.device = try DeviceSpecification(parsing: "xdp:demi0,checksums=verify")
             let server = try StackServer.echo(interface, .udp, .any(port: 7))
             try peer.run {
-                let client = try KernelClient(SOCK_DGRAM, to: .ipv4("10.0.0.2"), port: 7)
+                let client = try KernelClient(.datagram, to: .ipv4("10.0.0.2"), port: 7)
                 // A datagram that waits for its neighbour would leave under the second rule.
                 try Shell.check("ping -c 1 -W 20 10.0.0.2")
                 try client.sendAll([1, 2, 3])
@@ -183,7 +267,7 @@ import UserNetwork
             let interface = try Self.interface()
             let error = #expect(throws: DemikernelError.self) { _ = try StackServer.echo(interface, .tcp, .any(port: 7)) }
             #expect(error?.errno == EBUSY)
-            try peer.run { try expectEcho(try KernelClient(SOCK_STREAM, to: .ipv4("10.0.0.2"), port: 7), 10_000) }
+            try peer.run { try expectEcho(try KernelClient(.stream, to: .ipv4("10.0.0.2"), port: 7), 10_000) }
         }
     }
 
@@ -236,9 +320,59 @@ import UserNetwork
             try runtime.register(try UserNetwork.make(for: runtime.core, device: device, addresses: [.init(parsing: "10.0.0.2/24")!]))
             let queue = try runtime.socket(.ipv4, .datagram)
             try runtime.bind(queue, to: .any(port: 7))
-            try peer.run { try KernelClient(SOCK_DGRAM, to: .ipv4("10.0.0.2"), port: 7).sendAll([9, 9]) }
+            try peer.run { try KernelClient(.datagram, to: .ipv4("10.0.0.2"), port: 7).sendAll([9, 9]) }
             guard let array = try runtime.wait(try runtime.pop(queue)).popped() else { throw SystemFailure(call: "pop", errno: 0) }
             #expect(array.byteCount == 2)
+        }
+    }
+
+    @Test("two runtimes share an interface, each with a queue of its own")
+    func queueForEachRuntime() throws {
+        try withCable(options: "numrxqueues 2 numtxqueues 2") { peer in
+            let interface = NetworkInterface("demi0")
+            var configuration = XDPConfiguration(interface: "demi0")
+            configuration.steering.ipv4Addresses = [0x0200_000a]
+            let attachment = try XDPAttachment(configuration, interface: try interface.index(), queueCount: 2)
+            defer { attachment.detach() }
+            // Which of the two an ARP request comes to is the kernel's choice, and so is who learns of a neighbour: the peer is told.
+            let address = try interface.macAddress()
+            let text = (0..<6).map { String(address >> UInt64(40 - 8 * $0) & 0xff, radix: 16) }.joined(separator: ":")
+            try peer.run { try Shell.check("ip neighbor replace 10.0.0.2 lladdr \(text) dev demi1") }
+
+            func makeRuntime(_ queue: Int) throws -> Runtime {
+                let runtime = try Runtime(RuntimeConfiguration())
+                let descriptors = XDPDevice.Descriptors(
+                    sockets: [try XDPSocket.make()], firstQueue: queue, map: dup(attachment.map), interfaceIndex: try interface.index(),
+                    macAddress: try interface.macAddress(), maximumTransmissionUnit: 1500, isNative: true, acceptsPartialChecksums: true)
+                let device = try XDPDevice.make(descriptors, heap: runtime.core.heap)
+                try runtime.register(try UserNetwork.make(for: runtime.core, device: device, addresses: [.init(parsing: "10.0.0.2/24")!]))
+                return runtime
+            }
+            let first = try makeRuntime(0)
+            let second = try makeRuntime(1)
+            let firstQueue = try first.socket(.ipv4, .datagram)
+            try first.bind(firstQueue, to: .any(port: 7))
+            let secondQueue = try second.socket(.ipv4, .datagram)
+            try second.bind(secondQueue, to: .any(port: 7))
+            try peer.run { for _ in 0..<64 { try KernelClient(.datagram, to: .ipv4("10.0.0.2"), port: 7).sendAll([1]) } }
+            var counts = (0, 0)
+            var tokens = (try first.pop(firstQueue), try second.pop(secondQueue))
+            let end = first.now + 60_000_000_000
+            while counts.0 + counts.1 < 64, first.now < end {
+                first.poll()
+                second.poll()
+                if let completion = try first.redeem(tokens.0) {
+                    _ = try completion.popped()
+                    counts.0 += 1
+                    tokens.0 = try first.pop(firstQueue)
+                }
+                if let completion = try second.redeem(tokens.1) {
+                    _ = try completion.popped()
+                    counts.1 += 1
+                    tokens.1 = try second.pop(secondQueue)
+                }
+            }
+            #expect(counts.0 + counts.1 == 64 && counts.0 > 0 && counts.1 > 0, "\(counts)")
         }
     }
 }

@@ -231,6 +231,20 @@ import WireFormats
         #expect(host.drops(.unsolicitedARP) == 0)
     }
 
+    // Found by the simulator, seed 22394: the next datagram, 55 s later, went to where nobody had been asked for so long.
+    @Test func aNeighbourThatADatagramHasWaitedForIsInUse() throws {
+        let host = try LowerHost()
+        let socket = host.boundSocket(5_000)
+        #expect(host.sendDatagram(socket, [1], to: peer.endpoint(9)) == 0)
+        host.advance(milliseconds: 1)
+        host.receive(peer.arpReply())
+        #expect(host.output().count == 2)
+        host.advance(seconds: 30)
+        let request = host.output()
+        #expect(request.map { Array($0[0..<6]) } == [[2, 0, 0, 0, 0, 2]])
+        #expect(host.stack.statistics.arpRequestsSent == 2)
+    }
+
     @Test func aNeighbourInUseThatDoesNotAnswerThreeRequestsIsForgotten() throws {
         let host = try LowerHost()
         host.introduce(peer)

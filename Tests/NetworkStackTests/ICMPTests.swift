@@ -108,7 +108,7 @@ import WireFormats
         let host = try LowerHost()
         host.introduce(peer)
         host.receive(peer.icmp([type, 0, 0, 0] + [UInt8](repeating: 0, count: 60)))
-        #expect(host.drops(.unmatchedControlMessage) == 1)
+        #expect(host.drops(type == ICMPv4Type.redirect ? .redirectRefused : .unmatchedControlMessage) == 1)
         #expect(host.output().isEmpty)
     }
 

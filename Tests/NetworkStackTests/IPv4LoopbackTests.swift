@@ -32,7 +32,7 @@ import WireFormats
         let array = try #require(kept.makeSlice(offset: 0, byteCount: 1_400))
         #expect(host.stack.sendDatagram(client, array, to: Endpoint(address: LowerHost.address, port: 5_000)) == 0)
         host.advance()
-        let (payload, _) = try #require(host.stack.receiveDatagram(server))
+        let (payload, _, _) = try #require(host.stack.receiveDatagram(server))
         #expect(host.bytes(of: payload) == bytes)
         #expect(payload.isSoleOwner)
         #expect(payload.segmentAddress != kept.segmentAddress)

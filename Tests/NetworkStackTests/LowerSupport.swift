@@ -112,7 +112,7 @@ final class LowerHost {
 
     /// A datagram's payload and its sender; nil for none.
     func takeDatagram(_ socket: UInt32) -> (bytes: [UInt8], source: Endpoint)? {
-        guard let (payload, source) = stack.receiveDatagram(socket) else { return nil }
+        guard let (payload, source, _) = stack.receiveDatagram(socket) else { return nil }
         defer { payload.releaseArray() }
         return (bytes(of: payload), source)
     }

@@ -170,7 +170,7 @@ import WireFormats
         let frame = host.makeFrame(peer.udp([1, 2, 3], to: 5_000))
         let address = frame.segmentAddress
         host.stack.receive(frame)
-        let (payload, _) = try #require(host.stack.receiveDatagram(socket))
+        let (payload, _, _) = try #require(host.stack.receiveDatagram(socket))
         #expect(payload == frame && payload.segmentAddress == address + 42)
         payload.releaseArray()
         host.end()

@@ -51,9 +51,16 @@ import Testing
     }
 
     @Test func segmentsThatAreOnlyLateAreNotSentAgain() throws {
-        for (sender, share) in [("reno", 0.5), ("cubic", 1)] {
-            #expect(try Self.figures("100 Mbit/s, 50 ms, 5 % late by up to 50 ms", sender)[Self.inVain] < share)
+        for sender in ["reno", "cubic", "bbr"] {
+            #expect(try Self.figures("100 Mbit/s, 50 ms, 5 % late by up to 50 ms", sender)[Self.inVain] < 0.5)
         }
+    }
+
+    /// Of losses that no congestion is to blame for.
+    @Test func aModelOfThePathFillsALinkThatLoses() throws {
+        #expect(try Self.figures("1 Gbit/s, 10 ms, 0.01 % loss", "bbr")[Self.share] >= 90)
+        let plain = try Self.figures("100 Mbit/s, 50 ms, 1 % loss", "cubic, no SACK")[Self.goodput]
+        #expect(try Self.figures("100 Mbit/s, 50 ms, 1 % loss", "bbr")[Self.goodput] >= 2 * plain)
     }
 
     @Test func marksKeepTheQueueShort() throws {
@@ -66,11 +73,14 @@ import Testing
         for sender in ["cubic", "reno", "dctcp"] { #expect(try Self.figures("100 Mbit/s, 20 ms, 2 connections", sender)[Self.even] >= 90) }
     }
 
-    /// The probe goes after two round trips and the 10 ms that an acknowledgement may be delayed; the clock of the timers ticks in tens of microseconds.
+    /// The probe goes after two round trips and the 10 ms that an acknowledgement may be delayed. Of a thousand the worst have lost the probe, too, or come
+    /// before the probe of another request has told what it tells: then the retransmission timer is what there is.
     @Test func aLostRequestIsAnsweredTwoRoundTripsLater() throws {
-        for (scenario, roundTrip) in [("64 B, 1 ms, 1 % loss", 1.0), ("64 B, 50 ms, 3 % loss", 50)] {
-            let delays = try Self.figures(scenario, "default").suffix(3)
-            #expect(try #require(delays.first) <= 2 * roundTrip + 10.1)
+        for scenario in ["64 B, 1 ms, 1 % loss", "64 B, 50 ms, 3 % loss"] {
+            let figures = try Self.figures(scenario, "default").suffix(4)
+            let (fastest, added) = (try #require(figures.first), try #require(figures.dropFirst().first))
+            // By timestamps, which tick in milliseconds, a round trip is measured after a loss: the estimate is a few hundredths of one off.
+            #expect(added <= 2 * fastest + 10.05)
         }
     }
 }

@@ -127,6 +127,24 @@ import WireFormats
         #expect(damaged == Int(statistics.corrupted))
     }
 
+    /// A fragment, and a message behind hop-by-hop options: what is in no checksum is not damaged.
+    @Test func corruptionLeavesTheHeadersOfIPv6AloneThatNoChecksumCovers() throws {
+        for (nextHeader, extensions) in [(IPv6ExtensionType.fragment, [17, 0, 0, 1, 0, 0, 0, 9]), (0, [58, 0, 5, 2, 0, 0, 1, 0])] as [(UInt8, [UInt8])] {
+            var conditions = LinkConditions()
+            conditions.corruption = 1_000_000
+            let pair = Pair(conditions)
+            let addresses = [UInt8](repeating: 0x20, count: 32)
+            let header: [UInt8] = [0x60, 0, 0, 0, 0, 48, nextHeader, 64] + addresses
+            let frame = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x86, 0xdd] + header + extensions + [UInt8](repeating: 0x55, count: 40)
+            for _ in 0..<2_000 { pair.world.schedule(after: 1) { pair.first.send(frame) } }
+            try pair.world.run(for: .seconds(1))
+            let damaged = pair.arrivals.map { arrival in Set(frame.indices.filter { frame[$0] != arrival.bytes[$0] }) }
+            #expect(damaged.allSatisfy { !$0.isEmpty && $0.isSubset(of: Set(22..<54).union(62..<102)) })
+            #expect(damaged.contains { $0.contains { $0 < 54 } } && damaged.contains { $0.contains { $0 >= 62 } })
+            #expect(pair.link.forwardStatistics.frameCheckFailed == UInt64(2_000 - damaged.count))
+        }
+    }
+
     @Test func bandwidthSerializesAndTheQueueDropsItsTail() throws {
         var conditions = LinkConditions.clean(delay: 0)
         // 1,000 bytes take 1 ms.

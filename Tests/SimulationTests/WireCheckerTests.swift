@@ -6,53 +6,6 @@ import WireFormats
 
 /// The checker is shown conversations that are made by hand, right ones and wrong ones.
 @Suite struct WireCheckerTests {
-    private struct Conversation {
-        let world = Simulation(seed: 1)
-        let client: SimulatedHost
-        let server: SimulatedHost
-
-        let family: AddressFamily
-
-        init(_ family: AddressFamily = .ipv4) throws {
-            self.family = family
-            var settings = SimulatedHost.Settings()
-            settings.speaksIPv6 = family == .ipv6
-            client = try world.makeHost("client", settings)
-            server = try world.makeHost("server", settings)
-        }
-
-        var violations: [String] { world.checker.violations }
-
-        /// A segment of the client (`isBack`: of the server), which the other one receives unless it is lost.
-        func send(
-            isBack: Bool = false, _ flags: TCPFlags, sequence: UInt32, acknowledgement: UInt32 = 0, window: UInt16 = 1_000, options: [UInt8] = [],
-            byteCount: Int = 0, isLost: Bool = false, damage: ((inout [UInt8]) -> Void)? = nil
-        ) {
-            let (from, to) = isBack ? (server, client) : (client, server)
-            let (fromPort, toPort): (UInt16, UInt16) = isBack ? (80, 5_000) : (5_000, 80)
-            var segment = ForgedFrame.Segment(
-                from: Endpoint(address: from.address(family), port: fromPort), to: Endpoint(address: to.address(family), port: toPort))
-            segment.flags = flags
-            segment.sequence = sequence
-            segment.acknowledgement = acknowledgement
-            segment.window = window
-            segment.options = options
-            segment.payload = [UInt8](repeating: 7, count: byteCount)
-            var frame = ForgedFrame.tcp(segment, from: from.macAddress, to: to.macAddress)
-            damage?(&frame)
-            world.checker.transmitted(frame, by: from, at: 0)
-            if !isLost { world.checker.received(SimulatedFrame(frame), by: to) }
-        }
-
-        /// The client's numbers begin at 100, the server's at 900; both take segments of 500 bytes and have a window of 1,000.
-        func shakeHands(options: [UInt8] = []) {
-            let size: [UInt8] = [2, 4, 1, 0xf4]
-            send(.syn, sequence: 100, options: size + options)
-            send(isBack: true, [.syn, .ack], sequence: 900, acknowledgement: 101, options: size + options)
-            send(.ack, sequence: 101, acknowledgement: 901, options: options.isEmpty ? [] : options)
-        }
-    }
-
     private static let timestamps: [UInt8] = [1, 1, 8, 10, 0, 0, 0, 5, 0, 0, 0, 5]
 
     @Test func aConversationThatKeepsTheRulesIsFine() throws {
@@ -190,6 +143,36 @@ import WireFormats
         talk.world.end()
     }
 
+    private static let permitsSelective: [UInt8] = [1, 1, 4, 2]
+
+    @Test func aSYNIsAnAnswerToTheOneWithoutAcknowledgement() throws {
+        // The client has taken somebody else's SYN for the server's, and answers that with what it does not permit.
+        let talk = try Conversation()
+        talk.send(.syn, sequence: 100, options: Self.permitsSelective)
+        talk.send([.syn, .ack], sequence: 100, acknowledgement: 5_000)
+        talk.send(isBack: true, [.syn, .ack], sequence: 900, acknowledgement: 101, options: Self.permitsSelective)
+        #expect(talk.violations == [])
+        talk.world.end()
+        let other = try Conversation()
+        other.send(.syn, sequence: 100)
+        other.send([.syn, .ack], sequence: 100, acknowledgement: 5_000, options: Self.permitsSelective)
+        other.send(isBack: true, [.syn, .ack], sequence: 900, acknowledgement: 101, options: Self.permitsSelective)
+        #expect(other.violations.contains { $0.contains("permitted in answer to a SYN that does not permit them") })
+        other.world.end()
+    }
+
+    @Test func theSYNThatIsAnsweredIsTheOneWhoseOptionsCount() throws {
+        let talk = try Conversation()
+        talk.send(.syn, sequence: 100, options: Self.timestamps)
+        // In the server's name, and then the server itself, before the client says anything.
+        talk.send(isBack: true, .syn, sequence: 7_000)
+        talk.send(isBack: true, [.syn, .ack], sequence: 900, acknowledgement: 101, options: Self.timestamps)
+        talk.send([.syn, .ack], sequence: 100, acknowledgement: 7_001)
+        talk.send(.ack, sequence: 101, acknowledgement: 7_001)
+        #expect(talk.violations == [])
+        talk.world.end()
+    }
+
     @Test func aFrameInSomebodyElsesNameIsFound() throws {
         let talk = try Conversation()
         let segment = ForgedFrame.Segment(
@@ -209,6 +192,39 @@ import WireFormats
         talk.send(isBack: true, .rst, sequence: 901, isLost: true)
         #expect(talk.violations.contains { $0.contains("a reset that nothing has provoked") })
         talk.world.end()
+    }
+
+    @Test func aResetInAnswerToAResetIsFoundUnlessItMayHaveWaitedForTheDevice() throws {
+        for mayHaveWaited in [false, true] {
+            let talk = try Conversation()
+            talk.shakeHands()
+            talk.send(.ack, sequence: 101, acknowledgement: 901, byteCount: 500, at: 10)
+            talk.send(.rst, sequence: 601, at: 20)
+            talk.send(isBack: true, .rst, sequence: 901, at: 20, mayHaveWaited: mayHaveWaited)
+            #expect(talk.violations.contains { $0.contains("a reset in answer to a reset") } != mayHaveWaited)
+            talk.world.end()
+        }
+    }
+
+    @Test func tooManyResetsAreFoundUnlessTheyHaveWaitedForANeighbour() throws {
+        for isResolvedNow in [false, true] {
+            let talk = try Conversation(conduct: Conversation.conduct(resetsPerSecond: 1))
+            for index: UInt32 in 0..<3 {
+                talk.send(.ack, sequence: 500 + index, acknowledgement: 1, at: 10)
+                let time: UInt64 = 20 + UInt64(index)
+                if isResolvedNow, index == 1 {
+                    let answer = ForgedFrame.arp(
+                        ARPPacket(
+                            operation: ARPPacket.reply, senderHardware: talk.client.macAddress, senderProtocol: talk.client.address,
+                            targetHardware: talk.server.macAddress, targetProtocol: talk.server.address), from: talk.client.macAddress,
+                        to: talk.server.macAddress)
+                    talk.world.checker.received(SimulatedFrame(answer), by: talk.server, at: time * 1_000_000)
+                }
+                talk.send(isBack: true, .rst, sequence: 1, isLost: true, at: time)
+            }
+            #expect(talk.violations.contains { $0.contains("3 resets to segments of no connection in a second") } != isResolvedNow)
+            talk.world.end()
+        }
     }
 
     @Test func aViolationEndsTheSimulation() throws {

@@ -10,6 +10,8 @@ import UserNetwork
             SocketOption.noDelay(false), .noDelay(true), .keepAlive(idle: 60, interval: 7), .noKeepAlive, .linger(seconds: 0), .linger(seconds: 3),
             .linger(seconds: nil), .reuseAddress(true), .reusePort(true), .reusePort(false), .userTimeout(milliseconds: 1_500),
             .userTimeout(milliseconds: 0), .congestionControl(.newReno), .congestionControl(.cubic), .congestionControl(.dctcp),
+            .congestionControl(.bbr), .maximumPacingRate(bytesPerSecond: 5_000_000_000), .maximumPacingRate(bytesPerSecond: 0),
+            .maximumPacingRate(bytesPerSecond: .max),
             .sendBuffer(byteCount: 20_000), .receiveBuffer(byteCount: 20_000), .hopLimit(1), .hopLimit(255), .differentiatedServices(codepoint: 46),
             .differentiatedServices(codepoint: 0),
         ])
@@ -24,6 +26,7 @@ import UserNetwork
         case .reusePort(let isOn): try pair.runtime.setOption(.reusePort(!isOn), on: socket)
         case .userTimeout: try pair.runtime.setOption(.userTimeout(milliseconds: 77), on: socket)
         case .congestionControl(let name): try pair.runtime.setOption(.congestionControl(name == .cubic ? .dctcp : .cubic), on: socket)
+        case .maximumPacingRate: try pair.runtime.setOption(.maximumPacingRate(bytesPerSecond: 77_000), on: socket)
         case .hopLimit: try pair.runtime.setOption(.hopLimit(7), on: socket)
         case .differentiatedServices: try pair.runtime.setOption(.differentiatedServices(codepoint: 7), on: socket)
         default: break
@@ -56,6 +59,7 @@ import UserNetwork
             SocketOption.keepAlive(idle: 0, interval: 1), .keepAlive(idle: 1, interval: 0), .keepAlive(idle: -5, interval: 1),
             .keepAlive(idle: Int.max, interval: 1), .linger(seconds: -5), .linger(seconds: Int.max), .sendBuffer(byteCount: -1),
             .receiveBuffer(byteCount: -4_096), .sendBuffer(byteCount: Int.max), .userTimeout(milliseconds: -1), .userTimeout(milliseconds: Int.max),
+            .maximumPacingRate(bytesPerSecond: -1),
             .hopLimit(0), .hopLimit(256), .hopLimit(-1), .differentiatedServices(codepoint: 64), .differentiatedServices(codepoint: -1),
         ])
     func outOfRange(_ option: SocketOption) throws {

@@ -87,8 +87,8 @@ import WireFormats
                 == [UInt8](hexadecimal: "8500 0000 00000000 0101 020000000001"))
         #expect(
             written(28) {
-                ICMPv6Message.writeListenerReport(to: $0, groups: 1)
-                ICMPv6Message.writeListenerRecord(to: $0 + 8, group: .allNodes, isChange: true)
+                ICMPv6Message.writeListenerReport(to: $0, records: 1)
+                GroupRecord.write(to: $0 + 8, .changeToExclude, group: .allNodes)
             } == [UInt8](hexadecimal: "8f00 0000 0000 0001 0400 0000 ff020000000000000000000000000001"))
     }
 

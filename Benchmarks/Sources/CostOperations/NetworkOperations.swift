@@ -28,6 +28,8 @@ private struct Session: ~Copyable {
         var configuration = RuntimeConfiguration()
         configuration.clock = device.clock
         configuration.idle = .spin
+        // Hashes and tokens are drawn from it: with another seed in each run a figure would be another in each run.
+        configuration.seed = 1
         runtime = try Runtime(
             configuration,
             making: [
@@ -242,7 +244,7 @@ private func residentByteCount() -> Int {
 }
 
 /// The two ends of a link, each a library OS of one runtime: a request of 64 bytes and its echo.
-private struct EchoPair: ~Copyable {
+struct EchoPair: ~Copyable {
     let runtime: Runtime
     let clock: PeerDevice
     let client: LibraryOSIdentifier
@@ -253,6 +255,8 @@ private struct EchoPair: ~Copyable {
         var configuration = RuntimeConfiguration()
         configuration.clock = clock.clock
         configuration.idle = .spin
+        // Hashes and tokens are drawn from it: with another seed in each run a figure would be another in each run.
+        configuration.seed = 1
         let runtime = try Runtime(configuration)
         let (left, right) = MemoryEthernetPair.make(capacity: 256)
         let client = try runtime.register(
@@ -275,6 +279,9 @@ private struct EchoPair: ~Copyable {
         _ = try runtime.wait(try runtime.connect(connection, to: .ipv4(10, 0, 0, 2, port: 7)))
         return (connection, accepted(try runtime.wait(accept)))
     }
+
+    /// The runtime, for somebody else.
+    consuming func intoRuntime() -> Runtime { runtime }
 }
 
 @inline(never)

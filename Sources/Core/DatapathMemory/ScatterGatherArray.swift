@@ -16,6 +16,9 @@ public struct SegmentDescriptor {
     @usableFromInline var segmentCount: UInt32
     /// In a first descriptor: the operation that completes when a queue is done with the array; 0 for none.
     public var operation: UInt32
+    /// In a first descriptor: where in its block, in front of the bytes, the header lies that tells of them, with two flags in the topmost bits; 0 for none.
+    /// Whoever writes into the headroom of an array has taken it over, and asks no more.
+    @usableFromInline var information: UInt32
 
     @inlinable
     init(base: UnsafeMutableRawPointer, offset: UInt32, length: UInt32) {
@@ -27,6 +30,7 @@ public struct SegmentDescriptor {
         byteCount = length
         segmentCount = 1
         operation = 0
+        information = 0
     }
 }
 
@@ -127,6 +131,12 @@ public struct ScatterGatherArray: ~Copyable {
         if let rest = head.pointee.next { ScatterGatherArray.release(rest) }
         ScatterGatherArray.freeDescriptor(head)
         return buffer
+    }
+
+    /// Calls `body` with where the header lies that tells of the array's bytes (`attachInformation`); nil for none. It is valid during the call. O(1).
+    public func withInformation<Result>(_ body: ((header: UnsafeRawPointer, flags: UInt32)?) -> Result) -> Result {
+        let word = head.pointee.information
+        return body(word == 0 ? nil : (UnsafeRawPointer(head.pointee.base) + Int(word & 0x3fff_ffff), word & 0xc000_0000))
     }
 
     /// Copies the array's bytes into `destination`, as many as fit.
@@ -247,6 +257,17 @@ extension UnsafeMutablePointer<SegmentDescriptor> {
     @inlinable
     public var arraySegmentCount: Int { Int(pointee.segmentCount) }
 
+    /// Says where the header lies that tells of the array's bytes: `distance` bytes before the first one, in the same block.
+    /// - Parameter flags: what the reader has to know besides, in the two topmost bits; not 0 where the header may begin the block.
+    public func attachInformation(_ distance: Int, flags: UInt32) {
+        pointee.information = pointee.offset &- UInt32(truncatingIfNeeded: distance) | flags
+    }
+
+    /// Takes `attachInformation` back: what is received is told anew.
+    @inlinable
+    @inline(__always)
+    public func detachInformation() { pointee.information = 0 }
+
     /// Releases the whole array.
     @inlinable
     public func releaseArray() {
@@ -291,6 +312,8 @@ extension UnsafeMutablePointer<SegmentDescriptor> {
             BlockCount.retain(last.pointee.base)
             let tail = Buffer(base: last.pointee.base, offset: last.pointee.offset + last.pointee.length - excess, length: excess)
             if let descriptor = ScatterGatherArray.makeDescriptor(tail) {
+                // It lies in the same block where there is one.
+                if last == self { descriptor.pointee.information = pointee.information }
                 last.pointee.length -= excess
                 bytes = maximumBytes
                 rest = descriptor

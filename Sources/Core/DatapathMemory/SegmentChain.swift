@@ -16,6 +16,29 @@ extension UnsafeMutablePointer<SegmentDescriptor> {
         }
     }
 
+    /// Gives an array of one segment a block of its own in place of the one it has.
+    /// - Parameters:
+    ///   - byteCount: the segment's length afterwards.
+    ///   - fill: writes the new bytes, and may read the old ones.
+    /// - Returns: false when the heap has no room: nothing has changed then.
+    @inlinable
+    @inline(__always)
+    public func moveToOwnBlock(
+        _ heap: DatapathHeap, byteCount: Int, priority: AllocationPriority, fill: (_ new: UnsafeMutableRawPointer, _ old: UnsafeRawPointer) -> Void
+    ) -> Bool {
+        let buffer: Buffer
+        do throws(DemikernelError) { buffer = try heap.allocate(byteCount, priority: priority) } catch { return false }
+        let (base, offset, length) = buffer.takeOver()
+        fill(base + Int(offset), segmentAddress)
+        let old = pointee.base
+        pointee.base = base
+        pointee.offset = offset
+        pointee.length = length
+        pointee.byteCount = length
+        BlockCount.release(old)
+        return true
+    }
+
     /// A further segment over `byteCount` bytes of this one, from `offset` on: one more count on the block, no copy. Nil when no descriptor is left.
     @inlinable
     public func makeSlice(offset: Int, byteCount: Int) -> UnsafeMutablePointer<SegmentDescriptor>? {

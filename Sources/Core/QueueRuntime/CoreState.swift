@@ -9,6 +9,8 @@ struct QueueSlot {
     var libraryOS: UnsafeMutablePointer<LibraryOS>?
     /// The queue itself if it is an in-memory one: its fast path saves the call.
     var memoryQueue: UnsafeMutablePointer<MemoryQueue>?
+    /// Where the runtime adds pops by itself.
+    var waitingPops: UnsafeMutablePointer<WaitingPops>?
     var state: UInt32 = 0
     var generation: UInt32 = 1
     var phase = Phase.free

@@ -158,5 +158,5 @@ extension UnsafeMutablePointer<Operation> {
     /// The number of a live operation's slot.
     @inlinable
     @inline(__always)
-    var index: UInt32 { UInt32(truncatingIfNeeded: pointee.token & QueueToken.slotMask) }
+    public var index: UInt32 { UInt32(truncatingIfNeeded: pointee.token & QueueToken.slotMask) }
 }

@@ -58,6 +58,7 @@ extension RuntimeCore {
     func freeQueueSlot(_ index: Int) {
         let slot = state.pointee.queues + index
         slot.pointee.phase = .free
+        slot.pointee.waitingPops = nil
         slot.pointee.nextFree = 0
         if state.pointee.lastFreeQueue != 0 {
             state.pointee.queues[Int(state.pointee.lastFreeQueue)].nextFree = UInt32(index)

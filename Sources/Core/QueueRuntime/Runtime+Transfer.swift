@@ -80,13 +80,20 @@ extension Runtime {
     public func pop(
         _ queue: QueueDescriptor, maximumSegments: Int = ScatterGatherArray.maximumSegments, maximumBytes: Int = .max
     ) throws(DemikernelError) -> QueueToken {
-        if core.isOnOwnThread, let memory = core.memoryQueue(queue),
-            let array = memory.pointee.givesNow(maximumSegments: maximumSegments, maximumBytes: maximumBytes),
-            let operation = core.slotForImmediateOperation
-        {
-            memory.pointee.removeFirst(array)
-            operation.pointee.array = array
-            return core.completeImmediately(operation, .pop, queue, .popped)
+        if core.isOnOwnThread, case let slot = core.state.pointee.queues + queue.slot, slot.pointee.openDescriptor == queue.rawValue {
+            if let memory = slot.pointee.memoryQueue {
+                if let array = memory.pointee.givesNow(maximumSegments: maximumSegments, maximumBytes: maximumBytes),
+                    let operation = core.slotForImmediateOperation
+                {
+                    memory.pointee.removeFirst(array)
+                    operation.pointee.array = array
+                    return core.completeImmediately(operation, .pop, queue, .popped)
+                }
+            } else if let pops = slot.pointee.waitingPops, pops.pointee.findsNothing, maximumBytes >= WaitingPops.unlimitedByteCount, maximumSegments > 0,
+                let free = core.state.pointee.freeOperation
+            {
+                return core.popLater(pops, free.operation, queue, maximumSegments, maximumBytes)
+            }
         }
         return try core.popSlowly(queue, maximumSegments, maximumBytes)
     }
@@ -115,21 +122,36 @@ extension RuntimeCore {
     fileprivate func pushSlowly(
         _ queue: QueueDescriptor, _ array: UnsafeMutablePointer<SegmentDescriptor>
     ) throws(DemikernelError) -> QueueToken {
+        guard isOnOwnThread, case let slot = state.pointee.queues + queue.slot, slot.pointee.openDescriptor == queue.rawValue,
+            let free = state.pointee.freeOperation
+        else { return try pushFirst(queue, array) }
+        // Everything of the slot is written, and read, before the call, which it would be read again after.
+        let token = QueueToken(rawValue: take(free.operation, .push, queue))
+        free.operation.pointee.array = array
+        let library = slot.pointee.libraryOS.unsafelyUnwrapped
+        let error = library.pointee.push(library.pointee.context, slot.pointee.state, UInt32(truncatingIfNeeded: token.rawValue & QueueToken.slotMask))
+        if error != 0 { throw refusedPush(token, array, error) }
+        return token
+    }
+
+    /// A push that is refused, or the first one to need so many operations.
+    @inline(never)
+    private func pushFirst(_ queue: QueueDescriptor, _ array: UnsafeMutablePointer<SegmentDescriptor>) throws(DemikernelError) -> QueueToken {
         checkThread()
         do throws(DemikernelError) {
-            let slot = try lookUp(queue, .push)
-            let operation = self.operation(try begin(.push, queue, .push))
-            // Everything of the slot is written, and read, before the call, which it would be read again after.
-            operation.pointee.array = array
-            let token = QueueToken(rawValue: operation.pointee.token)
-            let library = slot.pointee.libraryOS.unsafelyUnwrapped
-            let error = library.pointee.push(library.pointee.context, slot.pointee.state, operation.index)
-            if error != 0 { throw refused(token, error, .push) }
-            return token
+            _ = try lookUp(queue, .push)
+            guard carveOperation() else { throw tooManyOperations(.push) }
         } catch {
             array.releaseArray()
             throw error
         }
+        return try pushSlowly(queue, array)
+    }
+
+    @inline(never)
+    private func refusedPush(_ token: QueueToken, _ array: UnsafeMutablePointer<SegmentDescriptor>, _ error: Int32) -> DemikernelError {
+        array.releaseArray()
+        return refused(token, error, .push)
     }
 
     @inline(never)

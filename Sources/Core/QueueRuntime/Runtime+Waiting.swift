@@ -170,7 +170,7 @@ extension RuntimeCore {
     @inline(never)
     func completesInOneTurn(_ slot: UnsafeMutablePointer<Operation>) -> Bool {
         guard isAlone, slot.pointee.claim.word == 0, !slot.pointee.isCompleted else { return false }
-        _ = takeTurn(hasNoTasks: true)
+        takeLonelyTurn()
         return slot.pointee.plainResult != .none
     }
 

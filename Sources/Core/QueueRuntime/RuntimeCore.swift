@@ -47,6 +47,14 @@ public struct RuntimeCore {
     func makeOperation(_ kind: OperationKind, _ queue: QueueDescriptor) -> UInt32 {
         if state.pointee.freeOperation == nil && !carveOperation() { return 0 }
         let slot = state.pointee.freeOperation.unsafelyUnwrapped.operation
+        _ = take(slot, kind, queue)
+        return slot.index
+    }
+
+    /// Makes the first free slot a pending operation.
+    /// - Returns: its token.
+    @inline(__always)
+    func take(_ slot: UnsafeMutablePointer<Operation>, _ kind: OperationKind, _ queue: QueueDescriptor) -> UInt64 {
         state.pointee.freeOperation = slot.pointee.link.next
         let token = ~slot.pointee.token
         slot.pointee.token = token
@@ -55,7 +63,7 @@ public struct RuntimeCore {
         slot.pointee.kind = kind
         slot.pointee.outcome = .succeeded
         state.pointee.liveOperations &+= 1
-        return slot.index
+        return token
     }
 
     /// A free slot if one was used before, and nobody has to be woken when its operation completes at once.
@@ -185,6 +193,14 @@ public struct RuntimeCore {
     public func completePush(_ index: UInt32, byteCount: Int) {
         operation(index).pointee.byteCount = byteCount
         complete(index, .pushed)
+    }
+
+    /// As `completePush(_:byteCount:)`, of a slot that the caller has at hand.
+    @inlinable
+    @inline(__always)
+    public func completePush(_ slot: UnsafeMutablePointer<Operation>, byteCount: Int) {
+        slot.pointee.byteCount = byteCount
+        complete(slot, .pushed)
     }
 
     /// A pop: takes over `array`.

@@ -21,6 +21,10 @@ public enum SocketOption: Hashable, Sendable {
     case userTimeout(milliseconds: Int)
     /// How a stream finds out how much may be in flight (TCP_CONGESTION). A listener's connections begin with its own.
     case congestionControl(CongestionControlName)
+    /// The most bytes a second that a stream sends, which spreads them over time instead of sending as many at once as its windows allow
+    /// (SO_MAX_PACING_RATE): `Int.max` for the rate that its congestion control says, 0 for none unless that needs one. A listener's connections begin with
+    /// its own.
+    case maximumPacingRate(bytesPerSecond: Int)
     /// Routers that what is sent may pass, 1 to 255 (IP_TTL, IPV6_UNICAST_HOPS).
     case hopLimit(Int)
     /// How routers are asked to treat what is sent: a codepoint of RFC 2474, 0 to 63 (the upper six bits of IP_TOS and IPV6_TCLASS).
@@ -38,6 +42,9 @@ public enum SocketOption: Hashable, Sendable {
     case multicastHopLimit(Int)
     /// Whether members on the sender's own host get datagrams to their group (IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP). On by default.
     case multicastLoop(Bool)
+    /// Tells of each received datagram where it was sent to, over which interface it came, and what its IP header says of its way (IP_PKTINFO, IP_RECVTTL,
+    /// IP_RECVTOS and those of IPv6): `ScatterGatherArray.datagramInformation`. Off by default; what is on costs the socket the shortest way of receiving.
+    case datagramInformation(Bool)
 
     /// Names an algorithm of congestion control.
     @frozen
@@ -48,6 +55,8 @@ public enum SocketOption: Hashable, Sendable {
         case newReno
         /// RFC 8257, for data centers whose switches mark.
         case dctcp
+        /// BBRv3 (draft-ietf-ccwg-bbr), for paths that lose what no congestion is to blame for.
+        case bbr
     }
 
     /// Names an option without its value.
@@ -55,6 +64,7 @@ public enum SocketOption: Hashable, Sendable {
     public enum Name: UInt8, Sendable, CaseIterable {
         case noDelay, keepAlive, linger, reuseAddress, reusePort, sendBuffer, receiveBuffer, userTimeout, congestionControl, hopLimit
         case differentiatedServices, ipv6Only, broadcast, joinGroup, leaveGroup, multicastHopLimit, multicastLoop
+        case maximumPacingRate, datagramInformation
     }
 
     /// The form in which an option crosses to a library OS: a name and two numbers; -1 stands for none.
@@ -79,6 +89,8 @@ public enum SocketOption: Hashable, Sendable {
         case .leaveGroup(let group): (.leaveGroup, group.numbers.0, group.numbers.1)
         case .multicastHopLimit(let count): (.multicastHopLimit, Int64(count), 0)
         case .multicastLoop(let isOn): (.multicastLoop, isOn ? 1 : 0, 0)
+        case .maximumPacingRate(let bytesPerSecond): (.maximumPacingRate, Int64(bytesPerSecond), 0)
+        case .datagramInformation(let isOn): (.datagramInformation, isOn ? 1 : 0, 0)
         }
     }
 
@@ -102,6 +114,8 @@ public enum SocketOption: Hashable, Sendable {
         case .leaveGroup: self = .leaveGroup(SocketAddress(numbers: (first, second)))
         case .multicastHopLimit: self = .multicastHopLimit(Int(first))
         case .multicastLoop: self = .multicastLoop(first != 0)
+        case .maximumPacingRate: self = .maximumPacingRate(bytesPerSecond: Int(first))
+        case .datagramInformation: self = .datagramInformation(first != 0)
         }
     }
 }

@@ -7,33 +7,66 @@ import TaskScheduler
 extension RuntimeCore {
     /// One turn: application tasks, background tasks, due timers, then the fast path of every library OS.
     /// - Returns: how much was done; 0 means that nothing was ready.
-    func turn() -> Int { takeTurn(hasNoTasks: false) }
-
-    /// `turn`, for the one place whose speed it decides.
-    /// - Parameter hasNoTasks: whether it is known that there are neither tasks nor async jobs.
-    @inline(__always)
-    func takeTurn(hasNoTasks: Bool) -> Int {
+    func turn() -> Int {
         precondition(state.pointee.phase == .outside, "the run loop must not be entered from inside a task")
-        state.pointee.phase = .turning
-        state.pointee.turnlessWaitsLeft = RuntimeCore.maximumTurnlessWaits
-        state.pointee.now = state.pointee.clock.now
+        beginTurn()
         let scheduler = state.pointee.scheduler
-        if !hasNoTasks, let executor = state.pointee.jobExecutor {
+        if let executor = state.pointee.jobExecutor {
             if state.pointee.interruption.takeWakeUp() { executor.drainInbox() }
             if !state.pointee.memoryWaiters.isEmpty { resumeMemoryWaiters() }
         }
-        var progress = !hasNoTasks && scheduler.hasReadyTask ? scheduler.runReadyTasks() : 0
+        var progress = scheduler.hasReadyTask ? scheduler.runReadyTasks() : 0
         if scheduler.timerCount > 0 { progress &+= scheduler.runTimers(now: state.pointee.now) }
+        progress &+= pollAll()
+        endTurn(progress)
+        return progress
+    }
+
+    /// `turn` where there are neither tasks nor async jobs: what a wait for one operation mostly takes.
+    @inline(__always)
+    func takeLonelyTurn() {
+        beginTurn()
+        // With one library OS, the call is the last thing but one, and nearly nothing has to be kept over it.
+        if state.pointee.pollerCount == 1, state.pointee.scheduler.timerCount == 0 {
+            let poller = state.pointee.pollers
+            endTurn(Int(poller.pointee.poll(poller.pointee.context)))
+        } else {
+            takeRestOfLonelyTurn()
+        }
+    }
+
+    @inline(never)
+    private func takeRestOfLonelyTurn() {
+        var progress = state.pointee.scheduler.timerCount > 0 ? state.pointee.scheduler.runTimers(now: state.pointee.now) : 0
+        progress &+= pollAll()
+        endTurn(progress)
+    }
+
+    @inline(__always)
+    private func beginTurn() {
+        state.pointee.phase = .turning
+        state.pointee.turnlessWaitsLeft = RuntimeCore.maximumTurnlessWaits
+        state.pointee.now = state.pointee.clock.now
+    }
+
+    /// The fast path of every library OS.
+    @inline(__always)
+    private func pollAll() -> Int {
+        var progress = 0
         var poller = state.pointee.pollers
         let end = poller + state.pointee.pollerCount
         while poller != end {
             progress &+= Int(poller.pointee.poll(poller.pointee.context))
             poller += 1
         }
+        return progress
+    }
+
+    @inline(__always)
+    private func endTurn(_ progress: Int) {
         state.pointee.counters.turns &+= 1
         if progress > 0 { state.pointee.lastProgress = state.pointee.now }
         state.pointee.phase = .outside
-        return progress
     }
 
     /// Takes a pending interruption.

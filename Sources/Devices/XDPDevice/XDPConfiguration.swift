@@ -15,7 +15,8 @@ public struct XDPConfiguration: Equatable, Sendable {
     public var mode = Mode.automatic
     /// Which frames come to the device. All others go on to the kernel.
     public var steering = XDPSteering()
-    /// What a transport checksum that holds the sum of the pseudo-header alone means; nil takes it for a right one on a veth only.
+    /// What a transport checksum that holds the sum of the pseudo-header alone means; nil takes it for a right one on a veth, and in the
+    /// generic path, where the kernel has verified segments before it merged them.
     ///
     /// A kernel at the other end of a veth leaves checksums to be completed by a network card, which there is none of, and nothing in the frame says so.
     public var acceptsPartialChecksums: Bool?

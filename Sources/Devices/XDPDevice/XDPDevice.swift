@@ -18,8 +18,10 @@ import NetworkInterface
 public enum XDPDevice {
     /// What a privileged process makes and hands over, so that another one can have a device: `make(_:heap:)`.
     public struct Descriptors: Sendable {
-        /// Fresh AF_XDP sockets, one for each receive queue from 0 on. The device closes them.
+        /// Fresh AF_XDP sockets, one for each receive queue from `firstQueue` on. The device closes them.
         public var sockets: [Int32]
+        /// Several runtimes share an interface by each having some of its queues.
+        public var firstQueue: Int
         /// The map of a steering program, from receive queue to socket. The device closes it.
         public var map: Int32
         /// The interface's number, its hardware address, and bytes of its largest packet.
@@ -31,10 +33,11 @@ public enum XDPDevice {
         public var acceptsPartialChecksums: Bool
 
         public init(
-            sockets: [Int32], map: Int32, interfaceIndex: Int, macAddress: UInt64, maximumTransmissionUnit: Int, isNative: Bool,
+            sockets: [Int32], firstQueue: Int = 0, map: Int32, interfaceIndex: Int, macAddress: UInt64, maximumTransmissionUnit: Int, isNative: Bool,
             acceptsPartialChecksums: Bool
         ) {
             self.sockets = sockets
+            self.firstQueue = firstQueue
             self.map = map
             self.interfaceIndex = interfaceIndex
             self.macAddress = macAddress
@@ -71,7 +74,7 @@ public enum XDPDevice {
         var descriptors = Descriptors(
             sockets: [], map: -1, interfaceIndex: index, macAddress: try interface.macAddress(),
             maximumTransmissionUnit: try interface.maximumTransmissionUnit(), isNative: false,
-            acceptsPartialChecksums: configuration.acceptsPartialChecksums ?? (interface.driver() == "veth"))
+            acceptsPartialChecksums: true)
         guard try interface.isUp().isUp else {
             throw DemikernelError(ENETDOWN, .initialize, "the interface is down: `ip link set dev NAME up`")
         }
@@ -80,6 +83,7 @@ public enum XDPDevice {
             let attachment = try XDPAttachment(configuration, interface: index, queueCount: queueCount)
             descriptors.map = attachment.map
             descriptors.isNative = attachment.isNative
+            descriptors.acceptsPartialChecksums = configuration.acceptsPartialChecksums ?? (!attachment.isNative || interface.driver() == "veth")
             do throws(DemikernelError) {
                 return try make(descriptors, heap: heap, attachment: attachment)
             } catch {
@@ -126,7 +130,8 @@ public enum XDPDevice {
             macAddress: descriptors.macAddress, maximumFrameByteCount: state.pointee.maximumFrameByteCount,
             maximumTransmitSegments: state.pointee.maximumTransmitSegments,
             receiveQueueCount: descriptors.sockets.count, transmitQueueCount: 1,
-            offloads: [], driverMode: mode, receiveMode: "zero copy", transmitMode: grant.gathers ? "zero copy" : "copied together by the stack")
+            // Of a frame with a partial checksum nobody has to compute it.
+            offloads: descriptors.acceptsPartialChecksums ? [.receiveChecksumIPv4, .receiveChecksumTCP, .receiveChecksumUDP] : [], driverMode: mode, receiveMode: "zero copy", transmitMode: grant.gathers ? "zero copy" : "copied together by the stack")
         return EthernetDevice(
             name: "xdp", context: UnsafeMutableRawPointer(state), capabilities: capabilities,
             close: { XDPState.at($0).close() },

@@ -64,7 +64,7 @@ extension UnsafeMutablePointer<XDPState> {
     private func takeFrame(_ descriptor: xdp_desc, _ socket: UnsafeMutablePointer<XDPSocket>) -> Frame? {
         guard let (base, offset) = takeBlock(descriptor) else { return nil }
         let byteCount = Int(descriptor.len)
-        guard byteCount >= DeviceCapabilities.ethernetHeaderByteCount, byteCount <= pointee.maximumFrameByteCount else {
+        guard byteCount >= DeviceCapabilities.ethernetHeaderByteCount, byteCount <= pointee.maximumReceiveByteCount else {
             pointee.counts.receiveMalformed &+= 1
             offer(base, to: socket)
             return nil
@@ -115,7 +115,7 @@ extension UnsafeMutablePointer<XDPState> {
             if descriptor.options & UInt32(linux_xdp_packet_continues) == 0 { break }
         }
         var frame: Frame?
-        if byteCount > pointee.maximumFrameByteCount {
+        if byteCount > pointee.maximumReceiveByteCount {
             pointee.counts.receiveMalformed &+= 1
         } else {
             frame = Frame.makeSegment(pointee.heap, byteCount: byteCount, priority: .reserve)

@@ -15,6 +15,8 @@ struct XDPState {
     let socketCount: Int
     let held: UnsafeMutablePointer<UInt16>
     let maximumFrameByteCount: Int
+    /// What is received at most. In the generic path frames come as the kernel has them: segments of a stream merged to up to 64 KiB.
+    let maximumReceiveByteCount: Int
     let maximumTransmitSegments: Int
     let grant: XDPSocket.Grant
     let acceptsPartialChecksums: Bool
@@ -88,10 +90,11 @@ extension XDPState {
         var epoll: Int32 = -1
         var copyPlaces: UnsafeMutableRawPointer?
         do throws(DemikernelError) {
-            for (queue, descriptor) in descriptors.sockets.enumerated() {
-                let socket = try XDPSocket(descriptor, memory: queue == 0 ? memory : nil, sizes: sizes)
+            for (position, descriptor) in descriptors.sockets.enumerated() {
+                let queue = descriptors.firstQueue + position
+                let socket = try XDPSocket(descriptor, memory: position == 0 ? memory : nil, sizes: sizes)
                 sockets.append(socket)
-                if queue == 0 {
+                if position == 0 {
                     grant = try socket.bind(interface: descriptors.interfaceIndex, queue: queue)
                 } else {
                     try socket.bind(interface: descriptors.interfaceIndex, queue: queue, sharingMemoryOf: descriptors.sockets[0])
@@ -113,6 +116,7 @@ extension XDPState {
                     heap: heap, memory: memory, sockets: storage, socketCount: sockets.count, held: held.assumingMemoryBound(to: UInt16.self),
                     // What comes in several descriptors cannot be had without the grant.
                     maximumFrameByteCount: grant.gathers ? maximumFrameByteCount : min(maximumFrameByteCount, memory.chunkByteCount - 256),
+                    maximumReceiveByteCount: descriptors.isNative ? maximumFrameByteCount : 65_535 + DeviceCapabilities.ethernetHeaderByteCount,
                     maximumTransmitSegments: transmitSegments(grant, isJumbo: maximumFrameByteCount > memory.chunkByteCount),
                     grant: grant, acceptsPartialChecksums: descriptors.acceptsPartialChecksums, attachment: attachment, map: descriptors.map,
                     wakeDescriptor: epoll >= 0 ? epoll : descriptors.sockets[0], copyPlaces: copyPlaces))

@@ -26,6 +26,8 @@ struct KernelSocket {
     var hasReceivedEnd = false
     /// An error that the connection met, once and for all.
     var failure: Int32 = 0
+    /// Tells where its datagrams were sent to, and what their headers say.
+    var tellsInformation = false
     var lingersZero = false
     /// The kernel's own lingering is on, which would block a close.
     var lingersInKernel = false

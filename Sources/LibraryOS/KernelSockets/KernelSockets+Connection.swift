@@ -31,6 +31,10 @@ extension KernelSocketsHandle {
     }
 
     private func install(_ file: Int32, _ family: AddressFamily, _ type: SocketType, _ queue: QueueDescriptor, _ phase: KernelSocket.Phase) {
+        while state.pointee.carvedSockets <= queue.slot {
+            self.socket(state.pointee.carvedSockets).initialize(to: KernelSocket())
+            state.pointee.carvedSockets += 1
+        }
         let socket = socket(queue.slot)
         let epoch = socket.pointee.epoch &+ 1
         let isStarved = socket.pointee.isStarved
@@ -360,6 +364,7 @@ extension KernelSocketsHandle {
             guard socket.pointee.type == .datagram else { return core.refuse(EOPNOTSUPP, "a stream has one peer, and no such option") }
             return setMulticastOption(socket.pointee.file, name, first, second)
         }
+        if name == .maximumPacingRate { return setMaximumPacingRate(socket, first) }
         guard let value = Int32(exactly: first), let second = Int32(exactly: second) else {
             return core.refuse(EINVAL, "the value is out of range")
         }
@@ -392,8 +397,18 @@ extension KernelSocketsHandle {
         case .congestionControl: return setCongestionControl(socket.pointee.file, value)
         case .hopLimit, .differentiatedServices, .ipv6Only: return setPacketOption(index, name, value)
         case .broadcast: return set(index, SOL_SOCKET, SO_BROADCAST, value == 0 ? 0 : 1)
-        case .joinGroup, .leaveGroup, .multicastHopLimit, .multicastLoop: return core.refuse(EOPNOTSUPP, "")
+        case .datagramInformation: return setDatagramInformation(index, value != 0)
+        case .joinGroup, .leaveGroup, .multicastHopLimit, .multicastLoop, .maximumPacingRate: return core.refuse(EOPNOTSUPP, "")
         }
+    }
+
+    /// The kernel has one word for no pacing and for that of the congestion control alone.
+    private func setMaximumPacingRate(_ socket: UnsafeMutablePointer<KernelSocket>, _ value: Int64) -> Int32 {
+        guard socket.pointee.type == .stream else { return core.refuse(EOPNOTSUPP, "a datagram socket has no such option") }
+        guard value >= 0 else { return core.refuse(EINVAL, "the value is out of range") }
+        var rate = value == 0 || value == .max ? UInt64.max : UInt64(value)
+        let result = setsockopt(socket.pointee.file, SOL_SOCKET, SO_MAX_PACING_RATE, &rate, socklen_t(MemoryLayout<UInt64>.size))
+        return result == 0 ? 0 : core.refuse(errno, "the kernel refused the option's value")
     }
 
     /// By the kernel's names; it refuses an algorithm that it has not loaded.
@@ -435,7 +450,7 @@ extension KernelSocketsHandle {
     func option(_ index: Int, _ name: SocketOption.Name, _ values: UnsafeMutablePointer<Int64>) -> Int32 {
         let file = socket(index).pointee.file
         if socket(index).pointee.type == .datagram,
-            name == .noDelay || name == .keepAlive || name == .linger || name == .userTimeout || name == .congestionControl
+            name == .noDelay || name == .keepAlive || name == .linger || name == .userTimeout || name == .congestionControl || name == .maximumPacingRate
         {
             return core.refuse(EOPNOTSUPP, "a datagram socket has no such option")
         }
@@ -461,8 +476,16 @@ extension KernelSocketsHandle {
         case .receiveBuffer: values[0] = get(SOL_SOCKET, SO_RCVBUF)
         case .userTimeout: values[0] = get(Int32(IPPROTO_TCP), TCP_USER_TIMEOUT)
         case .congestionControl: return congestionControl(file, values)
+        case .maximumPacingRate:
+            var rate: UInt64 = 0
+            var length = socklen_t(MemoryLayout<UInt64>.size)
+            guard getsockopt(file, SOL_SOCKET, SO_MAX_PACING_RATE, &rate, &length) == 0 else { return core.refuse(errno, "") }
+            values[0] = rate == .max ? 0 : Int64(clamping: rate)
         case .hopLimit, .differentiatedServices, .ipv6Only: return packetOption(index, name, values)
         case .broadcast: values[0] = get(SOL_SOCKET, SO_BROADCAST)
+        case .datagramInformation:
+            guard socket(index).pointee.type == .datagram else { return core.refuse(EOPNOTSUPP, KernelSocketsHandle.streamInformation) }
+            values[0] = socket(index).pointee.tellsInformation ? 1 : 0
         case .joinGroup, .leaveGroup, .multicastHopLimit, .multicastLoop:
             guard socket(index).pointee.type == .datagram else { return core.refuse(EOPNOTSUPP, "a stream has one peer, and no such option") }
             return multicastOption(file, name, values)
@@ -477,6 +500,7 @@ extension SocketOption.CongestionControlName {
         case .cubic: "cubic"
         case .newReno: "reno"
         case .dctcp: "dctcp"
+        case .bbr: "bbr"
         }
     }
 }

@@ -329,6 +329,7 @@ extension KernelSocketsHandle {
     /// One datagram; false when the heap is full.
     private func receiveDatagram(_ index: Int) -> Bool {
         let socket = socket(index)
+        if socket.pointee.tellsInformation { return receiveDatagramWithInformation(index) }
         let largest = 65_536
         if state.pointee.datagramBlock == nil {
             state.pointee.datagramBlock = try? core.heap.allocate(largest, priority: .datagram)
@@ -368,7 +369,7 @@ extension KernelSocketsHandle {
         return true
     }
 
-    private func deliver(_ socket: UnsafeMutablePointer<KernelSocket>, _ array: UnsafeMutablePointer<SegmentDescriptor>, from: SocketAddress) {
+    func deliver(_ socket: UnsafeMutablePointer<KernelSocket>, _ array: UnsafeMutablePointer<SegmentDescriptor>, from: SocketAddress) {
         let pop = core.removeFirst(from: &socket.pointee.pops)
         socket.pointee.restAddress = from
         socket.pointee.rest = core.completePop(pop, cutting: array, from: from)

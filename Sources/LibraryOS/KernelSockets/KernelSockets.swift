@@ -19,7 +19,7 @@ public enum KernelSockets {
         let state = UnsafeMutablePointer<KernelSocketsState>.allocate(capacity: 1)
         state.initialize(
             to: KernelSocketsState(core: core, eventFile: events, sockets: .allocate(capacity: capacity), readyEvents: .allocate(capacity: 256)))
-        for index in 0..<capacity { (state.pointee.sockets + index).initialize(to: KernelSocket()) }
+        state.pointee.sockets.initialize(to: KernelSocket())
         return libraryOS(state)
     }
 
@@ -69,8 +69,9 @@ public enum KernelSockets {
 struct KernelSocketsState: ~Copyable {
     let core: RuntimeCore
     let eventFile: Int32
-    /// Indexed by the descriptor's slot.
+    /// Indexed by the descriptor's slot; those below `carvedSockets` are initialised, so that a runtime starts without touching megabytes.
     let sockets: UnsafeMutablePointer<KernelSocket>
+    var carvedSockets = 1
     let readyEvents: UnsafeMutablePointer<epoll_event>
     var watchedCount = 0
     /// A block to receive datagrams into, whose size is known only afterwards.
@@ -234,7 +235,7 @@ struct KernelSocketsHandle {
     // MARK: End
 
     func destroy() {
-        for index in 1...core.limits.maximumQueues where socket(index).pointee.file >= 0 {
+        for index in 1..<state.pointee.carvedSockets where socket(index).pointee.file >= 0 {
             dropSends(index, ECANCELED)
             release(index)
         }

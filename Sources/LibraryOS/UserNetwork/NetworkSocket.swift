@@ -22,16 +22,16 @@ struct NetworkSocket {
     var reusesPort = false
     /// Does not take IPv4 where it binds to ::.
     var isIPv6Only = false
+    /// Tells where its datagrams were sent to, and what their headers say.
+    var tellsInformation = false
     /// Has datagrams for which the stack had no room, in the list of those that do.
     var isStarved = false
     var nextStarved: UInt32 = 0
-    /// Whether a pop may find something: an event has come since one found nothing.
-    var mayBeReadable = true
     /// An errno that the connection met, once and for all.
     var failure: Int32 = 0
     var connectOperation: UInt32 = 0
     var closeOperation: UInt32 = 0
-    var pops = OperationList()
+    var pops = WaitingPops()
     var accepts = OperationList()
     /// Arrays not yet taken by the stack, chained through their first descriptors.
     var firstToSend: UnsafeMutablePointer<SegmentDescriptor>?

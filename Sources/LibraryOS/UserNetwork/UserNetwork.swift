@@ -17,6 +17,7 @@ public enum UserNetwork {
     public static func make(
         for core: RuntimeCore, device: EthernetDevice, configuration: NetworkConfiguration
     ) throws(DemikernelError) -> LibraryOS {
+        precondition(WaitingPops.unlimitedByteCount >= NetworkStack.maximumDeliveryByteCount, "a pop without a limit must take every delivery")
         let stack: NetworkStack
         do throws(DemikernelError) {
             try check(configuration, against: device.capabilities)

@@ -35,8 +35,8 @@ extension UserNetworkHandle {
         let socket = socket(index)
         updateTime()
         socket.pointee.closeOperation = operation
-        core.failAll(&socket.pointee.pops, ECANCELED, ErrorMessages.queueClosed)
-        if socket.pointee.phase == .connected || socket.pointee.type == .datagram { stopAwaiting(socket) }
+        core.failAll(&socket.pointee.pops.list, ECANCELED, ErrorMessages.queueClosed)
+        stopAwaiting(socket)
         core.failAll(&socket.pointee.accepts, ECANCELED, ErrorMessages.queueClosed)
         if socket.pointee.connectOperation != 0 {
             core.fail(socket.pointee.connectOperation, ECANCELED, ErrorMessages.queueClosed)

@@ -40,6 +40,8 @@ extension UserNetworkHandle {
         socket.pointee.type = type
         socket.pointee.queue = queue
         socket.pointee.phase = phase
+        socket.pointee.pops.awaits = type == .stream ? stack.awaitsDataFlag(index) : stack.awaitsDatagramFlag(index)
+        core.setWaitingPops(socket.pointer(to: \.pops).unsafelyUnwrapped, of: queue)
     }
 
     func bind(_ index: Int, _ address: SocketAddress) -> Int32 {
@@ -175,11 +177,13 @@ extension UserNetworkHandle {
         stack.setLinger(new, seconds: stack.linger(old))
         stack.setUserTimeout(new, stack.userTimeout(old))
         stack.setCongestionControl(new, stack.congestionControl(old))
+        stack.setMaximumPacingRate(new, stack.maximumPacingRate(old))
         stack.setPacketOptions(new, stack.packetOptions(old))
         if stack.isSendBufferFixed(old) { stack.setSendBuffer(new, byteCount: stack.sendBuffer(old)) }
         if socket.pointee.isReceiveBufferFixed { stack.setReceiveBuffer(new, byteCount: stack.receiveBuffer(old)) }
         stack.release(old)
         socket.pointee.index = new
+        socket.pointee.pops.awaits = stack.awaitsDataFlag(new)
         socket.pointee.needsRenewal = false
         return 0
     }

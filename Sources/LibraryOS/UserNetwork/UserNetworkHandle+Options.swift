@@ -7,6 +7,7 @@ extension UserNetworkHandle {
     func setOption(_ index: Int, _ name: SocketOption.Name, _ first: Int64, _ second: Int64) -> Int32 {
         let socket = socket(index)
         if name == .joinGroup || name == .leaveGroup { return changeGroups(socket, name, SocketAddress(numbers: (first, second))) }
+        if name == .maximumPacingRate { return setMaximumPacingRate(socket, first) }
         guard let value = Int32(exactly: first), let second = Int32(exactly: second) else { return core.refuse(EINVAL, UserNetworkHandle.outOfRange) }
         if name == .hopLimit || name == .differentiatedServices || name == .ipv6Only { return setPacketOption(socket, name, value) }
         if socket.pointee.type == .datagram { return setDatagramOption(socket, name, value) }
@@ -41,9 +42,19 @@ extension UserNetworkHandle {
                 return core.refuse(EINVAL, UserNetworkHandle.outOfRange)
             }
             stack.setCongestionControl(connection, CongestionControlAlgorithm(algorithm))
-        case .broadcast, .joinGroup, .leaveGroup, .multicastHopLimit, .multicastLoop: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noStreamOption)
-        case .hopLimit, .differentiatedServices, .ipv6Only: break
+        case .broadcast, .joinGroup, .leaveGroup, .multicastHopLimit, .multicastLoop, .datagramInformation:
+            return core.refuse(EOPNOTSUPP, UserNetworkHandle.noStreamOption)
+        case .hopLimit, .differentiatedServices, .ipv6Only, .maximumPacingRate: break
         }
+        return 0
+    }
+
+    private func setMaximumPacingRate(_ socket: UnsafeMutablePointer<NetworkSocket>, _ rate: Int64) -> Int32 {
+        guard socket.pointee.type == .stream else { return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramOption) }
+        guard rate >= 0 else { return core.refuse(EINVAL, UserNetworkHandle.outOfRange) }
+        updateTime()
+        stack.setMaximumPacingRate(socket.pointee.index, rate == .max ? .max : UInt64(rate))
+        flush()
         return 0
     }
 
@@ -101,7 +112,7 @@ extension UserNetworkHandle {
         case .reuseAddress:
             return value == 0 ? 0 : core.refuse(EOPNOTSUPP, "datagram sockets share a port by reusePort")
         case .sendBuffer, .receiveBuffer: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramBuffer)
-        case .noDelay, .keepAlive, .linger, .userTimeout, .congestionControl, .hopLimit, .differentiatedServices, .ipv6Only:
+        case .noDelay, .keepAlive, .linger, .userTimeout, .congestionControl, .hopLimit, .differentiatedServices, .ipv6Only, .maximumPacingRate:
             return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramOption)
         case .broadcast:
             stack.setBroadcast(socket.pointee.index, value != 0)
@@ -112,6 +123,10 @@ extension UserNetworkHandle {
             return 0
         case .multicastLoop:
             stack.setMulticastLoop(socket.pointee.index, value != 0)
+            return 0
+        case .datagramInformation:
+            socket.pointee.tellsInformation = value != 0
+            stack.setTellsHeaders(socket.pointee.index, value != 0)
             return 0
         case .joinGroup, .leaveGroup: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramOption)
         }
@@ -146,8 +161,10 @@ extension UserNetworkHandle {
         case .receiveBuffer: values[0] = Int64(stack.receiveBuffer(connection))
         case .userTimeout: values[0] = Int64(stack.userTimeout(connection) / 1_000_000)
         case .congestionControl: values[0] = Int64(SocketOption.CongestionControlName(stack.congestionControl(connection)).rawValue)
+        case .maximumPacingRate: values[0] = Int64(clamping: stack.maximumPacingRate(connection))
         case .hopLimit, .differentiatedServices, .ipv6Only: break
-        case .broadcast, .joinGroup, .leaveGroup, .multicastHopLimit, .multicastLoop: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noStreamOption)
+        case .broadcast, .joinGroup, .leaveGroup, .multicastHopLimit, .multicastLoop, .datagramInformation:
+            return core.refuse(EOPNOTSUPP, UserNetworkHandle.noStreamOption)
         }
         return 0
     }
@@ -158,11 +175,12 @@ extension UserNetworkHandle {
         case .reusePort: values[0] = socket.pointee.reusesPort ? 1 : 0
         case .reuseAddress: values[0] = 0
         case .sendBuffer, .receiveBuffer: return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramBuffer)
-        case .noDelay, .keepAlive, .linger, .userTimeout, .congestionControl, .hopLimit, .differentiatedServices, .ipv6Only:
+        case .noDelay, .keepAlive, .linger, .userTimeout, .congestionControl, .hopLimit, .differentiatedServices, .ipv6Only, .maximumPacingRate:
             return core.refuse(EOPNOTSUPP, UserNetworkHandle.noDatagramOption)
         case .broadcast: values[0] = stack.isBroadcast(socket.pointee.index) ? 1 : 0
         case .multicastHopLimit: values[0] = Int64(stack.multicastHopLimit(socket.pointee.index))
         case .multicastLoop: values[0] = stack.multicastLoop(socket.pointee.index) ? 1 : 0
+        case .datagramInformation: values[0] = socket.pointee.tellsInformation ? 1 : 0
         case .joinGroup, .leaveGroup: return core.refuse(EOPNOTSUPP, "which groups a socket has joined cannot be read")
         }
         return 0
@@ -181,6 +199,7 @@ extension CongestionControlAlgorithm {
         case .cubic: self = .cubic
         case .newReno: self = .newReno
         case .dctcp: self = .dctcp
+        case .bbr: self = .bbr
         }
     }
 }
@@ -191,6 +210,7 @@ extension SocketOption.CongestionControlName {
         case .cubic: self = .cubic
         case .newReno: self = .newReno
         case .dctcp: self = .dctcp
+        case .bbr: self = .bbr
         }
     }
 }

@@ -11,11 +11,11 @@ extension UserNetworkHandle {
         let slot = core.operation(operation)
         let array = slot.pointee.array.unsafelyUnwrapped
         let byteCount = array.arrayByteCount
-        if socket.pointee.type == .datagram { return pushDatagram(index, operation, array, byteCount) }
+        if socket.pointee.type == .datagram { return pushDatagram(socket, slot, array, byteCount) }
         if socket.pointee.phase == .connected && slot.pointee.kind == .push && isReadyToSend(socket) && byteCount > 0 {
             let error = stack.send(socket.pointee.index, array, at: core.currentTime)
             guard error == 0 else { return pushFailed(index, operation, array, error) }
-            core.completePush(operation, byteCount: byteCount)
+            core.completePush(slot, byteCount: byteCount)
             flush()
             return 0
         }
@@ -28,18 +28,22 @@ extension UserNetworkHandle {
         socket.pointee.firstToSend == nil && !socket.pointee.isSendShutDown && socket.pointee.failure == 0
     }
 
-    private func pushDatagram(_ index: Int, _ operation: UInt32, _ array: UnsafeMutablePointer<SegmentDescriptor>, _ byteCount: Int) -> Int32 {
-        let socket = socket(index)
-        let slot = core.operation(operation)
+    private func pushDatagram(
+        _ socket: UnsafeMutablePointer<NetworkSocket>, _ slot: UnsafeMutablePointer<Operation>, _ array: UnsafeMutablePointer<SegmentDescriptor>,
+        _ byteCount: Int
+    ) -> Int32 {
         let isAddressed = slot.pointee.kind == .pushTo
         guard socket.pointee.firstToSend == nil, byteCount <= core.limits.maximumUnitSize, !isAddressed || slot.pointee.address.family == socket.pointee.family
         else {
-            return pushOtherwise(index, operation, array, byteCount)
+            return pushOtherwise(socket.pointee.queue.slot, slot.index, array, byteCount)
         }
-        updateTime()
-        let refusal = stack.sendDatagram(socket.pointee.index, array, to: isAddressed ? slot.pointee.address.endpoint : nil)
-        guard refusal == 0 else { return pushFailed(index, operation, array, refusal) }
-        core.completePush(operation, byteCount: byteCount)
+        let destination = isAddressed ? slot.pointee.address.endpoint : nil
+        if !stack.sendPlainDatagram(socket.pointee.index, array, to: destination) {
+            updateTime()
+            let refusal = stack.sendDatagram(socket.pointee.index, array, to: destination)
+            guard refusal == 0 else { return pushFailed(socket.pointee.queue.slot, slot.index, array, refusal) }
+        }
+        core.completePush(slot, byteCount: byteCount)
         flush()
         return 0
     }
@@ -77,6 +81,10 @@ extension UserNetworkHandle {
         let socket = socket(index)
         var error = check(socket, array, address)
         if error != 0 { return error }
+        if socket.pointee.type == .datagram && stack.sendPlainDatagram(socket.pointee.index, array, to: address?.endpoint) {
+            flush()
+            return 0
+        }
         updateTime()
         if socket.pointee.type == .datagram {
             error = stack.sendDatagram(socket.pointee.index, array, to: address?.endpoint)

@@ -18,7 +18,6 @@ struct UserNetworkState: ~Copyable {
     /// The stack's, so that what it has to send goes to the device without a copy of the handles.
     let output: UnsafeMutablePointer<OutputRing>
     let deliveries: UnsafeMutablePointer<Delivery>
-    let events: UnsafeMutablePointer<ConnectionEvent>
     /// Sockets with datagrams for which the stack had no room.
     var firstStarved: UInt32 = 0
     /// The runtime's timer for the stack's next deadline, and when it fires; `.max` when it is not armed.
@@ -35,7 +34,6 @@ struct UserNetworkState: ~Copyable {
         inbound = .allocate(capacity: UserNetworkHandle.batchFrames)
         output = stack.outputRing
         deliveries = .allocate(capacity: UserNetworkHandle.batchFrames)
-        events = .allocate(capacity: UserNetworkHandle.batchFrames)
     }
 }
 
@@ -70,51 +68,38 @@ struct UserNetworkHandle {
     func poll() -> Int32 {
         let frames = state.pointee.inbound
         let received = state.pointee.device.receive(frames, capacity: UserNetworkHandle.batchFrames)
-        let deliveries = state.pointee.deliveries
-        let events = state.pointee.events
-        let turn = stack.turn(
-            to: core.now, frames: frames, count: received, deliveries: deliveries, events: events, capacity: UserNetworkHandle.batchFrames)
-        var delivery = deliveries
-        let endOfDeliveries = deliveries + Int(turn.deliveryCount)
-        while delivery != endOfDeliveries {
+        var delivery = state.pointee.deliveries
+        let turn = stack.turn(to: core.now, frames: frames, count: received, deliveries: delivery)
+        while delivery != turn.endOfDeliveries {
             complete(delivery.pointee)
             delivery += 1
         }
-        var progress = Int(turn.progress)
-        if turn.eventCount > 0 {
-            for position in 0..<Int(turn.eventCount) { deliver(events[position]) }
-            flush()
-        } else if turn.hasOutput {
-            transmit()
-        }
-        if turn.hasDatagramEvents {
-            progress &+= deliverDatagrams()
-            flush()
-        }
+        var progress = turn.progress
+        if turn.hasEvents { progress &+= deliverEvents() }
+        flush()
         if state.pointee.firstStarved != 0 { progress &+= retryStarved() }
         return Int32(truncatingIfNeeded: progress)
     }
 
-    /// Maps what has become of a connection to operations.
-    @inline(__always)
-    private func deliver(_ event: ConnectionEvent) {
-        let socket = socket(Int(event.owner))
-        socket.pointee.mayBeReadable = true
-        if event.events == .readable && socket.pointee.phase == .connected {
-            serveStreamPops(socket)
-        } else {
-            handle(Int(event.owner), event.events)
-        }
-    }
-
-    /// Maps what has become of datagram sockets to operations.
+    /// Maps what has become of connections and datagram sockets to operations: of as many as one turn may.
     @inline(never)
-    private func deliverDatagrams() -> Int {
+    private func deliverEvents() -> Int {
         var count = 0
+        while count < UserNetworkHandle.batchFrames, let event = stack.takeConnectionEvent() {
+            count &+= 1
+            let socket = socket(Int(event.owner))
+            noteArrival(socket)
+            if event.events == .readable && socket.pointee.phase == .connected {
+                serveStreamPops(socket)
+            } else {
+                handle(Int(event.owner), event.events)
+            }
+        }
         while let (_, owner) = stack.takeDatagramEvent() {
             count &+= 1
-            socket(Int(owner)).pointee.mayBeReadable = true
-            serveDatagramPops(socket(Int(owner)))
+            let socket = socket(Int(owner))
+            noteArrival(socket)
+            serveDatagramPops(socket)
         }
         return count
     }
@@ -246,7 +231,6 @@ struct UserNetworkHandle {
         state.pointee.device.close()
         state.pointee.inbound.deallocate()
         state.pointee.deliveries.deallocate()
-        state.pointee.events.deallocate()
         state.pointee.sockets.deallocate()
         state.deinitialize(count: 1)
         state.deallocate()

@@ -52,6 +52,18 @@ public enum DeliberateBug: String, CaseIterable, Sendable {
     case windowKeptAfterTimeout
     /// The congestion window stays as it is in fast recovery.
     case windowKeptInRecovery
+    /// A paced connection sends as much at once as its window allows.
+    case segmentsNotPaced
+    /// Nothing is sent when a segment that waited for its turn at the pacing rate may go.
+    case pacingTimerNotStarted
+    /// A model of the path takes no number of losses for congestion.
+    case lossesIgnoredByModel
+    /// Startup goes on though the bandwidth grows no more.
+    case pipeNeverFull
+    /// More bandwidth is never looked for.
+    case bandwidthNotProbed
+    /// The queue is never let run dry to see the shortest round trip.
+    case roundTripNotProbed
 
     /// Slow start goes on while round trips grow.
     case delayIncreaseIgnored
@@ -117,6 +129,8 @@ public enum DeliberateBug: String, CaseIterable, Sendable {
     case reorderingWindowMissing
     /// Nothing is done about a segment that is late when nothing else arrives.
     case reorderingTimerNotStarted
+    /// That a segment was late is not learnt from the report of its duplicate.
+    case lateSegmentNotLearnt
     /// No loss probe is sent.
     case probeNotSent
     /// The congestion window stays as a spurious recovery has left it.
@@ -187,6 +201,16 @@ public enum DeliberateBug: String, CaseIterable, Sendable {
     case identificationRepeated
     /// What has come of a datagram whose rest is lost is kept for ever.
     case reassemblyNeverEnds
+    /// A change of membership is told once.
+    case membershipToldOnce
+    /// Queries about groups are not answered.
+    case groupQueryIgnored
+    /// Queries about groups are answered when their time is over.
+    case groupQueryAnsweredLate
+    /// Reports are of the newest version whatever the querier speaks.
+    case olderQuerierIgnored
+    /// The group of all hosts is reported.
+    case allHostsReported
     /// Datagrams that wait together are received as one.
     case datagramsMerged
 

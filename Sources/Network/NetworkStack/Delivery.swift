@@ -36,24 +36,34 @@ extension NetworkStack {
     /// Lets `turn` deliver the next bytes of a connection as they come, once. It does so only while there is nothing to receive; where there is,
     /// and when something else comes before, an event tells of it, and the call has to be made again.
     public func awaitData(_ connection: UInt32) {
-        let c = state.pointee.connections[connection]
-        if c.pointee.receiveHead == nil { c.pointee.flags.insert(.awaitsData) }
+        state.pointee.connections[connection].pointee.awaitsData = 1
     }
 
     /// Takes `awaitData` back: what comes is queued.
     public func stopAwaitingData(_ connection: UInt32) {
-        state.pointee.connections[connection].pointee.flags.remove(.awaitsData)
+        state.pointee.connections[connection].pointee.awaitsData = 0
     }
 
-    /// Lets `turn` deliver the next datagram as it comes, once. It does so only while there is nothing to receive and no error to tell; where there is,
-    /// and when something else comes before, an event tells of it, and the call has to be made again.
+    /// The byte that is 1 between `awaitData` and what ends it; setting it to 1 is as good as the call, and to 0 as `stopAwaitingData`.
+    /// Valid as long as the connection is its owner's.
+    public func awaitsDataFlag(_ connection: UInt32) -> UnsafeMutablePointer<UInt8> {
+        state.pointee.connections[connection].pointer(to: \.awaitsData).unsafelyUnwrapped
+    }
+
+    /// Lets `turn` deliver the next datagram as it comes, once. It does so only while there is nothing to receive and no error to tell, and not for who asks about
+    /// headers; where there is, and when something else comes before, an event tells of it, and the call has to be made again.
     public func awaitDatagram(_ socket: UInt32) {
-        let s = datagramSocket(socket)
-        if s.pointee.queue.isEmpty && s.pointee.error == 0 { s.pointee.flags.insert(.awaitsDatagram) }
+        datagramSocket(socket).pointee.awaitsDatagram = 1
     }
 
     /// Takes `awaitDatagram` back: what comes is queued.
     public func stopAwaitingDatagram(_ socket: UInt32) {
-        datagramSocket(socket).pointee.flags.remove(.awaitsDatagram)
+        datagramSocket(socket).pointee.awaitsDatagram = 0
+    }
+
+    /// The byte that is 1 between `awaitDatagram` and what ends it; setting it to 1 is as good as the call, and to 0 as `stopAwaitingDatagram`.
+    /// Valid as long as the socket is open.
+    public func awaitsDatagramFlag(_ socket: UInt32) -> UnsafeMutablePointer<UInt8> {
+        datagramSocket(socket).pointer(to: \.awaitsDatagram).unsafelyUnwrapped
     }
 }

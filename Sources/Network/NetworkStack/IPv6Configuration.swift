@@ -12,6 +12,9 @@ public struct IPv6Configuration: Sendable {
     /// Takes routers, on-link prefixes and addresses of one's own from router advertisements (RFC 4861 section 6.3, RFC 4862 section 5.5). Off unless
     /// switched on: whoever is on the link can send them.
     public var acceptsRouterAdvertisements = false
+    /// Takes the word of the router that it sends to for a better way (RFC 4861 section 8). Off unless switched on, for the same reason; what is refused is
+    /// counted as `redirectRefused`.
+    public var acceptsRedirects = false
     /// Makes interface identifiers that do not tell the hardware address (RFC 7217), the same ones for the same secret and network.
     public var stableSecret: StableSecret?
     /// Neighbour solicitations for an address before it is used (DupAddrDetectTransmits of RFC 4862 section 5.1); 0 uses it at once.

@@ -22,6 +22,9 @@ public struct NetworkConfiguration: Sendable {
     public var ipv6Addresses: [IPv6Prefix] = []
     /// Whether and how the interface speaks IPv6.
     public var ipv6 = IPv6Configuration()
+    /// Takes the word of the router that it sends to for a better way over IPv4 (RFC 792, RFC 1122 section 3.2.2.2). Off unless switched on: whoever is on the
+    /// link could take over the traffic. What is refused is counted as `redirectRefused`.
+    public var acceptsRedirects = false
     /// Neighbours that are known for good and never asked for.
     public var staticNeighbors: [StaticNeighbor] = []
     /// Bytes of the largest IP packet on the link, at least 576.

@@ -15,6 +15,9 @@ import Glibc
 /// | `datagramQueueByteCount` | 256 KiB a socket | a datagram is dropped as `receiveQueueFull` |
 /// | `multicastGroups` | 64, which is the most | joining another group fails with `ENOBUFS` |
 /// | `multicastGroupsOfSocket` | 20 | the same |
+/// | `redirectedDestinations` | 256 | the redirect that is believed least long from now on is forgotten |
+/// | `queriedSources` | 64 of a group | a query that names more is answered for the whole group |
+/// | `groupQueriesPerSecond` | 100 of a family | a query is dropped as `groupQueryRateLimited` |
 /// | `fragmentedDatagrams` | 256 being put together | the one whose time is over first is dropped as `reassemblyLimit` |
 /// | `fragmentedDatagramsOfSource` | 64 of one source | the source's oldest is dropped as `reassemblyLimit` |
 /// | `fragmentsOfDatagram` | 128 | the datagram is dropped as `tooManyFragments` |
@@ -26,6 +29,8 @@ import Glibc
 /// | `controlMessagesPerSecond` | 1,000 | an ICMP message is not sent and counted as `controlMessageRateLimited` |
 /// | `resetsPerSecond` | 1,000 | a reset to nobody's segment is not sent and counted as `resetRateLimited` |
 /// | `challengesPerSecond` | 10 a connection | a challenge acknowledgement is not sent and counted as `challengeRateLimited` |
+///
+/// Routers are told twice, or as often as they ask for, of a group that is left; where 32 groups are being left at once, some of them only once.
 ///
 /// What has come of a datagram is also dropped, as `reassemblyTimeout`, 30 s (IPv4) or 60 s (IPv6) after its first fragment.
 ///
@@ -44,6 +49,9 @@ public struct NetworkLimits: Sendable {
     public var datagramQueueByteCount = 256 << 10
     public var multicastGroups = MulticastGroups.capacity
     public var multicastGroupsOfSocket = 20
+    public var redirectedDestinations = 256
+    public var queriedSources = 64
+    public var groupQueriesPerSecond = 100
     public var fragmentedDatagrams = 256
     public var fragmentedDatagramsOfSource = 64
     public var fragmentsOfDatagram = 128
@@ -71,6 +79,9 @@ public struct NetworkLimits: Sendable {
         else { throw DemikernelError(EINVAL, .initialize, "a limit of the network stack is out of its range") }
         guard (0...MulticastGroups.capacity).contains(multicastGroups), multicastGroupsOfSocket >= 0 else {
             throw DemikernelError(EINVAL, .initialize, "multicastGroups must be between 0 and 64")
+        }
+        guard (0...64).contains(queriedSources), groupQueriesPerSecond >= 1, (0...65_536).contains(redirectedDestinations) else {
+            throw DemikernelError(EINVAL, .initialize, "queriedSources must be between 0 and 64, groupQueriesPerSecond at least 1")
         }
         guard (1...65_536).contains(fragmentedDatagrams), fragmentedDatagramsOfSource >= 1, (2...8_192).contains(fragmentsOfDatagram),
             fragmentByteCount >= 4_096

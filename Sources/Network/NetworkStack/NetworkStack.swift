@@ -76,44 +76,40 @@ public struct NetworkStack {
         return state.pointee.timers.nextDeadline
     }
 
-    /// One turn in one call: frames in, then what is due, then what has become of connections.
+    /// One turn in one call: frames in, then what is due. What has become of the sockets then is told by the deliveries, `takeConnectionEvent` and
+    /// `takeDatagramEvent`.
     ///
     /// What has arrived comes before the timers: an acknowledgement that was waiting in the device stops a retransmission.
     /// - Parameters:
     ///   - frames: `count` frames, which are taken over.
     ///   - deliveries: room for as many: what sockets have awaited (`awaitData`, `awaitDatagram`), before anything that the events tell.
-    ///   - events: room for `capacity` events; those that do not fit are told in the next turn.
     public func turn(
-        to now: UInt64, frames: UnsafeMutablePointer<Frame>, count: Int, deliveries: UnsafeMutablePointer<Delivery>,
-        events: UnsafeMutablePointer<ConnectionEvent>, capacity: Int
+        to now: UInt64, frames: UnsafeMutablePointer<Frame>, count: Int, deliveries: UnsafeMutablePointer<Delivery>
     ) -> TurnResult {
         setTime(now)
-        var delivery: UnsafeMutablePointer<Delivery>? = deliveries
+        var delivery = deliveries
         let end = frames + count
         var frame = frames
         while frame != end {
-            if !predict(frame.pointee, &delivery) { ethernetInput(frame.pointee) }
+            switch predict(frame.pointee, delivery) {
+            case .delivered: delivery += 1
+            case .taken: break
+            case .failed: ethernetInput(frame.pointee)
+            }
             frame += 1
         }
         var progress = count
         if state.pointee.timers.mayHaveExpired(now: state.pointee.now) || !state.pointee.loopback.isEmpty { progress &+= advance(to: now) }
-        var eventCount = 0
-        while eventCount < capacity, let event = takeConnectionEvent() {
-            (events + eventCount).initialize(to: event)
-            eventCount &+= 1
-        }
         return TurnResult(
-            progress: Int32(truncatingIfNeeded: progress &+ eventCount), deliveryCount: Int32(truncatingIfNeeded: delivery.unsafelyUnwrapped - deliveries),
-            eventCount: Int32(truncatingIfNeeded: eventCount), hasDatagramEvents: !state.pointee.datagramEvents.isEmpty,
-            hasOutput: !state.pointee.output.pointee.isEmpty)
+            progress: progress, endOfDeliveries: delivery,
+            hasEvents: !state.pointee.connectionEvents.isEmpty || !state.pointee.datagramEvents.isEmpty)
     }
 
     // MARK: Frames
 
     /// Takes over a frame that the device received, and does all that follows from it.
     public func receive(_ frame: Frame) {
-        var nowhere: UnsafeMutablePointer<Delivery>?
-        if !predict(frame, &nowhere) { ethernetInput(frame) }
+        if predict(frame, nil) == .failed { ethernetInput(frame) }
     }
 
     /// Whether there are frames to send.
@@ -190,17 +186,13 @@ public struct NetworkStack {
     }
 }
 
-/// What a turn of the stack has done.
+/// What a turn of the stack has done. In whole words, which come back in registers as they are.
 @frozen
 public struct TurnResult {
-    /// Frames, timers and events together; 0 for nothing.
-    public let progress: Int32
-    /// Deliveries that were written.
-    public let deliveryCount: Int32
-    /// Events that were written.
-    public let eventCount: Int32
-    /// Whether `takeDatagramEvent` has something to give.
-    public let hasDatagramEvents: Bool
-    /// Whether there are frames to send.
-    public let hasOutput: Bool
+    /// Frames and timers together; 0 for nothing.
+    public let progress: Int
+    /// Behind the last delivery that was written.
+    public let endOfDeliveries: UnsafeMutablePointer<Delivery>
+    /// Whether `takeConnectionEvent` or `takeDatagramEvent` has something to give.
+    public let hasEvents: Bool
 }

@@ -21,8 +21,10 @@ public enum DropReason: Int, CaseIterable, Sendable {
     // Fragments of both families: one is counted each time, with all that has come of its datagram where that goes with it
     case fragmentMisaligned, fragmentTooLong, fragmentOverlap, duplicateFragment, fragmentBeyondEnd, fragmentMarks, tooManyFragments
     case reassemblyLimit, reassemblyTimeout
-    // Multicast: nobody here has joined the group
-    case groupNotJoined
+    // Multicast: nobody here has joined the group; a query or report of IGMP or MLD is malformed or does not come from the link; there are too many
+    case groupNotJoined, badGroupMessage, groupQueryRateLimited
+    // Redirects of both families: the configuration takes none; or not this one
+    case redirectRefused, badRedirect
 }
 
 /// How often each drop reason was met.
@@ -46,7 +48,7 @@ public struct DropCounts: Sendable {
 /// Counts of a network stack since it was made, and its state now.
 public struct NetworkStatistics: Sendable {
     /// The layout's version: a field is only ever added at the end, with a higher version.
-    public let version: UInt32 = 3
+    public let version: UInt32 = 4
     public var drops = DropCounts()
     public var framesReceived: UInt64 = 0
     public var framesSent: UInt64 = 0
@@ -71,6 +73,10 @@ public struct NetworkStatistics: Sendable {
     /// Fragments that were sent, and the packets that were cut into them.
     public var fragmentsSent: UInt64 = 0
     public var datagramsFragmented: UInt64 = 0
+    /// Reports and leaves of IGMP; `listenerReportsSent` are those of MLD.
+    public var membershipReportsSent: UInt64 = 0
+    /// Redirects of either family that were followed.
+    public var redirectsAccepted: UInt64 = 0
 
     public init() {}
 }
@@ -146,6 +152,16 @@ public struct TCPStatistics: Sendable {
     public var plainSegmentsSent: UInt64 = 0
     /// Times that a send buffer grew with the congestion window.
     public var sendBufferGrowths: UInt64 = 0
+    /// Times that a segment waited for its turn at the pacing rate.
+    public var pacingDelays: UInt64 = 0
+    /// Models of paths (BBR) that left Startup for Drain, entered ProbeBW_CRUISE, ProbeBW_UP and ProbeRTT, and that rested because records were missing.
+    public var modelDrains: UInt64 = 0
+    public var modelCruises: UInt64 = 0
+    public var bandwidthProbes: UInt64 = 0
+    public var roundTripProbes: UInt64 = 0
+    /// Probes for bandwidth of which more was lost than 2 %, or marked: they have reduced what may be in flight.
+    public var inflightReductions: UInt64 = 0
+    public var modelSuspensions: UInt64 = 0
 
     public init() {}
 }

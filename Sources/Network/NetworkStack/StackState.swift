@@ -42,17 +42,25 @@ struct StackState: ~Copyable {
     var pathMTUs = PathMTUTable()
     /// What routers said of datagrams.
     var datagramPathMTUs = PathMTUTable()
+    var redirects: RedirectTable
     var reassembly: ReassemblyTable
     var errorBucket: TokenBucket
     /// The groups that sockets have joined.
     var groups = MulticastGroups()
+    /// What routers are told of these and of the addresses' own groups, of each family.
+    let igmp: GroupMembershipsPointer
+    let mld: GroupMembershipsPointer
     var resetBucket: TokenBucket
     var datagramSockets: Slab<DatagramSocket>
     let datagramPorts: UnsafeMutablePointer<UInt32>
+    var lastSender = LastSender()
     /// Spreads senders over the sockets that share a port.
     let datagramSecret: SipHashKey
     var connections: Slab<Connection>
     var transmissions: Slab<TransmissionRecord>
+    /// What each of them remembers that belongs to a connection with a model; the others' pages are never touched.
+    let deliverySnapshots: UnsafeMutablePointer<DeliverySnapshot>
+    var rateControls: Slab<RateControl>
     let connectionPorts: UnsafeMutablePointer<UInt32>
     var flows: FlowTable
     let sequenceSecret: SipHashKey
@@ -88,12 +96,15 @@ struct StackState: ~Copyable {
                 fragmentIdentification: FragmentIdentification(secret: SipHashKey(random.next(), random.next()), random: &random),
                 neighbors: try Slab(capacity: limits.maximumNeighbors),
                 neighborCache: try NeighborCache(capacity: limits.maximumNeighbors, key: (random.next(), random.next())),
-                reassembly: try ReassemblyTable(capacity: limits.fragmentedDatagrams, secret: SipHashKey(random.next(), random.next())),
-                errorBucket: TokenBucket(perSecond: limits.controlMessagesPerSecond, burst: limits.controlMessageBurst),
+                redirects: RedirectTable(capacity: limits.redirectedDestinations), reassembly: try ReassemblyTable(capacity: limits.fragmentedDatagrams, secret: SipHashKey(random.next(), random.next())),
+                errorBucket: TokenBucket(perSecond: limits.controlMessagesPerSecond, burst: limits.controlMessageBurst), igmp: .allocate(capacity: 1),
+                mld: .allocate(capacity: 1),
                 resetBucket: TokenBucket(perSecond: limits.resetsPerSecond, burst: limits.resetsPerSecond),
                 datagramSockets: try Slab(capacity: limits.maximumDatagramSockets), datagramPorts: try mapTable(UInt32.self, count: 65_536),
                 datagramSecret: SipHashKey(random.next(), random.next()),
                 connections: try Slab(capacity: limits.maximumConnections), transmissions: try Slab(capacity: limits.transmissionRecords),
+                deliverySnapshots: try mapTable(DeliverySnapshot.self, count: limits.transmissionRecords + 1),
+                rateControls: try Slab(capacity: limits.maximumConnections),
                 connectionPorts: try mapTable(UInt32.self, count: 65_536),
                 flows: try FlowTable(capacity: limits.maximumConnections, key: (random.next(), random.next())),
                 sequenceSecret: SipHashKey(random.next(), random.next()), nextEphemeralPort: UInt16(truncatingIfNeeded: random.next()),
@@ -102,6 +113,8 @@ struct StackState: ~Copyable {
                 halfOpenSources: try HalfOpenSources(SipHashKey(random.next(), random.next()))))
         state.pointee.random = random
         state.pointee.output.initialize(to: OutputRing())
+        state.pointee.igmp.initialize(to: try GroupMemberships(isIPv4: true, configuration))
+        state.pointee.mld.initialize(to: try GroupMemberships(isIPv4: false, configuration))
         return state
     }
 
@@ -114,12 +127,19 @@ struct StackState: ~Copyable {
         datagramSockets.deallocate()
         connections.deallocate()
         transmissions.deallocate()
+        unmapTable(deliverySnapshots, count: configuration.limits.transmissionRecords + 1)
+        rateControls.deallocate()
         flows.deallocate()
         pathMTUs.deallocate()
         datagramPathMTUs.deallocate()
+        redirects.deallocate()
         fragmentIdentification.deallocate()
         reassembly.deallocate()
         groups.deallocate()
+        igmp.pointee.deallocate()
+        mld.pointee.deallocate()
+        igmp.deallocate()
+        mld.deallocate()
         connectionEvents.deallocate()
         datagramEvents.deallocate()
         halfOpenSources.deallocate()

@@ -91,22 +91,15 @@ public enum ICMPv6Message {
 
     // MARK: Multicast listener discovery
 
-    /// The bytes of an MLDv2 report about `count` groups.
-    @inlinable @inline(__always)
-    public static func listenerReportByteCount(groups count: Int) -> Int { 8 &+ 20 &* count }
-
-    /// Writes the header of an MLDv2 report (RFC 3810 section 5.2), behind which `writeListenerRecord` puts `count` records of 20 bytes.
-    public static func writeListenerReport(to target: UnsafeMutableRawPointer, groups count: Int) {
+    /// Writes the header of an MLDv2 report (RFC 3810 section 5.2), behind which `count` records lie: 8 bytes.
+    public static func writeListenerReport(to target: UnsafeMutableRawPointer, records count: Int) {
         writeHeader(target, ICMPv6Type.multicastListenerReport, 0, UInt32(truncatingIfNeeded: count))
     }
 
-    /// Writes one record: all sources of `group` are wanted.
-    /// - Parameter isChange: whether that is new (CHANGE_TO_EXCLUDE_MODE), or a query is answered (MODE_IS_EXCLUDE).
-    public static func writeListenerRecord(to target: UnsafeMutableRawPointer, group: IPAddress, isChange: Bool) {
-        //= RFC 3810 section 5.2.12
-        //# MODE_IS_EXCLUDE has value 2, CHANGE_TO_EXCLUDE_MODE has value 4
-        target.storeRaw(UInt32(isChange ? 4 : 2), at: 0)
-        target.storeRaw(group.words.0, at: 4)
-        target.storeRaw(group.words.1, at: 12)
+    /// Writes a report of MLDv1, or that there are no listeners any more: 24 bytes.
+    public static func writeListenerMessage(to target: UnsafeMutableRawPointer, type: UInt8, group: IPAddress) {
+        writeHeader(target, type, 0, 0)
+        target.storeRaw(group.words.0, at: 8)
+        target.storeRaw(group.words.1, at: 16)
     }
 }

@@ -7,6 +7,9 @@ public enum ICMPv6Type {
     @inlinable @inline(__always) public static var echoRequest: UInt8 { 128 }
     @inlinable @inline(__always) public static var echoReply: UInt8 { 129 }
     @inlinable @inline(__always) public static var multicastListenerQuery: UInt8 { 130 }
+    /// Of MLDv1, as the next one (RFC 2710).
+    @inlinable @inline(__always) public static var multicastListenerReportVersion1: UInt8 { 131 }
+    @inlinable @inline(__always) public static var multicastListenerDone: UInt8 { 132 }
     @inlinable @inline(__always) public static var routerSolicitation: UInt8 { 133 }
     @inlinable @inline(__always) public static var routerAdvertisement: UInt8 { 134 }
     @inlinable @inline(__always) public static var neighborSolicitation: UInt8 { 135 }

@@ -49,6 +49,12 @@ public struct IPAddress: Sendable {
     @inlinable @inline(__always)
     public static var allHosts: IPAddress { IPAddress(ipv4HostOrder: 0xe000_0001) }
 
+    /// 224.0.0.2 and 224.0.0.22, where leaves of IGMPv2 and reports of IGMPv3 go (RFC 2236 section 3, RFC 3376 section 4.2.14).
+    @inlinable @inline(__always)
+    public static var allRoutersIPv4: IPAddress { IPAddress(ipv4HostOrder: 0xe000_0002) }
+    @inlinable @inline(__always)
+    public static var allIGMPv3Routers: IPAddress { IPAddress(ipv4HostOrder: 0xe000_0016) }
+
     /// 0.0.0.0 or ::.
     @inlinable @inline(__always)
     public var isUnspecified: Bool { words.0 == 0 && (words.1 == 0xffff_0000 || words.1 == 0) }

@@ -57,6 +57,22 @@ public enum InternetChecksum {
         sum &* 0xfffe_fffe_fffe_ffff &- 1 < 0x0001_0001_0001_0001
     }
 
+    /// Whether the checksum of an IPv4 header without options is valid.
+    @inlinable @inline(__always)
+    public static func isValid(ipv4Header: UnsafeRawPointer) -> Bool {
+        let words = (ipv4Header.loadUnaligned(as: UInt64.self), (ipv4Header + 8).loadUnaligned(as: UInt64.self))
+        let rest = UInt64((ipv4Header + 16).loadUnaligned(as: UInt32.self))
+        return isValid(demi_checksum_add(demi_checksum_add(words.0, words.1), rest))
+    }
+
+    /// Whether the checksum of a UDP datagram or a TCP segment over IPv4, of at least eight bytes with its header, is valid.
+    /// - Parameter rawAddresses: source and destination as they lie in the IPv4 header, eight bytes loaded from its offset 12.
+    @inlinable @inline(__always)
+    public static func isValid(_ transport: UnsafeRawPointer, byteCount: Int, rawAddresses: UInt64, protocolNumber: UInt8) -> Bool {
+        let sum = demi_checksum_add(demi_checksum_wide_sum(transport, byteCount), rawAddresses)
+        return isValid(demi_checksum_add(sum, lengthAndProtocol(protocolNumber, byteCount)))
+    }
+
     /// The checksum after a 16-bit word of the message changed from `old` to `new`; all three as they lie in memory.
     //= RFC 1624 section 3
     //# HC' = ~(~HC + ~m + m')

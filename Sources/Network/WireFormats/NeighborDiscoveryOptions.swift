@@ -8,6 +8,7 @@ public struct NeighborDiscoveryOption {
     @inlinable @inline(__always) public static var sourceLinkLayerAddress: UInt8 { 1 }
     @inlinable @inline(__always) public static var targetLinkLayerAddress: UInt8 { 2 }
     @inlinable @inline(__always) public static var prefixInformation: UInt8 { 3 }
+    @inlinable @inline(__always) public static var redirectedHeader: UInt8 { 4 }
     @inlinable @inline(__always) public static var mtu: UInt8 { 5 }
 
     @inlinable
@@ -74,6 +75,16 @@ public struct NeighborDiscoveryOptions {
         let option = NeighborDiscoveryOption(base: base + position, byteCount: Int(base.byte(position &+ 1)) &* 8)
         position &+= option.byteCount
         return option
+    }
+
+    /// The packet that a redirect is about (RFC 4861 section 4.6.3); nil where it is not there or too short to tell what it was.
+    public var redirectedPacket: ICMPv6Quotation? {
+        var rest = self
+        rest.position = 0
+        while let option = rest.next() {
+            if option.type == NeighborDiscoveryOption.redirectedHeader { return ICMPv6Quotation(option.base + 8, count: option.byteCount &- 8) }
+        }
+        return nil
     }
 
     /// The first link-layer address of that type.

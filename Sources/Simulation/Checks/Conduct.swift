@@ -24,11 +24,14 @@ public struct Conduct {
     public var asksForNeighbors: Bool
     /// Whether its acknowledgements echo each mark by itself (RFC 8257) and not until the sender has reduced its window.
     public var echoesEachMark: Bool
+    /// The most bytes a second that its connections may send, `.max` if that is their own choice; nil where they may send as much at once as they like.
+    public var maximumPacingRate: UInt64?
 
     public init(
         minimumRetransmissionTimeout: UInt64, maximumSegmentSize: Int, reassemblyPieces: Int, challengesPerSecond: Int, acknowledgementsPerSecond: Int,
-        resetsPerSecond: Int, timeWait: UInt64, asksForNeighbors: Bool, echoesEachMark: Bool = false
+        resetsPerSecond: Int, timeWait: UInt64, asksForNeighbors: Bool, echoesEachMark: Bool = false, maximumPacingRate: UInt64? = nil
     ) {
+        self.maximumPacingRate = maximumPacingRate
         self.echoesEachMark = echoesEachMark
         self.minimumRetransmissionTimeout = minimumRetransmissionTimeout
         self.timeWait = timeWait
@@ -46,6 +49,7 @@ struct FlowConduct {
     private var sender: SenderConduct
     private var receiver = ReceiverConduct()
     private var marks = MarkConduct()
+    private var pacing = PacingConduct()
     private let begun: SequenceNumber
     /// The host has reset the connection: it owes nothing any more.
     private var isOver = false
@@ -118,7 +122,8 @@ struct FlowConduct {
         let late = sender.settle(time) ?? receiver.settle(time)
         let sent = sender.transmitted(header, before, flow, conduct, at: time)
         let marked = marks.transmitted(segment, before, conduct, at: time)
-        let untainted = late ?? sent ?? marked
+        let paced = pacing.transmitted(header, before, conduct, at: time)
+        let untainted = late ?? sent ?? marked ?? paced
         let acknowledged = receiver.transmitted(header, before, flow, conduct, at: time)
         if header.flags.contains(.fin), !receiver.hasAcknowledgedFinish { hasFinishedFirst = true }
         noteTimeWait(at: time)

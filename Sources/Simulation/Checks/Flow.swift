@@ -8,17 +8,23 @@ struct Flow {
         let windowScale: UInt8
         let hasTimestamps: Bool
         let maximumSegmentSize: Int
+        /// Of the packet that the SYN is in.
+        let internetHeaderByteCount: Int
         let permitsSelectiveAcknowledgements: Bool
+        /// The SYN has an acknowledgement.
+        let isAnswer: Bool
 
         init(_ segment: Segment) {
             let header = segment.header
             initialSequence = header.sequence
+            isAnswer = header.flags.contains(.ack)
             windowScale = header.windowScale
             hasTimestamps = header.hasTimestamps
             //= RFC 9293 section 3.7.1
             //# If an MSS Option is not received at connection setup, TCP implementations MUST assume a default send MSS of 536 for IPv4 or 1220 for IPv6.
             let standard = segment.source.address.isIPv4 ? 536 : 1_220
             maximumSegmentSize = header.maximumSegmentSize == 0 ? standard : Int(header.maximumSegmentSize)
+            internetHeaderByteCount = segment.source.address.isIPv4 ? IPv4Header.byteCount : IPv6Header.byteCount
             permitsSelectiveAcknowledgements = header.isSACKPermitted
         }
     }
@@ -73,8 +79,13 @@ struct Flow {
         let header = segment.header
         if header.flags.contains(.rst) { return nil }
         if header.flags.contains(.syn), own?.initialSequence != header.sequence { begin(segment) }
-        if header.flags.contains([.syn, .ack]), peer == nil {
-            peer = offers.last { $0.initialSequence + 1 == header.acknowledgement }
+        // A SYN that came behind the one that is answered here, at the same time, was not taken.
+        if header.flags.contains([.syn, .ack]), peer.map({ $0.initialSequence + 1 != header.acknowledgement }) ?? true {
+            firstPeerTimestamp = nil
+            //= RFC 9293 section 3.10.7.2
+            //# Any acknowledgment is bad if it arrives on a connection still in the LISTEN state.
+            // And in SYN-SENT a SYN with one that is good is answered without a SYN: who answers with one has taken the offer of a SYN without it.
+            peer = offers.last { !$0.isAnswer && $0.initialSequence + 1 == header.acknowledgement }
         }
         if header.flags.contains([.syn, .ack]), header.hasTimestamps, firstPeerTimestamp == nil { firstPeerTimestamp = header.timestampEchoReply }
         guard let own else {

@@ -10,6 +10,9 @@ struct PacketView {
     let payloadByteCount: Int
     /// The ECN field (RFC 3168, section 5).
     let congestionCodepoint: UInt8
+    /// The time to live over IPv4.
+    let hopLimit: UInt8
+    let hasRouterAlert: Bool
     let isFragment: Bool
     let moreFragments: Bool
     let dontFragment: Bool
@@ -29,6 +32,8 @@ struct PacketView {
             (payload, payloadByteCount, congestionCodepoint) = (packet.payload, packet.payloadByteCount, packet.ecn)
             (isFragment, moreFragments, dontFragment) = (packet.isFragment, packet.moreFragments, packet.dontFragment)
             isHeaderChecksumValid = packet.isChecksumValid
+            // As the first option (RFC 2113).
+            (hopLimit, hasRouterAlert) = (packet.timeToLive, packet.headerByteCount > 20 && packet.base.load(fromByteOffset: 20, as: UInt8.self) == 0x94)
         } else if ethernet.etherType == EtherType.ipv6, IPv6View.check(ethernet.payload, count: ethernet.payloadByteCount) == .none {
             let packet = IPv6View(unchecked: ethernet.payload)
             let extensions = IPv6Extensions(packet)
@@ -38,6 +43,7 @@ struct PacketView {
             (payload, payloadByteCount, congestionCodepoint) = (packet.base + offset, packet.totalByteCount - offset, packet.ecn)
             (isFragment, moreFragments, dontFragment) = (extensions.fragment != nil, extensions.fragment?.moreFragments ?? false, false)
             isHeaderChecksumValid = true
+            (hopLimit, hasRouterAlert) = (packet.hopLimit, extensions.hasRouterAlert)
         } else {
             return nil
         }

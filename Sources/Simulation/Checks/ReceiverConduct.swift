@@ -8,13 +8,17 @@ struct ReceiverConduct {
     private var next: SequenceNumber?
     /// What has arrived behind a gap.
     private var pieces: [(start: SequenceNumber, end: SequenceNumber)] = []
+    /// What has arrived behind a gap before the handshake was complete: the receiver may have kept it, where it had room for the connection by then.
+    private var unsurePieces: [(start: SequenceNumber, end: SequenceNumber)] = []
     private var finish: SequenceNumber?
     /// What the receiver has acknowledged, and the edge of the window that it has advertised.
     private(set) var acknowledged: SequenceNumber?
     private var edge: SequenceNumber?
     /// The receiver may have dropped something that could have been kept: how many pieces it has is not known any more.
     private var isImprecise = false
-    /// It has acknowledged anything but the peer's SYN.
+    /// It has answered the peer's SYN with its own.
+    private var hasSynchronized = false
+    /// It has acknowledged anything but the peer's SYN: the handshake is complete.
     private var hasAcknowledged = false
     /// What it acknowledged first: until it has gone on from there, it may be a listener without room, which takes nothing.
     private var firstAcknowledgement: SequenceNumber?
@@ -125,19 +129,26 @@ struct ReceiverConduct {
     }
 
     private mutating func take(_ header: TCPSegmentHeader, _ edge: SequenceNumber, _ conduct: Conduct, at time: UInt64) {
-        // A listener without room takes nothing before its handshake is complete: its first acknowledgement tells.
-        guard hasAcknowledged, var next else { return }
+        guard var next else { return }
         let start = SequenceNumber.max(header.sequence, next)
         let textEnd = header.sequence + header.payloadByteCount
         let end = SequenceNumber.min(textEnd, edge)
+        guard hasAcknowledged else {
+            // A listener without room takes nothing before its handshake is complete: its first acknowledgement tells of what is in order, and of the
+            // rest nothing does.
+            if start > next, start < end { unsurePieces.append((start, end)) }
+            return
+        }
         if header.flags.contains(.fin), textEnd <= edge { finish = textEnd }
         if start > next {
             guard start < end, !pieces.contains(where: { $0.start <= start && end <= $0.end }) else { return }
             // The receiver keeps what it has, and of what is around it only one piece.
-            if pieces.contains(where: { $0.start < end && start < $0.end }) { isImprecise = true }
+            if pieces.contains(where: { $0.start < end && start < $0.end }) || unsurePieces.contains(where: { $0.start < end && start < $0.end }) {
+                isImprecise = true
+            }
             pieces.append((start, end))
             // Pieces, or the gaps between them.
-            if pieces.count > min(conduct.reassemblyPieces, 256) { isImprecise = true }
+            if pieces.count + unsurePieces.count > min(conduct.reassemblyPieces, 256) { isImprecise = true }
             return
         }
         if start < end {
@@ -151,17 +162,24 @@ struct ReceiverConduct {
         }
         if finish == next { next += 1 }
         self.next = next
+        unsurePieces.removeAll { $0.end <= next }
     }
 
     // MARK: What it sends
 
     mutating func transmitted(_ header: TCPSegmentHeader, _ before: Flow, _ flow: Flow, _ conduct: Conduct, at time: UInt64) -> String? {
         guard !header.flags.contains(.syn), header.flags.contains(.ack) else {
-            if !hasAcknowledged { (next, pieces, finish, owedSince, owedSegments) = (nil, [], nil, nil, 0) }
+            if !hasAcknowledged { (next, pieces, unsurePieces, finish, owedSince, owedSegments) = (nil, [], [], nil, nil, 0) }
+            if header.flags.contains([.syn, .ack]), !hasAcknowledged {
+                //= RFC 7323 section 2.2
+                //# The window field in a segment where the SYN bit is set MUST NOT be scaled.
+                (hasSynchronized, edge) = (true, header.acknowledgement + Int(header.window))
+            }
             if header.flags.contains([.syn, .ack]), header.hasTimestamps { note(header.timestampEchoReply, updates: recentTimestamp == nil) }
             return nil
         }
-        defer { (hasAcknowledged, owedSince, owedSegments) = (true, nil, 0) }
+        let mayBeHalfOpen = mayBeHalfOpen(header, flow, at: time)
+        defer { (hasAcknowledged, owedSince, owedSegments) = (!mayBeHalfOpen, nil, 0) }
         if firstAcknowledgement == nil { firstAcknowledgement = header.acknowledgement }
         var complaint: String?
         let acknowledgement = header.acknowledgement
@@ -177,19 +195,35 @@ struct ReceiverConduct {
         return complaint ?? checkAnswer(header, flow, conduct, at: time) ?? checkEcho(header, flow)
     }
 
+    /// Whether the segment may come from a connection whose handshake is not complete, for want of room at its listener.
+    //= RFC 9293 section 3.10.7.4
+    //# If an incoming segment is not acceptable, an acknowledgment should be sent in reply: in SYN-RECEIVED, too, where nothing else acknowledges without SYN.
+    private func mayBeHalfOpen(_ header: TCPSegmentHeader, _ flow: Flow, at time: UInt64) -> Bool {
+        guard hasSynchronized, !hasAcknowledged, header.segmentLength == 0, let peer = flow.peer else { return false }
+        return header.acknowledgement == peer.initialSequence + 1 && instant.time == time && instant.segments > 0 && instant.refused == instant.segments
+    }
+
     private mutating func resume(at acknowledgement: SequenceNumber) {
         next = acknowledgement
         pieces.removeAll { $0.end <= acknowledgement }
+        unsurePieces.removeAll { $0.end <= acknowledgement }
     }
 
     private mutating func checkAnswer(_ header: TCPSegmentHeader, _ flow: Flow, _ conduct: Conduct, at time: UInt64) -> String? {
         let isScaled = (flow.own?.windowScale ?? 0xff) != 0xff && (flow.peer?.windowScale ?? 0xff) != 0xff
-        let newEdge = header.acknowledgement + Int(header.window) << (isScaled ? Int(min(flow.own!.windowScale, 14)) : 0)
+        let shift = isScaled ? Int(min(flow.own!.windowScale, 14)) : 0
+        let newEdge = header.acknowledgement + Int(header.window) << shift
         let before = (acknowledged: acknowledged, edge: edge)
         (acknowledged, edge) = (header.acknowledgement, edge.map { SequenceNumber.max($0, newEdge) } ?? newEdge)
         guard instant.time == time, instant.segments > 0, header.segmentLength == 0, let edge = before.edge else { return nil }
         let isClosed = before.acknowledged == edge
-        if isClosed, instant.probes > 0, header.acknowledgement == before.acknowledged, newEdge - edge >= 2 * (flow.own?.maximumSegmentSize ?? 536) {
+        //= RFC 7323 section 2.3
+        //# The Window field in the header of every outgoing segment, with the exception of <SYN> segments, MUST be right-shifted by Rcv.Wind.Shift bits.
+        // So a field that is rounded up shows up to a step less a byte too much, and one of 0 hides as much of what was promised before.
+        let unseen = 2 * ((1 << shift) - 1)
+        if isClosed, instant.probes > 0, header.acknowledgement == before.acknowledged,
+            newEdge - edge >= 2 * (flow.own?.maximumSegmentSize ?? 536) + unseen
+        {
             return "a window that was closed opens by \(newEdge - edge) bytes only when it is probed"
         }
         guard instant.refused == instant.segments, header.acknowledgement == before.acknowledged, newEdge == edge else { return nil }

@@ -21,6 +21,10 @@ struct SenderConduct {
     private var recovery: Recovery?
     /// The first unacknowledged segment was sent again by the timer.
     private var hasTimedOut = false
+    /// Timeouts in a row, without an acknowledgement of new data.
+    private var timeouts = 0
+    /// What the sender may take for the longest packet that its way takes.
+    private var suspectedPathMTU = Int.max
     private var finishEnd: SequenceNumber?
     /// What has to be sent again at once.
     private var debt: (sequence: SequenceNumber, time: UInt64, reason: String)?
@@ -63,7 +67,7 @@ struct SenderConduct {
         let progress = header.acknowledgement - unacknowledged
         if progress > 0 {
             unacknowledged = header.acknowledgement
-            (duplicates, isUncertain, hasTimedOut, lastProgress, window) = (0, false, false, time, header.window)
+            (duplicates, isUncertain, hasTimedOut, timeouts, lastProgress, window) = (0, false, false, 0, time, header.window)
             //= RFC 7323 section 2.2
             //# The window field in a segment where the SYN bit is set MUST NOT be scaled.
             largestWindow = max(largestWindow, header.flags.contains(.syn) ? Int(header.window) : windowByteCount(flow))
@@ -133,8 +137,9 @@ struct SenderConduct {
             let most = max(flight, max(flight * 7 / 10, 2 * segmentSize) + (4 + recovery.duplicates) * segmentSize)
             if end - unacknowledged > most { complaint = "\(end - unacknowledged) bytes in flight in fast recovery, where \(most) may be" }
         }
+        let fullSize = min(segmentSize, suspectedPathMTU - TCPSegmentHeader.minimumByteCount - (flow.own?.internetHeaderByteCount ?? IPv6Header.byteCount))
         if header.sequence == before.sendMaximum, header.sequence > unacknowledged, !header.flags.contains(.psh), end == flow.allowedEdge,
-            header.payloadByteCount + header.headerByteCount - TCPSegmentHeader.minimumByteCount < segmentSize, 2 * header.payloadByteCount < largestWindow
+            header.payloadByteCount + header.headerByteCount - TCPSegmentHeader.minimumByteCount < fullSize, 2 * header.payloadByteCount < largestWindow
         {
             //= RFC 9293 section 3.8.6.2.1
             //# A TCP implementation MUST include a SWS avoidance algorithm in the sender (MUST-38).
@@ -163,7 +168,7 @@ struct SenderConduct {
         _ header: TCPSegmentHeader, _ before: Flow, _ end: SequenceNumber, _ segmentSize: Int, at time: UInt64
     ) -> String? {
         (recovery, debt, sinceTimeout) = (nil, nil, nil)
-        if end > before.sendMaximum, unacknowledged - initialSequence <= 1, duplicates == 0 {
+        if end > before.sendMaximum, unacknowledged - initialSequence <= 1, duplicates == 0, !isUncertain {
             //= RFC 8985 section 7.3
             //# a loss probe may go beyond the congestion window by one segment
             let most = min(10 * segmentSize, max(2 * segmentSize, 14_600)) + segmentSize
@@ -193,7 +198,17 @@ struct SenderConduct {
             return "a fast retransmit after \(duplicates) duplicate acknowledgements"
         }
         // By the timer.
+        if conduct.maximumPacingRate != nil {
+            // Or because it was its turn.
+            (recovery, sinceTimeout, isUncertain) = (nil, nil, true)
+            return nil
+        }
         defer { (recovery, sinceTimeout, hasTimedOut, duplicates) = (nil, 0, true, 0) }
+        timeouts += 1
+        //= RFC 4821 section 7.6.1
+        //# full-stop timeout: a retransmission timeout while nothing gets through; the MTU may have dropped, and eff_pmtu is reduced
+        // To the sizes of RFC 4821, section 7.2, after the second and the fourth (Specifications/exceptions): segments of these are full ones then.
+        if timeouts >= 2 { suspectedPathMTU = min(suspectedPathMTU, timeouts >= 4 ? 576 : 1_024) }
         guard isCertain, time - lastProgress < conduct.minimumRetransmissionTimeout else { return nil }
         //= RFC 6298 section 5.3
         //# When an ACK is received that acknowledges new data, restart the retransmission timer so that it will expire after RTO seconds

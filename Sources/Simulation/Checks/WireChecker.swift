@@ -24,6 +24,8 @@ public final class WireChecker {
     private var resetsTaken: [ObjectIdentifier: UInt64] = [:]
     private var lastResets: [FlowKey: UInt64] = [:]
     private var lastReceived: [FlowKey: UInt64] = [:]
+    /// Those of whose connection a reset has come that may have been taken.
+    private var resetFlows: Set<FlowKey> = []
     /// How many more resets a host may send: one to each segment that it gets, and one of each connection.
     private var resetsAllowed: [FlowKey: Int] = [:]
     /// The flows in the order in which they were first seen.
@@ -49,6 +51,7 @@ public final class WireChecker {
         /// When it last got a packet of ARP or neighbour discovery, after which it may send what has waited for one.
         var resolvedAt: UInt64?
         var neighbors = NeighborConduct()
+        var groups = GroupConduct()
 
         /// What it is held to in a connection of the address's family: the header of IPv6 leaves 20 bytes less for a segment.
         func conduct(from local: IPAddress) -> Conduct? {
@@ -81,17 +84,23 @@ public final class WireChecker {
     /// The resets that the host has got and may have taken; of others it was clear that they are none of its business.
     func resetsTaken(by host: SimulatedHost) -> UInt64 { resetsTaken[ObjectIdentifier(host), default: 0] }
 
+    /// Whether a reset has come to the flow's host that may have ended its last connection.
+    func wasReset(_ key: FlowKey) -> Bool { resetFlows.contains(key) }
+
     // MARK: Frames
 
-    func transmitted(_ frame: [UInt8], by host: SimulatedHost, at time: UInt64) {
+    /// - Parameter mayHaveWaited: the device had no room before: the frame may have been made at an earlier time.
+    func transmitted(_ frame: [UInt8], by host: SimulatedHost, at time: UInt64, mayHaveWaited: Bool = false) {
         guard let station = stations[ObjectIdentifier(host)] else { return }
         if station.conduct?.asksForNeighbors == true { checkNeighbors(frame, isSent: true, host, time) }
-        check(frame, from: station, ObjectIdentifier(host), time)
+        if station.conduct != nil { checkGroups(frame, isSent: true, host, time) }
+        check(frame, from: station, ObjectIdentifier(host), time, mayHaveWaited)
     }
 
     func received(_ frame: SimulatedFrame, by host: SimulatedHost, at time: UInt64 = 0) {
         guard let station = stations[ObjectIdentifier(host)] else { return }
         if station.conduct?.asksForNeighbors == true { checkNeighbors(frame.bytes, isSent: false, host, time) }
+        if station.conduct != nil { checkGroups(frame.bytes, isSent: false, host, time) }
         frame.bytes.withUnsafeBytes { bytes in
             if WireChecker.resolvesAddresses(bytes) { stations[ObjectIdentifier(host)]?.resolvedAt = time }
             guard let segment = Segment(bytes), segment.isChecksumValid, station.isOwn(segment.destination.address),
@@ -100,7 +109,10 @@ public final class WireChecker {
             let key = FlowKey(local: segment.destination, remote: segment.source)
             with(key) { $0.received(segment, isForged: frame.isForged) }
             if segment.header.flags.contains(.rst) {
-                if conducts[key]?.mayTakeReset(segment.header) ?? true { resetsTaken[ObjectIdentifier(host), default: 0] += 1 }
+                if conducts[key]?.mayTakeReset(segment.header) ?? true {
+                    resetsTaken[ObjectIdentifier(host), default: 0] += 1
+                    resetFlows.insert(key)
+                }
                 if lastReceived[key] != time { lastResets[key] = time }
             } else {
                 lastResets[key] = nil
@@ -128,19 +140,44 @@ public final class WireChecker {
             guard let ethernet = EthernetView(bytes.baseAddress!, count: bytes.count) else { return }
             if let packet = ethernet.etherType == EtherType.arp ? ARPPacket(parsing: ethernet.payload, count: ethernet.payloadByteCount) : nil {
                 if isSent {
-                    station.neighbors.transmitted(packet, toAll: ethernet.destination.isGroup, at: time)
+                    complaint = station.neighbors.transmitted(packet, toAll: ethernet.destination.isGroup, at: time) ?? complaint
                 } else if packet.targetProtocol == station.address {
                     station.neighbors.received(packet, at: time)
                 }
-            } else if isSent, ethernet.etherType == EtherType.ipv4, IPv4View.check(ethernet.payload, count: ethernet.payloadByteCount) == .none {
-                complaint = station.neighbors.transmitted(to: IPv4View(unchecked: ethernet.payload).destination, at: time) ?? complaint
+            } else if PacketView.isIn(ethernet), let packet = PacketView(ethernet) {
+                if let message = packet.isFragment ? nil : NeighborMessage(packet) {
+                    if isSent {
+                        complaint = station.neighbors.transmitted(message, at: time) ?? complaint
+                    } else if message.hopLimit == 255 {
+                        station.neighbors.received(message, at: time)
+                    }
+                } else if isSent, !packet.destination.isMulticast {
+                    complaint = station.neighbors.transmitted(to: packet.destination, at: time) ?? complaint
+                }
             }
         }
         stations[ObjectIdentifier(host)]?.neighbors = station.neighbors
         if let complaint { report(station, complaint) }
     }
 
-    private func check(_ frame: [UInt8], from station: Station, _ host: ObjectIdentifier, _ time: UInt64) {
+    private func checkGroups(_ frame: [UInt8], isSent: Bool, _ host: SimulatedHost, _ time: UInt64) {
+        let key = ObjectIdentifier(host)
+        guard let station = stations[key] else { return }
+        var complaint = stations[key]?.groups.settle(time)
+        frame.withUnsafeBytes { bytes in
+            guard let ethernet = EthernetView(bytes.baseAddress!, count: bytes.count), PacketView.isIn(ethernet), let packet = PacketView(ethernet),
+                !packet.isFragment, packet.protocolNumber == (packet.isIPv4 ? IPProtocol.igmp : IPProtocol.icmpv6)
+            else { return }
+            if isSent {
+                complaint = stations[key]?.groups.transmitted(packet, at: time) ?? complaint
+            } else {
+                stations[key]?.groups.received(packet, at: time)
+            }
+        }
+        if let complaint { report(station, complaint) }
+    }
+
+    private func check(_ frame: [UInt8], from station: Station, _ host: ObjectIdentifier, _ time: UInt64, _ mayHaveWaited: Bool) {
         frame.withUnsafeBytes { bytes in
             guard let ethernet = EthernetView(bytes.baseAddress!, count: bytes.count) else { return report(station, "sent a frame without a header") }
             if ethernet.source != station.macAddress { report(station, "sent a frame from another hardware address, \(ethernet.source)") }
@@ -153,7 +190,7 @@ public final class WireChecker {
             switch packet.protocolNumber {
             case IPProtocol.tcp:
                 if !packet.isIPv4 { ipv6.segments += 1 }
-                checkSegment(bytes, station, host, time)
+                checkSegment(bytes, station, host, time, mayHaveWaited)
             case IPProtocol.udp:
                 if !packet.isIPv4 { ipv6.datagrams += 1 }
                 guard UDPView.check(packet.payload, count: packet.payloadByteCount) == .none else { return report(station, "sent a malformed datagram") }
@@ -165,6 +202,10 @@ public final class WireChecker {
                 let pseudo = packet.isIPv4 ? 0 : packet.pseudoHeader(byteCount: packet.payloadByteCount)
                 if !InternetChecksum.isValid(pseudo &+ InternetChecksum.sum(packet.payload, count: packet.payloadByteCount)) {
                     report(station, "sent a wrong ICMP checksum")
+                }
+            case IPProtocol.igmp where packet.isIPv4:
+                if !InternetChecksum.isValid(InternetChecksum.sum(packet.payload, count: packet.payloadByteCount)) {
+                    report(station, "sent a wrong IGMP checksum")
                 }
             default: report(station, "sent a packet of protocol \(packet.protocolNumber)")
             }
@@ -181,7 +222,7 @@ public final class WireChecker {
         }
     }
 
-    private func checkSegment(_ bytes: UnsafeRawBufferPointer, _ station: Station, _ host: ObjectIdentifier, _ time: UInt64) {
+    private func checkSegment(_ bytes: UnsafeRawBufferPointer, _ station: Station, _ host: ObjectIdentifier, _ time: UInt64, _ mayHaveWaited: Bool) {
         guard let segment = Segment(bytes) else { return report(station, "sent a malformed segment") }
         if !segment.isChecksumValid { report(station, "sent a wrong TCP checksum") }
         segments += 1
@@ -190,7 +231,8 @@ public final class WireChecker {
             resets += 1
             //= RFC 9293 section 3.10.7.1
             //# An incoming segment containing a RST is discarded.
-            if let last = lastResets[key], last == time, time > 0, station.resolvedAt != time {
+            // One that has waited, for the device or a neighbour, answers what came before.
+            if let last = lastResets[key], last == time, time > 0, station.resolvedAt != time, !mayHaveWaited {
                 report(station, "\(segment.source) to \(segment.destination): a reset in answer to a reset")
             }
             countReset(segment, key, host, at: time)
@@ -199,7 +241,10 @@ public final class WireChecker {
         var complaint: String?
         let before = flows[key]
         with(key) { complaint = $0.transmitted(segment, peer: peer) }
-        if let begun = flows[key]?.own, begun.initialSequence != before?.own?.initialSequence { resetsAllowed[key, default: 0] += 1 }
+        if let begun = flows[key]?.own, begun.initialSequence != before?.own?.initialSequence {
+            resetsAllowed[key, default: 0] += 1
+            resetFlows.remove(key)
+        }
         if let conduct = station.conduct(from: key.local.address), let flow = flows[key], let own = flow.own {
             if conducts[key]?.isOf(own) != true {
                 complaint = complaint ?? conducts[key]?.reopened(by: flow.peer, conduct, at: time)
@@ -217,7 +262,10 @@ public final class WireChecker {
             return report(station, "\(segment.source) to \(segment.destination): a reset that nothing has provoked")
         }
         resetsAllowed[key] = allowed - 1
-        guard let conduct = station.conduct, !segment.header.flags.contains(.ack) else { return }
+        //= RFC 1122 section 2.3.2.2
+        //# The link layer SHOULD save at least one packet to the same unresolved IP address, and transmit the saved packet when it has been resolved.
+        // When such a packet was made, and counted, nobody can tell.
+        guard let conduct = station.conduct, !segment.header.flags.contains(.ack), station.resolvedAt != time else { return }
         var times = station.resetTimes.filter { time - $0 < 1_000_000_000 }
         times.append(time)
         stations[host]?.resetTimes = times

@@ -13,7 +13,7 @@ public enum GoodputGrid {
         return [small, eager, RequestScenario(roundTrip: 1, loss: 10_000, requests: 5_000), RequestScenario(roundTrip: 200, loss: 10_000, requests: 5_000)]
     }()
 
-    private static let algorithms: [CongestionControlAlgorithm] = [.cubic, .newReno, .dctcp]
+    private static let algorithms: [CongestionControlAlgorithm] = [.cubic, .newReno, .dctcp, .bbr]
 
     private static var small: [GoodputScenario] {
         [UInt64(10), 50].flatMap { roundTrip in
@@ -61,7 +61,7 @@ public enum GoodputGrid {
                 return scenario
             }
         }
-        let late = [CongestionControlAlgorithm.cubic, .newReno].map {
+        let late = [CongestionControlAlgorithm.cubic, .newReno, .bbr].map {
             var scenario = GoodputScenario(.megabits100, roundTrip: 50, $0, seconds: 11)
             scenario.name = "100 Mbit/s, 50 ms, 5 % late by up to 50 ms"
             scenario.link.reordering = 50_000

@@ -13,7 +13,7 @@ public enum GoodputTable {
             ], scenario: scenario.name)
     }
 
-    public static let requestTitle = row(["sender", "lost", "probes", "RTOs", "99 %", "99.9 %", "worst ms"], scenario: "requests, added delay")
+    public static let requestTitle = row(["sender", "lost", "probes", "RTOs", "fastest", "99 %", "99.9 %", "worst ms"], scenario: "requests, added delay")
 
     /// One line.
     public static func line(_ scenario: RequestScenario, _ result: RequestScenario.Result) -> String {
@@ -23,7 +23,10 @@ public enum GoodputTable {
             return decimal(result.addedDelays[index] / 10_000, places: 2)
         }
         return row(
-            [scenario.variant, "\(result.lost)", "\(result.probes)", "\(result.timeouts)", added(0.99), added(0.999), added(1)], scenario: scenario.name)
+            [
+                scenario.variant, "\(result.lost)", "\(result.probes)", "\(result.timeouts)", decimal(result.fastest / 10_000, places: 2), added(0.99),
+                added(0.999), added(1),
+            ], scenario: scenario.name)
     }
 
     private static func row(_ cells: [String], scenario: String) -> String {

@@ -27,6 +27,8 @@ public struct RequestScenario: Sendable {
 
     /// What came of it.
     public struct Result: Sendable {
+        /// How long the fastest request has taken: a round trip with the time that its frames take on the link.
+        public var fastest: UInt64 = 0
         /// How much longer each request has taken than the fastest one, in order of size.
         public var addedDelays: [UInt64] = []
         /// Requests of which a frame was lost.
@@ -79,7 +81,7 @@ public struct RequestScenario: Sendable {
         let statistics = client.networkStatistics.tcp
         let fastest = times.delays.min() ?? 0
         let result = Result(
-            addedDelays: times.delays.map { $0 - fastest }.sorted(), lost: wire.forwardStatistics.lost, probes: statistics.tailLossProbes,
+            fastest: fastest, addedDelays: times.delays.map { $0 - fastest }.sorted(), lost: wire.forwardStatistics.lost, probes: statistics.tailLossProbes,
             timeouts: statistics.retransmissionTimeouts)
         world.end()
         return result

@@ -2,8 +2,8 @@ import WireFormats
 
 /// A full-duplex Ethernet link between two nodes, with conditions for each direction that can be changed at any time.
 ///
-/// Corruption flips one to three bits of one 16-bit word behind the Ethernet header of an IPv4 frame, or from the addresses of an IPv6 frame without
-/// extension headers on, which no Internet checksum misses, once for a frame; every other damaged frame is dropped, as one is whose frame check sequence
+/// Corruption flips one to three bits of one 16-bit word behind the Ethernet header of an IPv4 frame, or of the addresses of an IPv6 frame and what is behind
+/// its extension headers, which no Internet checksum misses, once for a frame; every other damaged frame is dropped, as one is whose frame check sequence
 /// is wrong: nothing above would notice the damage.
 public final class SimulatedLink {
     public let name: String
@@ -163,18 +163,25 @@ public final class SimulatedLink {
         let word = 2 * Int(directions[side].corruption.below(UInt64(max(frame.bytes.count / 2, 1))))
         let flips = Int(directions[side].corruption.below(3)) + 1
         let isIPv4 = frame.bytes.count >= 34 && frame.bytes[12] == 0x08 && frame.bytes[13] == 0x00
-        // The first eight bytes of an IPv6 header and its extension headers are in no checksum.
-        let isIPv6 =
-            frame.bytes.count >= 54 && frame.bytes[12] == 0x86 && frame.bytes[13] == 0xdd
-            && [IPProtocol.tcp, IPProtocol.udp, IPProtocol.icmpv6].contains(frame.bytes[20])
-        let first = isIPv6 ? EthernetHeader.byteCount + 8 : EthernetHeader.byteCount
-        guard isIPv4 || isIPv6, !frame.isDamaged, word >= first, word + 1 < frame.bytes.count else { return false }
+        let isSummed = isIPv4 ? word >= EthernetHeader.byteCount : isSummedInIPv6(frame.bytes, word)
+        guard isSummed, !frame.isDamaged, word + 1 < frame.bytes.count else { return false }
         var mask: UInt16 = 0
         while mask.nonzeroBitCount < flips { mask |= 1 << UInt16(directions[side].corruption.below(16)) }
         frame.bytes[word] ^= UInt8(mask >> 8)
         frame.bytes[word + 1] ^= UInt8(mask & 0xff)
         frame.isDamaged = true
         return true
+    }
+
+    /// Whether a word of an IPv6 frame is in the checksum of what it carries: the first eight bytes of the header and the extension headers are in none.
+    private func isSummedInIPv6(_ bytes: [UInt8], _ word: Int) -> Bool {
+        guard bytes.count >= 54, bytes[12] == 0x86, bytes[13] == 0xdd, word >= EthernetHeader.byteCount + 8 else { return false }
+        return bytes.withUnsafeBytes { bytes in
+            guard let ethernet = EthernetView(bytes.baseAddress!, count: bytes.count), let packet = PacketView(ethernet),
+                [IPProtocol.tcp, IPProtocol.udp, IPProtocol.icmpv6].contains(packet.protocolNumber)
+            else { return false }
+            return word < EthernetHeader.byteCount + IPv6Header.byteCount || word >= bytes.baseAddress!.distance(to: packet.payload)
+        }
     }
 
     private func pass(_ frame: SimulatedFrame, _ side: Int, _ departure: UInt64) {

@@ -89,6 +89,13 @@ public struct Mechanisms: Sendable {
         // Timestamps find nearly all of them first.
         count("spurious timeouts", tcp.spuriousTimeouts, isRequired: false)
         count("transmissions not recorded", tcp.transmissionsNotRecorded)
+        count("pacing delays", tcp.pacingDelays)
+        count("models that left Startup", tcp.modelDrains)
+        count("models that cruise", tcp.modelCruises)
+        count("probes for bandwidth", tcp.bandwidthProbes)
+        count("probes for the round trip", tcp.roundTripProbes)
+        count("probes for bandwidth that were too much", tcp.inflightReductions)
+        count("models suspended", tcp.modelSuspensions)
         count("segments over IPv6", ipv6.segments)
         count("datagrams over IPv6", ipv6.datagrams)
         count("fragments over IPv6", ipv6.fragments)
@@ -101,6 +108,8 @@ public struct Mechanisms: Sendable {
         count("datagrams received", statistics.datagramsReceived)
         count("datagrams sent in fragments", statistics.datagramsFragmented)
         count("datagrams put together", statistics.datagramsReassembled)
+        count("reports of groups of IPv4", statistics.membershipReportsSent)
+        count("reports of groups of IPv6", statistics.listenerReportsSent)
         for reason in DropReason.allCases {
             count("dropped: \(reason)", statistics.drops[reason], isRequired: requiredDrops.contains(reason))
         }

@@ -74,7 +74,7 @@ final class ScenarioConnection {
                     end.host.sleep(nanoseconds: plan.startsAt / 4 + 1)
                     try? runtime.cancel(token)
                 }
-                try runtime.wait(token, timeout: ScenarioRun.patience).succeeded()
+                try runtime.wait(token, timeout: run.patience(of: end.host)).succeeded()
             } catch let error as DemikernelError {
                 run.narrate("connection \(number): the \(end.role) does not connect, \(error.errnoName)")
                 try? runtime.close(queue)
@@ -93,7 +93,9 @@ final class ScenarioConnection {
         case .closedPort: isAllowed = error.errno == ECONNREFUSED || run.plan.mayLoseConnections
         case .canceledConnect: isAllowed = error.errno == ECANCELED || run.plan.mayLoseConnections
         // Address resolution gives up after three requests, which a bad network may lose.
-        default: isAllowed = run.plan.mayLoseConnections || error.errno == EHOSTUNREACH && run.plan.losesFrames
+        default:
+            isAllowed =
+                run.plan.mayLoseConnections || error.errno == EHOSTUNREACH && run.plan.losesFrames || error.errno == ETIMEDOUT && run.isCrowdedOut(self)
         }
         end.fail(error, isAllowed: isAllowed, "connect")
         if end === client, !server.hasBegun, plan.kind != .simultaneousOpen {

@@ -70,6 +70,14 @@ extension ScenarioPlan {
         if random.oneIn(3) { host.tcp.maximumSegmentSize = random.pick([64, 100, 256, 536, 1_000, 1_460]) }
         var choice = stream.stream("congestion control")
         host.tcp.congestionControl = choice.pick([.cubic, .cubic, .newReno, .dctcp])
+        // Of its own, so that the worlds without it stay as they were.
+        var rate = stream.stream("rate control")
+        if rate.oneIn(4) { host.tcp.congestionControl = .bbr }
+        switch rate.below(8) {
+        case 0: host.tcp.maximumPacingRate = .max
+        case 1: host.tcp.maximumPacingRate = UInt64(rate.magnitude(50_000...10_000_000))
+        default: break
+        }
         host.tcp.explicitCongestion = choice.pick([.off, .accept, .on, .on])
         host.tcp.isNoDelay = random.oneIn(2)
         host.tcp.receiveBuffer = random.oneIn(2) ? 65_536 : random.magnitude(2_048...262_144)

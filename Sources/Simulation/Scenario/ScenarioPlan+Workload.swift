@@ -1,3 +1,4 @@
+import NetworkStack
 import QueueRuntime
 import WireFormats
 
@@ -9,11 +10,13 @@ extension ScenarioPlan {
         drawHosts(root)
         drawLinks(root)
         drawConnections(root)
+        drawModelledTransfer(root)
         drawFlowTables(root)
         drawSequenceNumbers(root)
         drawDatagrams(root)
         drawFamilies(root)
         drawFaults(root)
+        drawGroups(root)
         if attack != nil { summary += ", a misbehaving station" }
         summary += ", \(connections.count) connections, \(datagrams.count) datagram senders"
     }
@@ -94,6 +97,32 @@ extension ScenarioPlan {
         }
     }
 
+    /// Now and then one transfer, and nothing else, that is long enough for a model of its path.
+    private mutating func drawModelledTransfer(_ root: SimulationRandom) {
+        var random = root.stream("modelled transfer")
+        guard random.oneIn(16), attack == nil, middle != .router else { return }
+        for index in links.indices {
+            let bandwidth = UInt64(random.magnitude(1_000_000...20_000_000))
+            links[index].forward.bandwidth = bandwidth
+            links[index].backward.bandwidth = bandwidth
+            links[index].forward.delay = min(links[index].forward.delay, 10_000_000)
+            links[index].backward.delay = min(links[index].backward.delay, 10_000_000)
+        }
+        for index in 0..<2 {
+            hosts[index].tcp.congestionControl = .bbr
+            hosts[index].tcp.maximumPacingRate = 0
+            hosts[index].tcp.offersSelectiveAcknowledgements = true
+            hosts[index].networkLimits.transmissionRecords = NetworkLimits().transmissionRecords
+        }
+        var plan = ConnectionPlan(client: 0, server: 1, port: 1_000)
+        plan.clientEnd.byteCount = min(byteBudget(), 1_000_000)
+        plan.clientEnd.largestPush = 65_536
+        plan.clientEnd.depth = 4
+        plan.serverEnd.byteCount = 1
+        connections = [plan]
+        listeners = [ListenerPlan(host: 1, port: 1_000)]
+    }
+
     private static func drawEnds(_ random: inout SimulationRandom, _ budget: Int) -> (client: EndPlan, server: EndPlan) {
         var (client, server) = (drawEnd(&random, budget), drawEnd(&random, budget))
         // Mostly one direction carries more than the other.
@@ -170,6 +199,32 @@ extension ScenarioPlan {
         for index in datagrams.indices { datagrams[index].family = random.oneIn(2) ? .ipv4 : .ipv6 }
         for index in hosts.indices { hosts[index].speaksIPv6 = true }
         summary += ", \(connections.count { $0.family == .ipv6 } + datagrams.count { $0.family == .ipv6 }) things over IPv6"
+    }
+
+    private mutating func drawGroups(_ root: SimulationRandom) {
+        var random = root.stream("groups")
+        guard middle == .switch, attack == nil, random.oneIn(3) else { return }
+        var snooping = GroupSnooping()
+        snooping.igmp = random.pick([.igmpv3, .igmpv3, .igmpv2, .igmpv1])
+        snooping.mld = random.pick([.mldv2, .mldv1])
+        snooping.queryInterval = random.pick([10, 20]) * ScenarioPlan.second
+        // The oldest version has ten seconds for good.
+        snooping.maximumResponseTime = snooping.igmp == .igmpv1 ? 10 * ScenarioPlan.second : random.pick([1, 5]) * ScenarioPlan.second
+        self.snooping = snooping
+        for index in 0..<random.between(1...2) {
+            let sender = random.between(0...hosts.count - 1)
+            var members = hosts.indices.filter { $0 != sender && random.oneIn(2) }
+            if members.isEmpty { members = [(sender + 1) % hosts.count] }
+            let isIPv6 = hosts[0].speaksIPv6 && random.oneIn(2)
+            let group = isIPv6 ? IPAddress(ipv6HostOrder: 0xff15 << 48, UInt64(index + 1)) : IPAddress.ipv4(239, 1, 0, UInt8(index + 1))
+            var plan = GroupPlan(sender: sender, members: members, group: group, port: UInt16(9_000 + index))
+            plan.startsAt = ScenarioPlan.time(&random, 10_000...2_000_000_000)
+            plan.count = random.between(20...60)
+            plan.pause = ScenarioPlan.time(&random, 500_000_000...2_000_000_000)
+            plan.leavesEarly = random.oneIn(2)
+            groups.append(plan)
+        }
+        summary += ", \(groups.count) groups"
     }
 
     private mutating func drawDatagrams(_ root: SimulationRandom) {

@@ -16,6 +16,9 @@ struct ScenarioPlan {
     var listeners: [ListenerPlan] = []
     var connections: [ConnectionPlan] = []
     var datagrams: [DatagramPlan] = []
+    /// Datagrams to groups, over a switch that snoops.
+    var groups: [GroupPlan] = []
+    var snooping: GroupSnooping?
     var faults: [Fault] = []
     /// Attacks on the hosts by a station of its own; nil for none.
     var attack: AttackPlan?
@@ -110,6 +113,18 @@ struct ScenarioPlan {
         var readerDelay: UInt64 = 0
     }
 
+    struct GroupPlan {
+        let sender: Int
+        let members: [Int]
+        let group: IPAddress
+        let port: UInt16
+        var startsAt: UInt64 = 0
+        var count = 1
+        var pause: UInt64 = 0
+        /// Members leave when half of the datagrams have been sent.
+        var leavesEarly = false
+    }
+
     enum Fault {
         case partition(link: Int, at: UInt64, duration: UInt64)
         case clockJump(host: Int, at: UInt64, by: UInt64)
@@ -123,6 +138,11 @@ struct ScenarioPlan {
         let longestPause: UInt64
         /// Lies about who has which address, too.
         let spoofsARP: Bool
+    }
+
+    /// By how much the clock of a host jumps, in nanoseconds.
+    func clockJumps(ofHost index: Int) -> UInt64 {
+        faults.reduce(0) { if case .clockJump(index, _, let by) = $1 { $0 + by } else { $0 } }
     }
 
     /// What a host is held to; nil for one that something may keep from its duty.
@@ -144,7 +164,8 @@ struct ScenarioPlan {
             resetsPerSecond: host.networkLimits.resetsPerSecond,
             timeWait: host.networkLimits.maximumTimeWait > 3 ? 2 * host.tcp.maximumSegmentLifetime : 0,
             asksForNeighbors: host.staticNeighbors.isEmpty && middle != .router,
-            echoesEachMark: host.tcp.congestionControl == .dctcp)
+            echoesEachMark: host.tcp.congestionControl == .dctcp,
+            maximumPacingRate: host.tcp.maximumPacingRate == 0 ? nil : host.tcp.maximumPacingRate)
     }
 
     /// Whether a frame may arrive that is not as it was sent, or was never right.

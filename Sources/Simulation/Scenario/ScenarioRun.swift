@@ -15,6 +15,8 @@ final class ScenarioRun {
     private var listeners: [Listener] = []
     private(set) var connections: [ScenarioConnection] = []
     private var datagrams: [DatagramExchange] = []
+    private var groups: [GroupExchange] = []
+    private var middle: SimulatedSwitch?
     private var attacker: MisbehavingStation?
     private var expected: [FlowKey: ScenarioConnection] = [:]
     private let narrator: ((String) -> Void)?
@@ -26,14 +28,20 @@ final class ScenarioRun {
     private(set) var violation: String?
     let start: UInt64
 
-    /// How long a program waits for anything; longer than the stack's patience with a silent peer.
-    static let patience = Duration.seconds(3_600)
+    /// How long a program of a host waits for anything: longer than the stack's patience with a silent peer, and by as much as its clock jumps, which is
+    /// time that nobody has had.
+    func patience(of host: SimulatedHost) -> Duration {
+        .seconds(3_600) + .nanoseconds(Int64(plan.clockJumps(ofHost: hosts.firstIndex { $0 === host }!)))
+    }
+
     /// Everything is over by then.
     private static let longest: UInt64 = 4 * 3_600_000_000_000
 
     final class Listener {
         let plan: ScenarioPlan.ListenerPlan
         var queue: QueueDescriptor?
+        /// When it last accepted a connection, in the world's time.
+        var acceptedAt: UInt64?
 
         init(_ plan: ScenarioPlan.ListenerPlan) { self.plan = plan }
     }
@@ -81,6 +89,8 @@ final class ScenarioRun {
         case .switch:
             let node = world.makeSwitch("switch", capacity: 16)
             connectHosts(to: node)
+            middle = node
+            if let snooping = plan.snooping { node.beginSnooping(snooping) }
             if let attack = plan.attack {
                 let station = world.makeRawHost("station")
                 world.connect(station, node, .clean(delay: 20_000))
@@ -96,9 +106,16 @@ final class ScenarioRun {
             datagrams.append(exchange)
             try exchange.begin()
         }
+        for (index, group) in plan.groups.enumerated() {
+            let exchange = GroupExchange(group, number: index, self)
+            openWork += exchange.programs
+            groups.append(exchange)
+            try exchange.begin()
+        }
         for fault in plan.faults { schedule(fault) }
         attacker?.begin()
         narrate(plan.summary)
+        for (index, settings) in plan.hosts.enumerated() { narrate("\(hosts[index].name): \(settings)") }
         for (index, connection) in plan.connections.enumerated() { narrate("plan \(index): \(connection)") }
     }
 
@@ -141,11 +158,27 @@ final class ScenarioRun {
 
     // MARK: Connections
 
-    func begin(_ plan: ScenarioPlan.ConnectionPlan, incarnation: Int) {
+    /// Whether a reset has come to one of the ends, which may have been in TIME-WAIT: then nothing keeps what is still on its way from the next connection of
+    /// the same two endpoints, whose sequence numbers may be the same again (RFC 1337, section 2, hazard H1).
+    //= RFC 9293 section 3.10.7.4
+    //# TIME-WAIT STATE: If the RST bit is set, then enter the CLOSED state, delete the TCB, and return.
+    private func hasLostTimeWait(_ plan: ScenarioPlan.ConnectionPlan) -> Bool {
+        let client = Endpoint(address: hosts[plan.client].address(plan.family), port: plan.clientPort)
+        let key = FlowKey(local: client, remote: Endpoint(address: hosts[plan.server].address(plan.family), port: plan.port))
+        return world.checker.wasReset(key) || world.checker.wasReset(key.reversed)
+    }
+
+    /// As long as an old segment may live.
+    //= RFC 9293 section 3.4.2
+    //# Maximum Segment Lifetime (MSL): for this specification the MSL is taken to be 2 minutes.
+    private static let quietTime: UInt64 = 120_000_000_000
+
+    /// - Parameter delay: from now on, of an incarnation that is not the first.
+    func begin(_ plan: ScenarioPlan.ConnectionPlan, incarnation: Int, after delay: UInt64 = 0) {
         openWork += 1
         let connection = ScenarioConnection(plan, number: connections.count, incarnation: incarnation, self)
         connections.append(connection)
-        let at = incarnation == 1 ? start + plan.startsAt : world.now
+        let at = incarnation == 1 ? start + plan.startsAt : world.now + delay
         world.schedule(at: at) { connection.begin() }
     }
 
@@ -154,10 +187,21 @@ final class ScenarioRun {
         expected[FlowKey(local: server.asEndpoint, remote: client.asEndpoint)] = connection
     }
 
+    /// Whether a connection may have found no room at its listener for so long that the client has given up: more come to it than may be half-open, without
+    /// cookies, they all send again at the same times, and until the last of these it has accepted others.
+    func isCrowdedOut(_ connection: ScenarioConnection) -> Bool {
+        let (client, server) = (plan.hosts[connection.plan.client].tcp, plan.hosts[connection.plan.server])
+        let rivals = connections.count { $0.plan.server == connection.plan.server && $0.plan.port == connection.plan.port }
+        let listener = listeners.first { $0.plan.host == connection.plan.server && $0.plan.port == connection.plan.port }
+        guard !server.tcp.sendsCookies, rivals > server.networkLimits.maximumHalfOpen, let acceptedAt = listener?.acceptedAt else { return false }
+        let lastWait = min(client.initialRetransmissionTimeout << UInt64(client.maximumSYNRetransmissions), client.maximumRetransmissionTimeout)
+        return world.now - acceptedAt < 2 * lastWait
+    }
+
     func finished(_ connection: ScenarioConnection) {
         openWork -= 1
         if connection.isComplete, connection.incarnation < connection.plan.incarnations {
-            begin(connection.plan, incarnation: connection.incarnation + 1)
+            begin(connection.plan, incarnation: connection.incarnation + 1, after: hasLostTimeWait(connection.plan) ? ScenarioRun.quietTime : 0)
         }
     }
 
@@ -189,6 +233,7 @@ final class ScenarioRun {
         let completion = try runtime.wait(try runtime.accept(queue))
         switch consume completion.result {
         case .accepted(let connection, let peer):
+            listener.acceptedAt = world.now
             let family: AddressFamily = peer.asEndpoint.address.isIPv4 ? .ipv4 : .ipv6
             let local = Endpoint(address: host.address(family), port: listener.plan.port)
             if let known = expected.removeValue(forKey: FlowKey(local: local, remote: peer.asEndpoint)) {
@@ -211,6 +256,7 @@ final class ScenarioRun {
         guard try world.run(until: limit, isDone: { openWork == 0 || violation != nil }) else { return world.failure(whatIsStuck()) }
         if let violation { return world.failure(violation) }
         attacker?.isOver = true
+        middle?.endQuerying()
         for host in hosts { host.returnMemory() }
         for link in links { link.setUp(true) }
         for listener in listeners {

@@ -19,6 +19,8 @@ final class StreamEnd {
     private var hasLeft = false
     /// When the program closed the queue, in the world's time.
     private(set) var closedAt: UInt64?
+    /// The runtime has lost its patience with the peer, and reset the connection.
+    private(set) var hasAbandoned = false
     private var queue = QueueDescriptor(rawValue: 0)
     private var openParts = 0
     private var random: SimulationRandom
@@ -38,6 +40,7 @@ final class StreamEnd {
     }
 
     private var run: ScenarioRun { connection.run }
+    private var patience: Duration { run.patience(of: host) }
 
     var name: String { "connection \(connection.number), \(role)" }
 
@@ -108,12 +111,16 @@ final class StreamEnd {
         fail(error, isAllowed: connection.isViolent || run.plan.mayLoseConnections || peerHasLostPatience, operation)
     }
 
-    /// An operation has not completed in an hour.
+    /// An operation has not completed in an hour or more.
     private func isStuck(_ operation: String) {
         let peer = connection.peer(of: self)
         let hasPeerGone = peer.isFinished || peer.failure != nil
+        // A half-open connection is reset if an attempt is made to send data in either direction (RFC 9293, section 3.5.1).
+        // So not where the peer's one reset is lost, and this end has nothing to send: the peer has got all, and is not asked whether it is alive.
+        let isSilent = peer.incoming.delivered == outgoing.pushed && !plan.keepsAlive
+        let isHalfOpen = peer.hasAbandoned && run.plan.losesFrames && isSilent
         fail(
-            DemikernelError(ETIMEDOUT, .wait), isAllowed: hasPeerGone && (connection.isViolent || run.plan.mayLoseConnections),
+            DemikernelError(ETIMEDOUT, .wait), isAllowed: hasPeerGone && (connection.isViolent || run.plan.mayLoseConnections) || isHalfOpen,
             "\(operation) (\(outgoing.pushed) bytes pushed, \(incoming.delivered) of \(connection.peer(of: self).outgoing.pushed) received)")
     }
 
@@ -128,7 +135,8 @@ final class StreamEnd {
             if failure == nil { outgoing.isEnded = true }
             do throws(DemikernelError) {
                 let token = try runtime.closeToken(queue)
-                try runtime.wait(token, timeout: ScenarioRun.patience).succeeded()
+                try runtime.wait(token, timeout: patience).succeeded()
+                hasAbandoned = run.world.now - (closedAt ?? 0) >= host.core.limits.closeLinger
             } catch {
                 if error.errno == ETIMEDOUT { run.fail("\(name): the close never completes") }
                 if error.errno == ENOBUFS { try? runtime.close(queue) }
@@ -202,7 +210,7 @@ final class StreamEnd {
 
     private func awaitPush(_ push: (token: QueueToken, byteCount: Int), _ runtime: borrowing Runtime) {
         do throws(DemikernelError) {
-            let completion = try runtime.wait(push.token, timeout: ScenarioRun.patience)
+            let completion = try runtime.wait(push.token, timeout: patience)
             switch consume completion.result {
             case .pushed(let byteCount):
                 if byteCount != push.byteCount { run.fail("\(name): a push of \(push.byteCount) bytes took \(byteCount)") }
@@ -280,7 +288,7 @@ final class StreamEnd {
 
     /// - Returns: false when there is nothing more to read.
     private func takePop(_ token: QueueToken, _ byteCount: Int, _ runtime: borrowing Runtime) throws -> Bool {
-        var timeout = ScenarioRun.patience
+        var timeout = patience
         let cancels = plan.cancels && random.oneIn(4)
         if cancels { timeout = .nanoseconds(Int64(random.below(50_000_000))) }
         while true {
@@ -306,10 +314,10 @@ final class StreamEnd {
                 default: preconditionFailure("a pop completes as one")
                 }
             } catch {
-                if cancels, timeout != ScenarioRun.patience {
+                if cancels, timeout != patience {
                     // The token still completes once: with bytes, or with ECANCELED.
                     try? runtime.cancel(token)
-                    timeout = ScenarioRun.patience
+                    timeout = patience
                     continue
                 }
                 isStuck("a pop")

@@ -7,6 +7,8 @@ import WireFormats
 final class SimulatedDevice {
     /// Where transmitted frames go.
     var transmitted: ((SimulatedFrame) -> Void)?
+    /// Told of a frame that the host is given.
+    var received: ((SimulatedFrame) -> Void)?
     /// Looks at a frame before it is given to the host, or as it is transmitted: for a capture.
     var observe: ((Frame, CaptureDirection) -> Void)?
     /// Called when the device refused a frame for want of room.
@@ -64,15 +66,13 @@ final class SimulatedDevice {
         return 0
     }
 
-    /// A frame comes from the link.
-    /// - Returns: whether there is room for it.
-    func arrive(_ frame: SimulatedFrame) -> Bool {
+    /// A frame comes from the link. Without room for it, it is lost.
+    func arrive(_ frame: SimulatedFrame) {
         guard waiting.count - firstWaiting < receiveQueueLength else {
             statistics.receiveRingFull += 1
-            return false
+            return
         }
         waiting.append(frame)
-        return true
     }
 
     /// There is room for frames again.
@@ -117,7 +117,8 @@ final class SimulatedDevice {
         guard let heap else { return 0 }
         var count = 0
         while count < capacity, firstWaiting < waiting.count {
-            let bytes = waiting[firstWaiting].bytes
+            let arrived = waiting[firstWaiting]
+            let bytes = arrived.bytes
             firstWaiting += 1
             guard let frame = Frame.makeSegment(heap, byteCount: max(bytes.count, receiveBlockByteCount ?? 0), priority: .datagram) else {
                 statistics.receiveOutOfMemory += 1
@@ -127,6 +128,7 @@ final class SimulatedDevice {
             bytes.withUnsafeBytes { frame.segmentAddress.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
             frame.frameFlags = bytes.withUnsafeBytes(hasVerifiedChecksums) ? .checksumVerified : []
             observe?(frame, .inbound)
+            received?(arrived)
             statistics.receivedFrames += 1
             statistics.receivedBytes += UInt64(bytes.count)
             frames[count] = frame

@@ -30,6 +30,8 @@ public final class SimulatedHost: SimulatedNode {
     private var grabbed: [Grab] = []
     private let refillInterval: UInt64
     private var isRefillScheduled = false
+    /// The device has refused frames: what leaves when it has room may have been made before.
+    private var framesMayWait = false
 
     /// A host that takes more turns than this at one instant does something in a circle.
     private static let maximumTurns = 20_000
@@ -138,10 +140,14 @@ public final class SimulatedHost: SimulatedNode {
             }
         }
         device.transmitted = { [unowned self] frame in
-            self.simulation.checker.transmitted(frame.bytes, by: self, at: self.simulation.now)
+            self.simulation.checker.transmitted(frame.bytes, by: self, at: self.simulation.now, mayHaveWaited: framesMayWait)
             end1?.send(frame.padded)
         }
-        device.refused = { [unowned self] in scheduleRefill() }
+        device.received = { [unowned self] frame in self.simulation.checker.received(frame, by: self, at: self.simulation.now) }
+        device.refused = { [unowned self] in
+            framesMayWait = true
+            scheduleRefill()
+        }
     }
 
     // MARK: Node
@@ -154,7 +160,7 @@ public final class SimulatedHost: SimulatedNode {
 
     public func receive(_ frame: SimulatedFrame, port: Int) {
         needsPoll = true
-        if device.arrive(frame) { simulation.checker.received(frame, by: self, at: simulation.now) }
+        device.arrive(frame)
     }
 
     private func scheduleRefill() {
@@ -293,6 +299,8 @@ public final class SimulatedHost: SimulatedNode {
                 throw simulation.failure("\(name) never becomes quiet: it has taken \(turns) turns at one instant")
             }
         }
+        // With room, all that has waited has left.
+        if !isRefillScheduled { framesMayWait = false }
         // As before a sleep: the library OS puts the stack's next deadline among the runtime's timers.
         let waitsForRoom = libraryOS.prepareToSleep.map { $0(libraryOS.context) == LibraryOS.cannotWake } ?? false
         var time = core.scheduler.nextDeadline.map { clock.worldTime($0) } ?? .max

@@ -77,7 +77,7 @@ public final class Simulation {
 
     /// - Parameter capacity: stations that it remembers.
     public func makeSwitch(_ name: String, capacity: Int = 64) -> SimulatedSwitch {
-        let node = SimulatedSwitch(name, capacity: capacity)
+        let node = SimulatedSwitch(name, capacity: capacity, simulation: self)
         nodes.append(node)
         return node
     }

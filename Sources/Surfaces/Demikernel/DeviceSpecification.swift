@@ -1,3 +1,4 @@
+import DPDKDevice
 import EthernetDevice
 import NetworkInterface
 import TAPDevice
@@ -14,12 +15,15 @@ import XDPDevice
 /// | `memif:/run/x.sock,role=server` | memory shared with the process at the other end of the socket, which is a `role=client`; `id=`, `secret=` |
 /// | `xdp:eth0,ports=80+8000-8999` | the same, only for these destination ports of TCP and UDP |
 /// | `xdp:eth0,ports=80,shared` | the same, where the kernel has the addresses too: neighbours have to be given |
+/// | `xdp:eth0,group=239.1.2.3` | besides, what is sent to a multicast group, which is the kernel's elsewhere; may be repeated |
 /// | `xdp:eth0,mode=native` | only in the driver (or `generic`, not in it); left out: in the driver where that can |
+/// | `dpdk:net_af_packet0,iface=eth0` | a virtual device of DPDK: its driver's name and a number, and the driver's options as DPDK has them |
 /// | `xdp:eth0,checksums=verify` | refuses the partial checksums of a kernel behind a veth (or `partial`, accepts them); left out: by the driver |
 public enum DeviceSpecification: Equatable, Sendable {
     case tap(TAP)
     case xdp(XDPConfiguration)
     case memif(Memif)
+    case dpdk(DPDKConfiguration)
 
     public struct TAP: Equatable, Sendable {
         /// The name of the kernel's interface.
@@ -34,7 +38,10 @@ public enum DeviceSpecification: Equatable, Sendable {
     }
 
     /// The kinds, for help.
-    public static let forms = ["tap:INTERFACE[,host=ADDRESS/LENGTH]", "xdp:INTERFACE[,ports=N-N][,shared][,mode=native]", "memif:PATH[,role=server][,id=N][,secret=TEXT]"]
+    public static let forms = [
+        "tap:INTERFACE[,host=ADDRESS/LENGTH]", "xdp:INTERFACE[,ports=N-N][,group=ADDRESS][,shared][,mode=native]",
+        "memif:PATH[,role=server][,id=N][,secret=TEXT]", "dpdk:DRIVERn[,OPTIONS]",
+    ]
 
     /// - Throws: all that is wrong with the text.
     public init(parsing text: String) throws(ConfigurationMistakes) {
@@ -43,13 +50,14 @@ public enum DeviceSpecification: Equatable, Sendable {
         let parts = head.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
         var mistakes: [String] = []
         let name = parts.count == 2 ? parts[1] : ""
-        if parts[0] != "memif", !NetworkInterface.isValidName(name) {
+        if parts[0] == "dpdk" ? name.isEmpty : parts[0] != "memif" && !NetworkInterface.isValidName(name) {
             mistakes.append("\"\(head)\" is no device: write a kind, a colon and the name of an interface, such as \(DeviceSpecification.example)")
         }
         switch parts[0] {
         case "tap": self = .tap(TAP(interface: name, options: options, mistakes: &mistakes))
         case "memif": self = .memif(Memif(path: name, options: options, mistakes: &mistakes))
         case "xdp": self = .xdp(XDPConfiguration(interface: name, options: options, mistakes: &mistakes))
+        case "dpdk": self = .dpdk(DPDKConfiguration(device: name, options: options.joined(separator: ",")))
         default:
             throw ConfigurationMistakes(["\"\(head)\" is no device of this version, which has: \(DeviceSpecification.forms.joined(separator: ", "))"])
         }
@@ -105,6 +113,12 @@ extension DeviceSpecification: CustomStringConvertible {
             (["tap:\(tap.interface)"] + tap.hostAddresses.map { "host=\($0)" } + tap.hostIPv6Addresses.map { "host=\($0)" }).joined(separator: ",")
         case .memif(let memif): (["memif:\(memif.path)"] + memif.options).joined(separator: ",")
         case .xdp(let xdp): (["xdp:\(xdp.interface)"] + xdp.options).joined(separator: ",")
+        case .dpdk(let dpdk): dpdk.options.isEmpty ? "dpdk:\(dpdk.device)" : "dpdk:\(dpdk.device),\(dpdk.options)"
         }
     }
+}
+
+extension DeviceSpecification {
+    /// What a device's driver said of its last failure, which is forgotten then; nil where it said nothing, or all that it says is in the error.
+    public static func takeDriverMessage() -> String? { DPDKDevice.takeMessage() }
 }

@@ -1,3 +1,4 @@
+import DPDKDevice
 import EthernetDevice
 import NetworkStack
 import UserNetwork
@@ -120,6 +121,10 @@ public struct InterfaceConfiguration: Sendable {
             xdp.steering.ipv6Addresses += ipv6Addresses.map { .init(words: $0.address.words) }
             if let linkLocal = linkLocalAddress { xdp.steering.ipv6Addresses.append(.init(words: linkLocal.words)) }
             return try XDPDevice.open(xdp, heap: heap)
+        case .dpdk(var dpdk):
+            dpdk.maximumTransmissionUnit = maximumTransmissionUnit
+            dpdk.macAddress = macAddress?.value
+            return try DPDKDevice.open(dpdk)
         }
     }
 

@@ -184,11 +184,18 @@ extension StackWorld {
             // A received datagram goes back as it is: the headers get their place in front of it again.
             if choice & 0x80 != 0, stack.sendDatagram(socket, datagram.payload, to: datagram.source) == 0 { return }
             datagram.payload.releaseArray()
-        case 6: _ = (stack.takeDatagramError(socket), stack.datagramLocal(socket), stack.datagramPeer(socket))
+        case 6:
+            _ = (stack.takeDatagramError(socket), stack.datagramLocal(socket), stack.datagramPeer(socket))
+            // No byte more: what was kept before means what it has meant.
+            if choice & 0x80 != 0 { changeMembership(socket, choice & 0x40 != 0 ? IPAddress("ff15::1")! : .ipv4(239, 0, 0, 1)) }
         default:
             stack.closeDatagram(socket)
             datagrams.remove(at: position)
         }
+    }
+
+    private func changeMembership(_ socket: UInt32, _ group: IPAddress) {
+        _ = stack.isMember(socket, of: group) ? stack.leaveGroup(socket, group) : stack.joinGroup(socket, group)
     }
 
     private func sendDatagram(_ socket: UInt32) {

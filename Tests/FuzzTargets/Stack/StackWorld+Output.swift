@@ -115,6 +115,11 @@ extension StackWorld {
         switch packet.protocolNumber {
         case IPProtocol.icmp:
             try require(bytes.count >= 8 && InternetChecksum.isValid(InternetChecksum.sum(packet.payload, count: bytes.count)), "a wrong ICMP message is sent")
+        case IPProtocol.igmp:
+            let isRight = packet.timeToLive == 1 && packet.headerByteCount == 24 && packet.destination.isMulticast
+            try require(
+                isRight && bytes.count >= 8 && InternetChecksum.isValid(InternetChecksum.sum(packet.payload, count: bytes.count)),
+                "a wrong IGMP message is sent")
         case IPProtocol.udp:
             try require(UDPView.check(packet.payload, count: bytes.count) == .none, "a wrong UDP header is sent")
             let datagram = UDPView(unchecked: packet.payload)

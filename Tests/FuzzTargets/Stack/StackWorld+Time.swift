@@ -31,19 +31,18 @@ extension StackWorld {
         var failure: FuzzFailure?
         withUnsafeTemporaryAllocation(of: Frame.self, capacity: 8) { frames in
             withUnsafeTemporaryAllocation(of: Delivery.self, capacity: 8) { deliveries in
-                withUnsafeTemporaryAllocation(of: ConnectionEvent.self, capacity: 4) { events in
-                    for (position, frame) in batch.enumerated() { frames[position] = frame }
-                    let result = stack.turn(
-                        to: now, frames: frames.baseAddress!, count: batch.count, deliveries: deliveries.baseAddress!, events: events.baseAddress!,
-                        capacity: capacity)
-                    held += deliveries.prefix(Int(result.deliveryCount)).map(\.payload)
-                    do throws(FuzzFailure) {
-                        try require(Int(result.deliveryCount) <= batch.count, "more is delivered than has come")
-                        for delivery in deliveries.prefix(Int(result.deliveryCount)) { try check(delivery) }
-                        try require(Int(result.eventCount) <= capacity, "more events are told than there is room for")
-                        for event in events.prefix(Int(result.eventCount)) { try check(event) }
-                    } catch { failure = error }
-                }
+                for (position, frame) in batch.enumerated() { frames[position] = frame }
+                let result = stack.turn(to: now, frames: frames.baseAddress!, count: batch.count, deliveries: deliveries.baseAddress!)
+                let delivered = deliveries.prefix(result.endOfDeliveries - deliveries.baseAddress!)
+                held += delivered.map(\.payload)
+                do throws(FuzzFailure) {
+                    try require(delivered.count <= batch.count, "more is delivered than has come")
+                    for delivery in delivered { try check(delivery) }
+                    for _ in 0..<capacity {
+                        guard let event = stack.takeConnectionEvent() else { break }
+                        try check(event)
+                    }
+                } catch { failure = error }
             }
         }
         batch.removeAll(keepingCapacity: true)

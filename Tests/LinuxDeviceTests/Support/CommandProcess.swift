@@ -8,7 +8,7 @@ final class CommandProcess {
     private var hasEnded = false
 
     /// `.build/debug` of this package: where `swift test` builds it.
-    private static let path = #filePath.split(separator: "/").dropLast(4).reduce(into: "") { $0 += "/" + $1 } + "/.build/debug/demikernel"
+    static let path = #filePath.split(separator: "/").dropLast(4).reduce(into: "") { $0 += "/" + $1 } + "/.build/debug/demikernel"
 
     init(_ arguments: [String]) throws {
         var ends: [Int32] = [-1, -1]

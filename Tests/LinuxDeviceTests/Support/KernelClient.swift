@@ -1,3 +1,4 @@
+import CLinuxDevices
 import Glibc
 import Testing
 
@@ -6,15 +7,19 @@ final class KernelClient {
     let descriptor: Int32
     static let patienceSeconds = 90
 
+    enum Transport {
+        case stream, datagram
+    }
+
     enum Peer {
         case ipv4(String)
         case ipv6(String)
     }
 
     /// - Parameter localPort: where the client's end is; 0 lets the kernel choose.
-    init(_ type: __socket_type, to peer: Peer, port: UInt16, localPort: UInt16 = 0) throws {
+    init(_ transport: Transport, to peer: Peer, port: UInt16, localPort: UInt16 = 0) throws {
         let family = if case .ipv4 = peer { AF_INET } else { AF_INET6 }
-        descriptor = socket(family, Int32(type.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        descriptor = socket(family, Int32((transport == .stream ? SOCK_STREAM : SOCK_DGRAM).rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { throw SystemFailure(call: "socket", errno: errno) }
         var patience = timeval(tv_sec: Self.patienceSeconds, tv_usec: 0)
         for option in [SO_RCVTIMEO, SO_SNDTIMEO] {

@@ -90,7 +90,18 @@ final class StackServer: @unchecked Sendable {
 struct KernelLink {
     enum Kind: String, CaseIterable, CustomTestStringConvertible {
         case tap, xdp
+        #if DPDK
+        case dpdk
+        #endif
         var testDescription: String { rawValue }
+        /// DPDK's driver for packet sockets asks the kernel to put IPv4's fragments together (PACKET_FANOUT_FLAG_DEFRAG), and cuts what is too long then.
+        var passesIPv4Fragments: Bool {
+            #if DPDK
+            self != .dpdk
+            #else
+            true
+            #endif
+        }
     }
 
     let kind: Kind
@@ -101,19 +112,29 @@ struct KernelLink {
     /// Makes the link, with the kernel's side ready.
     init(_ kind: Kind, mtu: Int = 1500) throws {
         self.kind = kind
+        let device: String
         switch kind {
         case .tap:
+            device = "tap:demi0"
             kernelInterface = "demi0"
             // Stays for one test, with its addresses, until the namespace goes.
             try Shell.check("ip tuntap add dev demi0 mode tap")
         case .xdp:
+            device = "xdp:demi0"
             // The device is on demi0, and the kernel's address on the other end of the cable.
             kernelInterface = "demi1"
             try Shell.check("ip link add demi0 type veth peer name demi1", "ip link set demi0 mtu \(mtu) up")
+        #if DPDK
+        case .dpdk:
+            device = "dpdk:\(DPDKName.make("net_af_packet")),iface=demi0,qdisc_bypass=1"
+            kernelInterface = "demi1"
+            // The driver does not tell that the kernel at the other end of a veth leaves its checksums to be completed.
+            try Shell.check("ip link add demi0 type veth peer name demi1", "ip link set demi0 mtu \(mtu) up", "ethtool -K demi1 tx off")
+        #endif
         }
         try Shell.check(
             "ip link set \(kernelInterface) mtu \(mtu) up", "ip address add 10.0.0.1/24 dev \(kernelInterface)",
             "ip -6 address add 2001:db8::1/64 dev \(kernelInterface) nodad")
-        interface = try InterfaceConfiguration(device: "\(kind.rawValue):demi0", addresses: ["10.0.0.2/24", "2001:db8::2/64"])
+        interface = try InterfaceConfiguration(device: device, addresses: ["10.0.0.2/24", "2001:db8::2/64"])
     }
 }

@@ -85,6 +85,25 @@ import WireFormats
         #expect(script.takeSent().reduce(0) { $0 + $1.length } == 100)
     }
 
+    @Test("what a cookie does not hold is not agreed on")
+    func unheldOptions() throws {
+        for timestamp: UInt32? in [nil, 1_000] {
+            let (script, listener) = try flooded { $0.tcp.explicitCongestion = .on }
+            script.remotePort = 6_000
+            script.peer([.syn, .ece, .cwr], seq: 0, mss: 1_460, timestamp: timestamp, sackPermitted: true)
+            let answer = script.expect([.syn, .ack], ack: 1)
+            script.stackISN = answer.rawSequence
+            #expect(answer.isSACKPermitted == (timestamp != nil))
+            if timestamp != nil { script.peerTimestamp = 1_001 }
+            script.peer(.ack, seq: 1, ack: 1)
+            let connection = script.stack.accept(listener, owner: 3)
+            #expect(connection != 0)
+            // What is agreed on holds: a block tells of what came out of order.
+            script.peer(.ack, seq: 11, ack: 1, length: 10)
+            #expect(script.expect(.ack, seq: 1, ack: 1).sackBlocks.isEmpty == (timestamp == nil))
+        }
+    }
+
     @Test("segments are never larger than the peer takes", arguments: [(nil, 536), (40, 64), (64, 64), (535, 64), (536, 536), (1_459, 1_440), (1_460, 1_460), (9_000, 1_460)])
     func segmentSize(offered: Int?, expected: Int) throws {
         let (script, listener) = try flooded()

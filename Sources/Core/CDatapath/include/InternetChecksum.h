@@ -12,6 +12,12 @@
 // Where `copies` is true, the bytes are copied to `target` as well; it is a constant in every caller, so that its tests fold away. Where it is
 // false, nothing is written, and `target` is the bytes themselves, so that arithmetic on it stays inside of them.
 
+/// Adds with the carry added in again: where plain additions could lose it.
+static inline __attribute__((always_inline)) uint64_t demi_checksum_add(uint64_t left, uint64_t right) {
+    unsigned long long carry, sum = __builtin_addcll(left, right, 0, &carry);
+    return sum + carry;
+}
+
 static inline __attribute__((always_inline)) uint64_t demi_checksum_halves(uint64_t value) { return (value & 0xffffffffu) + (value >> 32); }
 
 /// Sums 0 to 7 bytes.
@@ -44,7 +50,7 @@ static inline __attribute__((always_inline)) uint64_t demi_checksum_word(bool co
     return value;
 }
 
-/// Sums 8 bytes or more with additions that carry.
+/// Sums 8 bytes or more with additions that carry. All of the sum's 64 bits are in use.
 ///
 /// A chain of them begins without a carry, so its last one cannot leave both all ones and a carry: adding the carry in once is enough.
 static inline __attribute__((always_inline)) uint64_t demi_checksum_short(bool copies, uint8_t *target, const uint8_t *bytes, size_t count) {
@@ -77,7 +83,7 @@ static inline __attribute__((always_inline)) uint64_t demi_checksum_short(bool c
         sum = __builtin_addcll(sum, last, 0, &carry);
         sum += carry;
     }
-    return demi_checksum_halves(sum);
+    return sum;
 }
 
 #if defined(__x86_64__)
@@ -116,7 +122,7 @@ static inline __attribute__((always_inline, target("avx2"))) uint64_t demi_check
     vector sums = words - (upper << 32) + upper;
     uint64_t sum = sums[0] + sums[1] + sums[2] + sums[3];
     size_t rest = (size_t)(end - bytes);
-    return sum + (rest < 8 ? demi_checksum_tiny(copies, target, bytes, rest) : demi_checksum_short(copies, target, bytes, rest));
+    return sum + (rest < 8 ? demi_checksum_tiny(copies, target, bytes, rest) : demi_checksum_halves(demi_checksum_short(copies, target, bytes, rest)));
 }
 static __attribute__((noinline, unused, target("avx2"))) uint64_t demi_checksum_sum_long(const uint8_t *bytes, size_t count) {
     return demi_checksum_long(false, (uint8_t *)bytes, bytes, count);
@@ -133,6 +139,14 @@ static inline __attribute__((always_inline)) uint64_t demi_checksum_sum(const vo
     if (demi_checksum_is_long(count)) return demi_checksum_sum_long((const uint8_t *)bytes, count);
 #endif
     if (count < 8) return demi_checksum_tiny(false, (uint8_t *)bytes, (const uint8_t *)bytes, count);
+    return demi_checksum_halves(demi_checksum_short(false, (uint8_t *)bytes, (const uint8_t *)bytes, count));
+}
+
+/// As `demi_checksum_sum`, of 8 bytes or more, in all 64 bits: what is added to it is added with `demi_checksum_add`.
+static inline __attribute__((always_inline)) uint64_t demi_checksum_wide_sum(const void *bytes, size_t count) {
+#if defined(__x86_64__)
+    if (demi_checksum_is_long(count)) return demi_checksum_sum_long((const uint8_t *)bytes, count);
+#endif
     return demi_checksum_short(false, (uint8_t *)bytes, (const uint8_t *)bytes, count);
 }
 
@@ -142,7 +156,7 @@ static inline __attribute__((always_inline)) uint64_t demi_checksum_copy_and_sum
     if (demi_checksum_is_long(count)) return demi_checksum_copy_and_sum_long((uint8_t *)target, (const uint8_t *)bytes, count);
 #endif
     if (count < 8) return demi_checksum_tiny(true, (uint8_t *)target, (const uint8_t *)bytes, count);
-    return demi_checksum_short(true, (uint8_t *)target, (const uint8_t *)bytes, count);
+    return demi_checksum_halves(demi_checksum_short(true, (uint8_t *)target, (const uint8_t *)bytes, count));
 }
 
 #endif

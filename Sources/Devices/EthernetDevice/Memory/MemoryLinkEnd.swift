@@ -84,6 +84,7 @@ extension UnsafeMutablePointer<MemoryLinkEnd> {
                 UInt(bitPattern: byteCount &- DeviceCapabilities.ethernetHeaderByteCount) <= maximum
             else { break }
             frame.frameFlags = received(frame.frameFlags, verified)
+            frame.detachInformation()
             ring[(tail &+ index) & mask] = frame
             bytes &+= byteCount
             index &+= 1

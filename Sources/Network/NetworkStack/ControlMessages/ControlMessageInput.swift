@@ -20,6 +20,7 @@ extension NetworkStack {
         //= RFC 1122 section 3.2.2.5
         //# An incoming Parameter Problem message MUST be passed to the transport layer, and it MAY be reported to the user.
         case ICMPv4Type.destinationUnreachable, ICMPv4Type.timeExceeded, ICMPv4Type.parameterProblem: controlErrorInput(frame, message)
+        case ICMPv4Type.redirect: redirectInput(frame, packet, message)
         //= RFC 9293 section 3.9.2.2
         //# TCP implementations MUST silently discard any received ICMP Source Quench messages (MUST-55).
         //= RFC 5927 section 6.2

@@ -21,7 +21,7 @@ extension NetworkStack {
         //# is extracted from the original packet
         case ICMPv6Type.destinationUnreachable, ICMPv6Type.packetTooBig, ICMPv6Type.timeExceeded, ICMPv6Type.parameterProblem:
             ipv6ControlErrorInput(frame, message)
-        case ICMPv6Type.multicastListenerQuery: multicastListenerQueryInput(frame, packet, message)
+        case ICMPv6Type.multicastListenerQuery, ICMPv6Type.multicastListenerReportVersion1: listenerMessageInput(frame, packet, message)
         case ICMPv6Type.neighborSolicitation, ICMPv6Type.neighborAdvertisement, ICMPv6Type.routerAdvertisement, ICMPv6Type.routerSolicitation,
             ICMPv6Type.redirect:
             //= RFC 6980 section 5

@@ -43,6 +43,7 @@ extension NetworkStack {
             guard let frame = isReady ? sent : makeLinearCopy(sent) else { continue }
             // The bytes have never left the memory.
             frame.frameFlags = .checksumVerified
+            frame.detachInformation()
             if (frame.segmentAddress + 12).loadUnaligned(as: UInt16.self) == EtherType.ipv6.bigEndian {
                 ipv6Input(frame, at: EthernetHeader.byteCount, origin: .loopback)
             } else {

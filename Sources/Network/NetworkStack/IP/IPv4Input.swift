@@ -33,7 +33,7 @@ extension NetworkStack {
         //# An incoming SYN with an invalid source address MUST be ignored either by TCP or by the IP layer (MUST-63).
         //= RFC 1122 section 4.1.3.6
         //# A UDP datagram received with an invalid IP source address (e.g., a broadcast or multicast address) MUST be discarded by UDP or by the IP layer.
-        guard origin == .loopback || isPossibleSource(UInt32(truncatingIfNeeded: addresses)) else {
+        guard origin == .loopback || isPossibleSource(UInt32(truncatingIfNeeded: addresses)) || isFromSwitch(packet) else {
             return drop(frame, .badSourceAddress)
         }
         // A fragment has no transport header that could be looked at.
@@ -57,6 +57,8 @@ extension NetworkStack {
             datagramInput(frame, packet.base, transport: packet.payload, byteCount: packet.payloadByteCount)
         case IPProtocol.icmp:
             controlMessageInput(frame, packet, isGroup: isGroup)
+        case IPProtocol.igmp:
+            groupMessageInput(frame, packet)
         default:
             //= RFC 1122 section 3.2.2.1
             //# A host SHOULD generate Destination Unreachable messages with code 2 (Protocol Unreachable), when the designated transport protocol
@@ -65,6 +67,10 @@ extension NetworkStack {
             drop(frame, .unknownProtocol)
         }
     }
+
+    /// Whether an IGMP packet may come from nobody: switches without an address query that way (RFC 4541, section 2.1.1).
+    @inline(never)
+    private func isFromSwitch(_ packet: IPv4View) -> Bool { packet.protocolNumber == IPProtocol.igmp && packet.source.isUnspecified }
 
     /// Hands a packet to TCP.
     @inline(__always)

@@ -75,10 +75,6 @@ struct IPv6Interface {
     /// Router solicitations that are left to send, and when.
     var solicitations: UInt8 = 0
     var solicitationDeadline = UInt64.max
-    /// When the groups are reported, how often still, and whether that is news.
-    var reportDeadline = UInt64.max
-    var reports: UInt8 = 0
-    var queryDeadline = UInt64.max
 
     init(_ configuration: NetworkConfiguration) {
         isEnabled = configuration.speaksIPv6
@@ -201,10 +197,10 @@ extension NetworkStack {
         //# Router List
         for index in 0..<state.pointee.ipv6.entryCount where state.pointee.ipv6.entries[index].prefix.contains(destination) {
             let entry = state.pointee.ipv6.entries[index]
-            return RouteDecision(source: source, nextHop: entry.isOnLink ? destination : entry.gateway, isLocal: false)
+            return RouteDecision(source: source, nextHop: entry.isOnLink ? destination : redirected(destination, from: entry.gateway), isLocal: false)
         }
         guard !destination.isLinkLocal, let router = chooseRouter() else { return nil }
-        return RouteDecision(source: source, nextHop: router, isLocal: false)
+        return RouteDecision(source: source, nextHop: redirected(destination, from: router), isLocal: false)
     }
 
     /// Whether a packet from the wire may come from `address`, an unspecified one left aside. O(number of addresses).

@@ -21,6 +21,8 @@ extension NetworkStack {
     //# The application layer MUST be able to specify the Differentiated Services field for segments that are sent on a connection (MUST-48). The
     //# application SHOULD be able to change the Diffserv field value during the connection lifetime (SHLD-21). TCP implementations SHOULD pass the current
     //# Diffserv field value without change to the IP layer, when it sends segments on the connection (SHLD-22).
+    //= RFC 1122 section 3.2.1.6
+    //# The IP layer MUST provide a means for the transport layer to set the TOS field of every datagram that is sent; the default is all zero bits.
     //= RFC 1122 section 3.2.1.7
     //# The IP layer MUST provide a means for the transport layer to set the TTL field of every datagram that is sent.
     public func setPacketOptions(_ connection: UInt32, _ options: PacketOptions) {

@@ -30,7 +30,8 @@ extension NetworkStack {
         //# In the absence of such a specification, the networking software MUST choose a source address.
         let isNeighbor = entry.gateway == 0 || DeliberateBug.isPresent(.gatewayIgnored)
         return RouteDecision(
-            source: IPAddress(ipv4Raw: entry.source), nextHop: isNeighbor ? destination : IPAddress(ipv4Raw: entry.gateway), isLocal: false)
+            source: IPAddress(ipv4Raw: entry.source), nextHop: isNeighbor ? destination : redirected(destination, from: IPAddress(ipv4Raw: entry.gateway)),
+            isLocal: false)
     }
 
     /// The way to a group or a broadcast address, whose packets leave in frames to several stations; nil without an address of the family.

@@ -128,6 +128,8 @@ extension NetworkStack {
                 continue
             }
             macAddress.store(to: frame.segmentAddress)
+            // It waits no more, and is sent: after it was confirmed the neighbour is used.
+            state.pointee.neighbors[slot].pointee.lastUsed = state.pointee.now
             emit(frame)
         }
     }
@@ -181,7 +183,9 @@ extension NetworkStack {
         case .incomplete:
             if neighbor.pointee.attempts < NeighborTimes.maximumRequests { request(slot) } else { giveUp(slot) }
         case .probing:
-            if neighbor.pointee.attempts < NeighborTimes.maximumRequests { request(slot) } else { forgetNeighbor(slot) }
+            if neighbor.pointee.attempts < NeighborTimes.maximumRequests { return request(slot) }
+            forgetRedirects(over: neighbor.pointee.address)
+            forgetNeighbor(slot)
         case .reachable:
             if DeliberateBug.isPresent(.neighborNotRefreshed) { return }
             //= RFC 1122 section 3.3.1.4
@@ -220,6 +224,7 @@ extension NetworkStack {
         let neighbor = state.pointee.neighbors[slot]
         neighbor.pointee.state = .failed
         armNeighborTimer(slot, after: NeighborTimes.failed)
+        forgetRedirects(over: neighbor.pointee.address)
         // What is told may send, and so come back here: the queue is taken out first.
         var waiting = neighbor.pointee.waiting
         neighbor.pointee.waiting = FrameQueue()

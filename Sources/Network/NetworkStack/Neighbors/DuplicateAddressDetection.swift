@@ -42,7 +42,10 @@ extension NetworkStack {
         }
         (state.pointee.ipv6.addresses + count).initialize(to: entry)
         state.pointee.ipv6.addressCount += 1
-        reportGroups()
+        //= RFC 4862 section 5.4.2
+        //# Before sending a Neighbor Solicitation, an interface MUST join the all-nodes multicast address and the solicited-node multicast address of the
+        //# tentative address.
+        listen(to: address.solicitedNode)
         armIPv6Timer()
     }
 
@@ -52,6 +55,7 @@ extension NetworkStack {
     //# management error.
     func addressIsDuplicate(_ index: Int) {
         state.pointee.ipv6.addresses[index].state = .duplicate
+        stopListening(to: state.pointee.ipv6.addresses[index].address.solicitedNode)
         state.pointee.ipv6.addresses[index].nextStep = .max
         state.pointee.statistics.duplicateAddresses += 1
     }
@@ -83,7 +87,7 @@ extension NetworkStack {
     /// Has the timer fire when the next thing is due. O(addresses, prefixes and routers), which are bounded.
     func armIPv6Timer() {
         let ipv6 = state.pointee.ipv6
-        var deadline = min(ipv6.solicitationDeadline, ipv6.reportDeadline, ipv6.queryDeadline)
+        var deadline = ipv6.solicitationDeadline
         for index in 0..<ipv6.addressCount {
             let address = ipv6.addresses[index]
             deadline = min(deadline, address.nextStep, address.validUntil)
@@ -108,14 +112,13 @@ extension NetworkStack {
         state.pointee.ipv6.timer = .none
         state.pointee.ipv6.timerDeadline = .max
         let now = state.pointee.now
-        if state.pointee.ipv6.reportDeadline <= now { sendDueReport() }
-        if state.pointee.ipv6.queryDeadline <= now { answerListenerQuery() }
         if state.pointee.ipv6.solicitationDeadline <= now { sendRouterSolicitation() }
         for index in (0..<state.pointee.ipv6.addressCount).reversed() {
             let address = state.pointee.ipv6.addresses + index
             if address.pointee.validUntil <= now {
                 //= RFC 4862 section 5.5.4
                 //# An address (and its association with an interface) becomes invalid when its valid lifetime expires.
+                if address.pointee.state != .duplicate { stopListening(to: address.pointee.address.solicitedNode) }
                 state.pointee.ipv6.removeAddress(index)
                 raiseNeighborEpoch()
                 continue

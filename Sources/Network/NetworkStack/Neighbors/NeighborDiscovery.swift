@@ -22,7 +22,7 @@ extension NetworkStack {
         case ICMPv6Type.neighborSolicitation: neighborSolicitationInput(frame, packet, message)
         case ICMPv6Type.neighborAdvertisement: neighborAdvertisementInput(frame, packet, message)
         case ICMPv6Type.routerAdvertisement: routerAdvertisementInput(frame, packet, message)
-        // A host is no router, and takes no redirects: whoever is on the link could take over the traffic.
+        case ICMPv6Type.redirect: ipv6RedirectInput(frame, packet, message)
         //= RFC 4861 section 6.2.6
         //# A host MUST silently discard any received Router Solicitation messages.
         default: drop(frame, .unmatchedControlMessage)

@@ -4,9 +4,11 @@ import WireFormats
 /// What an acknowledgement does (RFC 9293, section 3.10.7.4, fifth check; RFC 5681; RFC 6582).
 extension NetworkStack {
     /// New data is acknowledged, within what was sent.
-    /// - Parameter timestampEcho: the segment's TSecr, if it has one.
+    /// - Parameters:
+    ///   - timestampEcho: the segment's TSecr, if it has one.
+    ///   - isWhole: the acknowledgement tells nothing else, as of blocks.
     @inline(__always)
-    func acknowledgeNewData(_ c: ConnectionPointer, _ acknowledgement: SequenceNumber, timestampEcho: UInt32?) {
+    func acknowledgeNewData(_ c: ConnectionPointer, _ acknowledgement: SequenceNumber, timestampEcho: UInt32?, isWhole: Bool = true) {
         var byteCount = acknowledgement.since(c.pointee.sendUnacknowledged)
         let acknowledged = byteCount
         measureRoundTrip(c, acknowledgement, timestampEcho)
@@ -14,7 +16,10 @@ extension NetworkStack {
         if byteCount > c.pointee.sendByteCount { byteCount = c.pointee.sendByteCount }
         c.pointee.sendUnacknowledged = acknowledgement
         releaseAcknowledged(c, byteCount)
-        if c.pointee.scoreboard.first != 0 { acknowledgeRecords(c, acknowledgement) }
+        if c.pointee.scoreboard.first != 0 {
+            if c.pointee.flags.contains(.isPaced) { sampleAcknowledged(c, acknowledgement) }
+            acknowledgeRecords(c, acknowledgement)
+        }
         if c.pointee.sendNext.since(acknowledgement) < 0 {
             c.pointee.sendNext = acknowledgement
             c.pointee.sendCursor = c.pointee.sendHead
@@ -22,13 +27,16 @@ extension NetworkStack {
         }
         c.pointee.duplicateAcknowledgements = 0
         c.pointee.retransmissionCount = 0
-        let isPlain = c.pointee.flags.isDisjoint(with: [.fastRecovery, .congestionWindowLimited, .persisting, .ownerWantsRoom])
-        if isPlain { restartTimer(c) } else { acknowledgeOtherwise(c, acknowledgement, acknowledged, timestampEcho) }
+        let isPlain = c.pointee.flags.isDisjoint(with: [.fastRecovery, .congestionWindowLimited, .persisting, .ownerWantsRoom, .isPaced])
+        if isPlain { restartTimer(c) } else { acknowledgeOtherwise(c, acknowledgement, acknowledged, timestampEcho, isWhole: isWhole) }
     }
 
     /// The rest where recovery, the congestion window, a closed window or the program wants to know of it.
     @inline(never)
-    private func acknowledgeOtherwise(_ c: ConnectionPointer, _ acknowledgement: SequenceNumber, _ acknowledged: Int, _ timestampEcho: UInt32?) {
+    private func acknowledgeOtherwise(
+        _ c: ConnectionPointer, _ acknowledgement: SequenceNumber, _ acknowledged: Int, _ timestampEcho: UInt32?, isWhole: Bool
+    ) {
+        if isWhole { updateModel(c) }
         if c.pointee.flags.contains(.fastRecovery) {
             acknowledgeInRecovery(c, acknowledgement, acknowledged)
         } else {
@@ -46,7 +54,7 @@ extension NetworkStack {
     /// The window was what limited sending, and new data is acknowledged: it may grow.
     @inline(never)
     private func growCongestionWindow(_ c: ConnectionPointer, _ acknowledged: Int, _ timestampEcho: UInt32?) {
-        if isEcho(c) { return }
+        if c.pointee.congestion.isModelled || isEcho(c) { return }
         var roundTrip: UInt64 = 0
         // What a peer echoes may be anything; a sample that cannot be is none.
         if let timestampEcho, c.pointee.flags.contains(.timestamps), timestampEcho != 0 {

@@ -8,13 +8,17 @@ public enum CongestionControlAlgorithm: UInt8, Sendable, CaseIterable {
     case newReno
     /// RFC 8257, for data centers whose switches mark; with peers that do not use ECN the same as `newReno`.
     case dctcp
+    /// BBRv3 (draft-ietf-ccwg-bbr), for paths that lose what no congestion is to blame for; paced. With peers without selective acknowledgements the same
+    /// as `newReno`.
+    case bbr
 
-    /// As it is known elsewhere: `cubic`, `reno`, `dctcp`.
+    /// As it is known elsewhere: `cubic`, `reno`, `dctcp`, `bbr`.
     public var name: StaticString {
         switch self {
         case .cubic: "cubic"
         case .newReno: "reno"
         case .dctcp: "dctcp"
+        case .bbr: "bbr"
         }
     }
 }
@@ -43,6 +47,8 @@ struct CongestionControl {
     private(set) var window = 0
     private(set) var slowStartThreshold = Int.max
     private(set) var algorithm: CongestionControlAlgorithm
+    /// The window follows from a model of the path, which stands in `RateControl`: losses do not change it here.
+    private(set) var isModelled = false
     private var newReno = NewReno()
     private var cubic = Cubic()
     private var slowStart = HyStart()
@@ -78,6 +84,16 @@ struct CongestionControl {
         (newReno, cubic, slowStart, dctcp, saved) = (NewReno(), Cubic(), HyStart(), DCTCP(), nil)
     }
 
+    /// A model takes the window over, or leaves it: it is then one that losses have found to be as large as it may be.
+    mutating func setModelled(_ isModelled: Bool) {
+        if self.isModelled && !isModelled { slowStartThreshold = window }
+        if isModelled { slowStartThreshold = .max }
+        self.isModelled = isModelled
+    }
+
+    /// What the model says.
+    mutating func setWindow(_ byteCount: Int) { window = min(byteCount, CongestionControl.largestWindow) }
+
     /// The connection is established: the initial window for its segment size, a smaller one after several losses in the handshake.
     mutating func begin(segmentSize: Int, afterLosses: Bool) {
         self = CongestionControl(algorithm)
@@ -100,7 +116,8 @@ struct CongestionControl {
             switch algorithm {
             //= RFC 8257 section 3.4
             //# A DCTCP sender grows its congestion window in the same way as conventional TCP.
-            case .newReno, .dctcp: window = newReno.grow(window, event)
+            // A model that may not be used is none.
+            case .newReno, .dctcp, .bbr: window = newReno.grow(window, event)
             case .cubic: window = cubic.grow(window, event)
             }
         }
@@ -128,7 +145,7 @@ struct CongestionControl {
 
     /// A loss was seen by duplicate acknowledgements: recovery begins.
     mutating func enterRecovery(flightSize: Int, segmentSize: Int) {
-        if DeliberateBug.isPresent(.windowKeptInRecovery) { return }
+        if isModelled || DeliberateBug.isPresent(.windowKeptInRecovery) { return }
         //= RFC 5681 section 3.2
         //# ssthresh is reduced; the lost segment is retransmitted and cwnd set to ssthresh plus 3*SMSS
         slowStartThreshold = reducedThreshold(flightSize: flightSize, segmentSize: segmentSize)
@@ -137,6 +154,7 @@ struct CongestionControl {
 
     /// A mark of a router was echoed (RFC 3168). To be called once for each window.
     mutating func reduceForMark(flightSize: Int, segmentSize: Int) {
+        if isModelled { return }
         if algorithm == .dctcp {
             window = min(window, dctcp.reduced(window, segmentSize: segmentSize))
             slowStartThreshold = window
@@ -159,7 +177,7 @@ struct CongestionControl {
         switch algorithm {
         //= RFC 8257 section 3.5
         //# A DCTCP sender MUST react to loss episodes in the same way as conventional TCP
-        case .newReno, .dctcp: newReno.reduce(flightSize: flightSize, segmentSize: segmentSize)
+        case .newReno, .dctcp, .bbr: newReno.reduce(flightSize: flightSize, segmentSize: segmentSize)
         case .cubic: cubic.reduce(window: window, flightSize: flightSize, segmentSize: segmentSize)
         }
     }
@@ -183,12 +201,13 @@ struct CongestionControl {
     mutating func leaveRecovery(flightSize: Int, segmentSize: Int) {
         //= RFC 6582 section 3.2
         //# Set cwnd to either (1) min (ssthresh, max(FlightSize, SMSS) + SMSS) or (2) ssthresh
-        if DeliberateBug.isPresent(.windowKeptInRecovery) { return }
+        if isModelled || DeliberateBug.isPresent(.windowKeptInRecovery) { return }
         window = min(slowStartThreshold, max(flightSize, segmentSize) + segmentSize)
     }
 
     /// The retransmission timer expired.
     mutating func timeOut(flightSize: Int, segmentSize: Int, isFirst: Bool) {
+        if isModelled { return }
         //= RFC 5681 section 3.1
         //# When a TCP sender detects segment loss using the retransmission timer and the given segment has not yet been resent by way of the
         //# retransmission timer, ssthresh MUST be set to no more than the reduced FlightSize and 2*SMSS; else it is held constant.
@@ -201,6 +220,8 @@ struct CongestionControl {
 
     /// Nothing was sent for longer than the retransmission timeout.
     mutating func restartAfterIdle(segmentSize: Int) {
+        // What is paced makes no burst.
+        if isModelled { return }
         //= RFC 5681 section 4.1
         //# a TCP SHOULD set cwnd to no more than RW before beginning transmission if the TCP has not sent data in an interval exceeding the RTO
         let restart = CongestionControl.initialWindow(segmentSize: segmentSize)
@@ -222,6 +243,7 @@ struct CongestionControl {
     //# Upon detecting a spurious congestion event, restore cwnd, ssthresh, cwnd_prior, W_max, K, the epoch and W_est to what they were before it.
     mutating func undo() {
         guard let saved else { return }
+        if isModelled { return }
         window = max(window, saved.window)
         slowStartThreshold = saved.slowStartThreshold
         newReno = saved.newReno

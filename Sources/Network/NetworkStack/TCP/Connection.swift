@@ -33,6 +33,8 @@ struct Connection: SlabElement {
     /// The window scale that the peer applies to what it advertises, and that we apply.
     var sendWindowShift: UInt8 = 0
     var receiveWindowShift: UInt8 = 0
+    /// 1 while the owner waits for the next bytes: if there is nothing to receive before, `turn` delivers them as they come.
+    var awaitsData: UInt8 = 0
 
     // MARK: Receiving
     var receiveNext = SequenceNumber(rawValue: 0)
@@ -129,6 +131,8 @@ struct Connection: SlabElement {
     var acceptCount: UInt32 = 0
     var halfOpenCount: UInt32 = 0
     var backlog: UInt32 = 0
+    /// What a paced connection has besides; 0 for one that is not.
+    var rateControl: UInt32 = 0
 
     // MARK: Rare
     var reassembly = ReassemblyQueue()

@@ -24,6 +24,8 @@ public struct ConnectionInformation: Equatable, Sendable {
     public var deliveryRate: UInt64
     /// Whether routers may mark what is sent (RFC 3168).
     public var usesExplicitCongestion: Bool
+    /// Bytes a second at which it sends (`SocketOption.maximumPacingRate`); 0 where it sends as much at once as its window allows.
+    public var pacingRate: UInt64
 }
 
 extension NetworkStack {
@@ -39,6 +41,6 @@ extension NetworkStack {
             retransmittedSegments: c.pointee.retransmittedSegments,
             deliveryRate: c.pointee.deliveryInterval == 0
                 ? 0 : UInt64(max(c.pointee.deliveredByteCount, 0)) &* 1_000_000_000 / c.pointee.deliveryInterval,
-            usesExplicitCongestion: c.pointee.ecn.contains(.sends))
+            usesExplicitCongestion: c.pointee.ecn.contains(.sends), pacingRate: pacingRate(c))
     }
 }

@@ -84,7 +84,10 @@ extension NetworkStack {
 
     /// How the connection finds out how much may be in flight (TCP_CONGESTION). Another algorithm goes on from where the last one was.
     public func setCongestionControl(_ connection: UInt32, _ algorithm: CongestionControlAlgorithm) {
-        state.pointee.connections[connection].pointee.congestion.change(to: algorithm)
+        let c = state.pointee.connections[connection]
+        guard algorithm != c.pointee.congestion.algorithm else { return }
+        c.pointee.congestion.change(to: algorithm)
+        if c.pointee.state.isSynchronized { beginRateControl(c) }
     }
 
     public func congestionControl(_ connection: UInt32) -> CongestionControlAlgorithm {

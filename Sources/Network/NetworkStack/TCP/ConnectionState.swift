@@ -40,7 +40,7 @@ struct ConnectionFlags: OptionSet {
     /// In fast recovery: there was a partial acknowledgement.
     static let partiallyAcknowledged = ConnectionFlags(rawValue: 1 << 29)
     /// The program has chosen the send buffer's size.
-    static let fixedSendBuffer = ConnectionFlags(rawValue: 1 << 30)
+    static let fixedSendBuffer = ConnectionFlags(rawValue: 1 << 31)
     /// A segment, or the handshake's, is being timed for the round-trip time.
     static let timing = ConnectionFlags(rawValue: 1 << 11)
     static let congestionWindowLimited = ConnectionFlags(rawValue: 1 << 12)
@@ -64,9 +64,8 @@ struct ConnectionFlags: OptionSet {
     static let ownerWantsRoom = ConnectionFlags(rawValue: 1 << 24)
     static let portReserved = ConnectionFlags(rawValue: 1 << 25)
     static let inAcceptQueue = ConnectionFlags(rawValue: 1 << 26)
-    static let hasTimerTurn = ConnectionFlags(rawValue: 1 << 27)
-    /// The owner waits for the next bytes, and the receive queue is empty: `turn` delivers them as they come.
-    static let awaitsData = ConnectionFlags(rawValue: 1 << 28)
+    /// It has a `RateControl`: what it sends leaves at a rate.
+    static let isPaced = ConnectionFlags(rawValue: 1 << 27)
 }
 
 /// What became of a connection since its last event was taken.

@@ -39,11 +39,13 @@ extension NetworkStack {
         c.pointee.keepAliveDeadline = .max
         c.pointee.lifetimeDeadline = .max
         c.pointee.recovery.reorderingDeadline = .max
+        if c.pointee.flags.contains(.isPaced) { state.pointee.rateControls[c.pointee.rateControl].pointee.pacing.deadline = .max }
     }
 
     private func earliestDeadline(_ c: ConnectionPointer) -> UInt64 {
         var deadline = min(min(c.pointee.retransmitDeadline, c.pointee.acknowledgeDeadline), min(c.pointee.keepAliveDeadline, c.pointee.lifetimeDeadline))
         if c.pointee.scoreboard.first != 0 { deadline = min(deadline, min(c.pointee.recovery.reorderingDeadline, probeDeadline(c))) }
+        if c.pointee.flags.contains(.isPaced) { deadline = min(deadline, pacingDeadline(c)) }
         return c.pointee.flags.contains(.userTimeout) ? min(deadline, userTimeoutDeadline(c)) : deadline
     }
 
@@ -73,6 +75,7 @@ extension NetworkStack {
             } else if now >= c.pointee.recovery.reorderingDeadline {
                 reorderingTimerFired(c)
             }
+            if c.pointee.flags.contains(.isPaced) && now >= pacingDeadline(c) { pacingTimerFired(c) }
             if c.pointee.state != .closed && now >= c.pointee.keepAliveDeadline { keepAliveTimerFired(c) }
         }
         // What ran may have armed the timer for a later deadline than the earliest. A connection that ended in between has none.
@@ -144,8 +147,15 @@ extension NetworkStack {
         //# A TCP implementation MUST implement the basic congestion control algorithms slow start, congestion avoidance, and exponential backoff of RTO
         //# (MUST-19).
         if c.pointee.retransmissionCount == 0 { rememberForUndo(c) }
+        //= RFC 5681 section 3.1
+        //# ssthresh MUST be set to no more than the value given in equation (4): ssthresh = max (FlightSize / 2, 2*SMSS)
+        // In fast recovery what was sent beyond ssthresh replaces what has left the network by the duplicates: it counts as unacknowledged, but the network
+        // never held it all.
+        let isInflated = c.pointee.flags.contains(.fastRecovery)
+        let flightSize = isInflated ? min(c.pointee.flightSize, c.pointee.congestion.slowStartThreshold) : c.pointee.flightSize
         c.pointee.congestion.timeOut(
-            flightSize: c.pointee.flightSize, segmentSize: c.pointee.sendSegmentSize, isFirst: c.pointee.retransmissionCount == 0)
+            flightSize: flightSize, segmentSize: c.pointee.sendSegmentSize, isFirst: c.pointee.retransmissionCount == 0)
+        if c.pointee.congestion.isModelled { modelTimeout(c) }
         noteReduction(c)
         c.pointee.retransmissionCount += 1
         suspectBlackHole(c)

@@ -23,6 +23,7 @@ extension NetworkStack {
         if configuration.isNoDelay { c.pointee.flags.insert(.noDelay) }
         c.pointee.roundTrip = RoundTripEstimator(timeout: configuration.initialRetransmissionTimeout)
         c.pointee.congestion = CongestionControl(configuration.congestionControl)
+        if configuration.maximumPacingRate != 0 { setMaximumPacingRate(index, configuration.maximumPacingRate) }
         //= RFC 7323 section 2.3
         //# the scale is chosen so that the largest receive buffer can be advertised
         var shift: UInt8 = 0
@@ -270,6 +271,7 @@ extension NetworkStack {
         guard c.pointee.state == .closed, c.pointee.owner == 0, !c.pointee.flags.contains(.hasEvent), !c.pointee.flags.contains(.awaitingOutput) else { return }
         discardReceiveQueue(c)
         if DeliberateBug.isPresent(.portNotReleased) && c.pointee.flags.contains(.portReserved) { return }
+        releaseRateControl(c)
         state.pointee.connections.free(c.pointee.index)
     }
 

@@ -12,6 +12,8 @@ struct FlowTable {
     private let entries: UnsafeMutablePointer<Entry>
     private let mask: Int
     private let key: (UInt64, UInt64)
+    /// The connection that was found last, if it still is in the table.
+    var last: ConnectionPointer?
 
     /// - Parameter capacity: connections at once; the table is at most half full.
     init(capacity: Int, key: (UInt64, UInt64)) throws(DemikernelError) {
@@ -104,7 +106,8 @@ struct FlowTable {
     }
 
     /// Takes a connection out. Entries behind it move up, so that no marks of the dead remain.
-    func remove(_ connection: ConnectionPointer, in connections: Slab<Connection>) {
+    mutating func remove(_ connection: ConnectionPointer, in connections: Slab<Connection>) {
+        if last == connection { last = nil }
         let hash = hash(connection.pointee.remoteAddress, connection.pointee.localAddress, connection.pointee.ports)
         var position = Int(truncatingIfNeeded: hash) & mask
         while entries[position].index != connection.pointee.index {

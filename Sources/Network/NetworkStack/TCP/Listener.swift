@@ -90,6 +90,7 @@ extension NetworkStack {
         c.pointee.linger = listener.pointee.linger
         c.pointee.packetOptions = listener.pointee.packetOptions
         c.pointee.congestion = CongestionControl(listener.pointee.congestion.algorithm)
+        setMaximumPacingRate(index, maximumPacingRate(listener.pointee.index))
         c.pointee.flags.insert(.passive)
         return c
     }

@@ -47,7 +47,8 @@ extension NetworkStack {
     /// Bytes that a connection may send now whose flight has gaps, or whose losses are being repaired.
     @inline(never)
     func recoveryRoom(_ c: ConnectionPointer, beyond allowance: Int) -> Int {
-        let window = c.pointee.recovery.state.contains(.isReducing) ? c.pointee.recovery.reduction.window : c.pointee.congestion.window
+        let isReducing = c.pointee.recovery.state.contains(.isReducing) && !c.pointee.congestion.isModelled
+        let window = isReducing ? c.pointee.recovery.reduction.window : c.pointee.congestion.window
         return window &+ allowance &- pipe(c)
     }
 
@@ -76,11 +77,13 @@ extension NetworkStack {
                     awaitOutput(c)
                     return false
                 }
+                if c.pointee.flags.contains(.isPaced) && !mayDepart(c) { return false }
                 guard retransmit(c, start, byteCount) else { return false }
                 record.pointee.flags.remove(.isLost)
                 record.pointee.flags.insert(.isRetransmitted)
                 record.pointee.sentAt = state.pointee.now
                 c.pointee.scoreboard.lostByteCount -= byteCount
+                if c.pointee.flags.contains(.isPaced) { notePacedRetransmission(c, index, byteCount) }
                 c.pointee.recovery.reduction.sentByteCount += byteCount
                 c.pointee.recovery.undo.retransmissionCount += 1
                 if isFirstStep {

@@ -9,7 +9,7 @@ extension NetworkStack {
     func appendReceived(_ c: ConnectionPointer, _ frame: Frame, _ byteCount: Int) {
         c.pointee.receiveNext = c.pointee.receiveNext.advanced(by: byteCount)
         c.pointee.receiveByteCount &+= byteCount
-        c.pointee.flags.remove(.awaitsData)
+        c.pointee.awaitsData = 0
         frame.pointee.nextArray = nil
         if let tail = c.pointee.receiveTail {
             tail.pointee.nextArray = frame

@@ -149,6 +149,7 @@ extension NetworkStack {
                     if sentAt &+ patience <= now {
                         record.pointee.flags.insert(.isLost)
                         c.pointee.scoreboard.lostByteCount += end.since(start)
+                        if c.pointee.flags.contains(.isPaced) { noteSegmentLost(c, index, end.since(start)) }
                         state.pointee.statistics.tcp.segmentsMarkedLost += 1
                     } else {
                         latest = max(latest, sentAt &+ patience)
@@ -213,6 +214,7 @@ extension NetworkStack {
             let threshold = min(c.pointee.congestion.slowStartThreshold, 1 << 40)
             c.pointee.congestion.leaveRecovery(flightSize: threshold, segmentSize: c.pointee.sendSegmentSize)
         }
+        if c.pointee.congestion.isModelled { leaveModelRecovery(c) }
         c.pointee.recovery.state.subtract([.isReducing, .hasTimedOut])
         settleReorderingWindow(c)
     }
@@ -233,6 +235,7 @@ extension NetworkStack {
         // One segment went for each that was reported before.
         let flightSize = max(c.pointee.flightSize - c.pointee.scoreboard.selectedByteCount + reported, c.pointee.sendSegmentSize)
         c.pointee.congestion.enterRecovery(flightSize: flightSize, segmentSize: c.pointee.sendSegmentSize)
+        if c.pointee.congestion.isModelled { enterModelRecovery(c) }
         noteReduction(c)
         c.pointee.recoverySequence = c.pointee.sendMaximum
         c.pointee.recovery.state.remove(.isProbing)

@@ -6,7 +6,8 @@ import WireFormats
 /// in its sequence number, and in its timestamp, all that the handshake's last acknowledgement needs to make the connection.
 ///
 /// The sequence number: 4 bits of time, whether timestamps are agreed on, 3 bits of maximum segment size, 24 bits that nobody without the secret can
-/// make. The timestamp's last 6 bits: the peer's window scale (15 for none) and whether it permits SACK. Without timestamps a connection has neither.
+/// make. The timestamp's last 6 bits: the peer's window scale (15 for none) and whether it permits SACK. Without timestamps a connection has neither, and
+/// never explicit congestion notification.
 //= RFC 4987 section 3.6
 //# SYN cookies go further and allocate no state at all for connections in SYN-RECEIVED. Instead, they encode most of the state (and all of the strictly
 //# required) state that they would normally keep into the sequence number transmitted on the SYN-ACK.
@@ -24,7 +25,10 @@ extension NetworkStack {
         var sizeIndex: UInt32 = 0
         let offered = max(header.maximumSegmentSize, header.maximumSegmentSize == 0 ? 536 : 64)
         while sizeIndex < 7 && NetworkStack.cookieSegmentSizes[Int(sizeIndex + 1)] <= offered { sizeIndex += 1 }
-        takeSynchronize(c, header)
+        // A mark that nobody would echo must not come instead of a loss (RFC 3168, section 6.1.1): no cookie holds that it was agreed on.
+        var offer = header
+        offer.flags.subtract([.ece, .cwr])
+        takeSynchronize(c, offer)
         let tick = UInt32(truncatingIfNeeded: state.pointee.now &>> NetworkStack.cookieTickShift) & 15
         let upper = tick &<< 4 | (c.pointee.flags.contains(.timestamps) ? 8 : 0) | sizeIndex
         beginSending(c, SequenceNumber(rawValue: cookie(c, header.sequence, upper)))
@@ -39,6 +43,7 @@ extension NetworkStack {
             c.pointee.timestampOffset &+= marked &- value
         } else {
             c.pointee.flags.remove(.windowScaling)
+            c.pointee.selective.isPermitted = false
         }
         c.pointee.state = .synReceived
         sendSynchronize(c, acknowledges: true)

@@ -85,6 +85,7 @@ extension NetworkStack {
     /// Gives all records back. A recovery goes on without them, as NewReno's.
     func releaseRecords(_ c: ConnectionPointer) {
         var index = c.pointee.scoreboard.first
+        if index != 0 && c.pointee.congestion.isModelled { suspendModel(c) }
         while index != 0 {
             let next = state.pointee.transmissions[index].pointee.next
             state.pointee.transmissions.free(index)
@@ -106,15 +107,15 @@ extension NetworkStack {
         var index = first
         var last: UInt32 = 0
         var count = 0
-        // When the last of those was sent that were sent once, in order: it tells what all of them would.
-        var sentAt: UInt64 = 0
+        // The last of those that were sent once, in order: it tells what all of them would.
+        var (sentAt, plainEnd) = (UInt64(0), acknowledgement)
         while index != 0 {
             let record = state.pointee.transmissions[index]
             let end = record.pointee.end
             guard end.since(acknowledgement) <= 0 else { break }
             if record.pointee.flags.isEmpty && end.since(c.pointee.recovery.forwardEnd) >= 0 {
                 c.pointee.recovery.forwardEnd = end
-                sentAt = record.pointee.sentAt
+                (sentAt, plainEnd) = (record.pointee.sentAt, end)
             } else {
                 acknowledgeMarked(c, record)
             }
@@ -125,7 +126,7 @@ extension NetworkStack {
         }
         guard count > 0 else { return shortenFirst(c, acknowledgement) }
         state.pointee.transmissions.free(from: first, through: last, count: count)
-        if sentAt != 0 { noteDelivered(c, sentAt, c.pointee.recovery.forwardEnd) }
+        if sentAt != 0 { noteDelivered(c, sentAt, plainEnd) }
         c.pointee.scoreboard.first = index
         if index == 0 {
             c.pointee.scoreboard.last = 0
@@ -209,6 +210,7 @@ extension NetworkStack {
             if start.since(block.left) >= 0 && !record.pointee.flags.contains(.isSelected) {
                 let byteCount = end.since(start)
                 noteSegmentDelivered(c, record, behind: forwardEnd)
+                if c.pointee.flags.contains(.isPaced) { sampleDelivered(c, index, byteCount) }
                 if record.pointee.flags.contains(.isLost) { c.pointee.scoreboard.lostByteCount -= byteCount }
                 record.pointee.flags.remove(.isLost)
                 record.pointee.flags.insert(.isSelected)
@@ -229,9 +231,15 @@ extension NetworkStack {
     //# The data sender MUST NOT discard data in its retransmission queue until the data is acknowledged by the cumulative acknowledgment: a receiver may
     //# discard what it has reported.
     func loseEverything(_ c: ConnectionPointer) {
+        var start = c.pointee.scoreboard.start
         var index = c.pointee.scoreboard.first
         while index != 0 {
             let record = state.pointee.transmissions[index]
+            let end = record.pointee.end
+            if c.pointee.flags.contains(.isPaced) && record.pointee.flags.isDisjoint(with: [.isSelected, .isLost]) {
+                noteSegmentLost(c, index, end.since(start))
+            }
+            start = end
             record.pointee.flags.remove(.isSelected)
             record.pointee.flags.insert(.isLost)
             index = record.pointee.next

@@ -219,7 +219,7 @@ extension NetworkStack {
             return false
         } else if acknowledged > 0 {
             acknowledgeNewData(
-                c, header.acknowledgement, timestampEcho: header.hasTimestamps ? header.timestampEchoReply : nil)
+                c, header.acknowledgement, timestampEcho: header.hasTimestamps ? header.timestampEchoReply : nil, isWhole: false)
             updateSendWindow(c, header.sequence, header.acknowledgement, header.window)
         } else {
             let before = c.pointee.sendWindow
@@ -238,6 +238,7 @@ extension NetworkStack {
             acknowledgeSelectively(
                 c, header, progress: acknowledged, alreadySelected: max(selectedBefore - c.pointee.scoreboard.selectedByteCount, 0))
         }
+        if c.pointee.flags.contains(.isPaced) { updateModel(c) }
         if c.pointee.flags.contains(.finSent) && c.pointee.sendByteCount == 0 && c.pointee.sendUnacknowledged == c.pointee.sendMaximum {
             finishAcknowledged(c)
         }

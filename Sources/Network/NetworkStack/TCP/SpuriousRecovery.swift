@@ -86,6 +86,8 @@ extension NetworkStack {
             duplicate.right.since(c.pointee.sendMaximum) <= 0
         else { return }
         c.pointee.recovery.undo.retransmissionCount -= 1
+        // What was sent again before it arrived is not seen to be late by step 3 of RFC 8985, section 6.2.
+        if !DeliberateBug.isPresent(.lateSegmentNotLearnt) { c.pointee.recovery.hasSeenReordering = true }
         if undo.retransmissionCount == 1 { undoRecovery(c) }
     }
 
@@ -161,8 +163,10 @@ extension NetworkStack {
         if DeliberateBug.isPresent(.recoveryNotUndone) { return }
         state.pointee.statistics.tcp.spuriousRecoveries += 1
         c.pointee.congestion.undo()
+        if c.pointee.congestion.isModelled { undoModelRecovery(c) }
         c.pointee.recovery.undo = RecoveryUndo()
         // The same that a reported duplicate says: segments may be later than was thought.
+        c.pointee.recovery.hasSeenReordering = true
         widenReorderingWindow(c)
         c.pointee.flags.remove(.fastRecovery)
         c.pointee.duplicateAcknowledgements = 0

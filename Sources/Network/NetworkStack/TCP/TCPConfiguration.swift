@@ -46,6 +46,9 @@ public struct TCPConfiguration: Sendable {
     public var maximumRetransmissions = 15
     /// How sockets find out how much may be in flight, unless they are told otherwise.
     public var congestionControl = CongestionControlAlgorithm.cubic
+    /// The most bytes a second that a connection sends, which also makes it send at a rate where its congestion control does not need that; `.max` for the
+    /// rate that the congestion control says, 0 for none. `NetworkStack.setMaximumPacingRate` sets it for one.
+    public var maximumPacingRate: UInt64 = 0
     /// Whether routers may mark segments instead of dropping them (RFC 3168).
     //= RFC 9293 section 3.8.2
     //# A TCP endpoint SHOULD implement ECN as described in RFC 3168 (SHLD-8).

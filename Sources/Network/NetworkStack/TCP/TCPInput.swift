@@ -192,6 +192,7 @@ extension NetworkStack {
         c.pointee.sendNext = c.pointee.sendMaximum
         c.pointee.recovery.forwardEnd = c.pointee.sendMaximum
         c.pointee.congestion.begin(segmentSize: c.pointee.sendSegmentSize, afterLosses: c.pointee.retransmissionCount > 1)
+        if c.pointee.congestion.algorithm == .bbr || c.pointee.rateControl != 0 { beginRateControl(c) }
         if c.pointee.retransmissionCount > 0 {
             //= RFC 6298 section 5.7
             //# If the timer expires awaiting the ACK of a SYN segment and the TCP implementation is using an RTO less than 3 seconds, the RTO MUST be

@@ -62,6 +62,7 @@ extension NetworkStack {
             if !state.pointee.output.pointee.isFull && retransmit(c, start, record.pointee.end.since(start)) {
                 record.pointee.flags.insert(.isRetransmitted)
                 record.pointee.sentAt = state.pointee.now
+                if c.pointee.flags.contains(.isPaced) { notePacedRetransmission(c, index, record.pointee.end.since(start)) }
                 c.pointee.recovery.probe.isRetransmission = true
             }
         }
@@ -90,6 +91,7 @@ extension NetworkStack {
             c.pointee.recovery.state.remove(.isProbing)
             state.pointee.statistics.tcp.tailLossesRepaired += 1
             noteReduction(c)
+            if c.pointee.congestion.isModelled { noteModelCongestion(c, isMark: false) }
             c.pointee.congestion.enterRecovery(flightSize: max(c.pointee.flightSize, c.pointee.sendSegmentSize), segmentSize: c.pointee.sendSegmentSize)
             c.pointee.congestion.leaveRecovery(
                 flightSize: min(c.pointee.congestion.slowStartThreshold, 1 << 40), segmentSize: c.pointee.sendSegmentSize)

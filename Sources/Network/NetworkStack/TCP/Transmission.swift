@@ -8,6 +8,8 @@ extension NetworkStack {
     /// - Parameter allowance: bytes that may be in flight beyond the congestion window.
     func sendPending(_ c: ConnectionPointer, beyondCongestionWindow allowance: Int = 0) {
         let segmentSize = c.pointee.sendSegmentSize
+        // A probe, and what a duplicate calls for, go at once: one segment each.
+        var mayWait = allowance == 0
         while true {
             // First what is lost, as far as the network has room.
             let isRepairing = !c.pointee.recovery.state.isDisjoint(with: .isRepairing)
@@ -16,6 +18,7 @@ extension NetworkStack {
             let unsent = c.pointee.sendByteCount &- sent
             guard unsent > 0 else {
                 c.pointee.flags.remove(.congestionWindowLimited)
+                if c.pointee.flags.contains(.isPaced) { noteNothingToSend(c) }
                 // A FIN that was acknowledged is not sent again: in FIN_WAIT_2, CLOSING and TIME_WAIT segments still arrive.
                 let isFinishAcknowledged = c.pointee.flags.contains(.finSent) && c.pointee.sendMaximum == c.pointee.sendUnacknowledged
                 if DeliberateBug.isPresent(.finishNotRetransmitted) && c.pointee.flags.contains(.finSent) { return }
@@ -43,6 +46,10 @@ extension NetworkStack {
             }
             if state.pointee.output.pointee.isFull { return awaitOutput(c) }
             guard let cursor = c.pointee.sendCursor else { return }
+            if c.pointee.flags.contains(.isPaced) {
+                if mayWait && !mayDepart(c) { return }
+                mayWait = true
+            }
             if c.pointee.sendNext != c.pointee.sendMaximum { length = boundedLength(cursor, c.pointee.sendCursorOffset, length) }
             if c.pointee.sendMaximum == c.pointee.sendUnacknowledged { restartIfIdle(c) }
             var flags: TCPFlags = .ack
@@ -80,7 +87,7 @@ extension NetworkStack {
         guard c.pointee.state == .established, array.arraySegmentCount == 1,
             sent == c.pointee.sendByteCount || DeliberateBug.isPresent(.laterPushOvertakes), sent < c.pointee.sendLimit,
             byteCount <= c.pointee.sendSegmentSize, sent &+ byteCount <= min(c.pointee.sendWindow, c.pointee.congestion.window),
-            c.pointee.flags.isDisjoint(with: [.finQueued, .persisting]), c.pointee.flags.contains(.noDelay) || sent == 0, c.pointee.recovery.isPlain,
+            c.pointee.flags.isDisjoint(with: [.finQueued, .persisting, .isPaced]), c.pointee.flags.contains(.noDelay) || sent == 0, c.pointee.recovery.isPlain,
             !state.pointee.output.pointee.isFull
         else { return false }
         if c.pointee.sendMaximum == c.pointee.sendUnacknowledged { restartIfIdle(c) }
@@ -138,12 +145,14 @@ extension NetworkStack {
     private func noteSent(_ c: ConnectionPointer, _ count: Int) {
         let next = c.pointee.sendNext.advanced(by: count)
         c.pointee.sendNext = next
-        if next.since(c.pointee.sendMaximum) > 0 {
+        let isNew = next.since(c.pointee.sendMaximum) > 0
+        if isNew {
             noteNewlySent(c, to: next)
         } else {
             state.pointee.statistics.tcp.retransmittedSegments &+= 1
             c.pointee.retransmittedSegments &+= 1
         }
+        if c.pointee.flags.contains(.isPaced) { notePacedSegment(c, count, isNew: isNew) }
         startRetransmission(c)
     }
 

@@ -97,11 +97,11 @@ extension NetworkStack {
     /// Whether a datagram has come that nobody has taken.
     public func hasDatagram(_ socket: UInt32) -> Bool { !datagramSocket(socket).pointee.queue.isEmpty }
 
-    /// The oldest datagram that has come, and who sent it; nil for none. The payload, which may be empty, is the received frame's own memory; it is
+    /// The oldest datagram that has come, who sent it, and how far in front of its payload its IP header lies; nil for none. The payload, which may be empty, is the received frame's own memory; it is
     /// the caller's. O(1).
     //= RFC 768 section User Interface
     //# receive operations on the receive ports that return the data octets and an indication of source port and source address
-    public func receiveDatagram(_ socket: UInt32) -> (payload: Frame, source: Endpoint)? {
+    public func receiveDatagram(_ socket: UInt32) -> (payload: Frame, source: Endpoint, headerDistance: Int)? {
         let s = datagramSocket(socket)
         guard let frame = s.pointee.queue.removeFirst() else { return nil }
         s.pointee.queuedByteCount &-= frame.blockByteCount
@@ -115,6 +115,6 @@ extension NetworkStack {
         frame.pointee.operation = 0
         frame.pointee.nextArray = nil
         if DeliberateBug.isPresent(.datagramsMerged), let next = s.pointee.queue.removeFirst() { frame.join(next, behind: frame.lastSegment) }
-        return (frame, source)
+        return (frame, source, payload - header)
     }
 }

@@ -22,6 +22,7 @@ extension NetworkStack {
     //= RFC 768 section User Interface
     //# an operation that allows a datagram to be sent, specifying the data, source and destination ports and addresses to be sent
     public func sendDatagram(_ socket: UInt32, _ array: Frame, to destination: Endpoint?) -> Int32 {
+        if sendPlainDatagram(socket, array, to: destination) { return 0 }
         let s = datagramSocket(socket)
         let byteCount = array.arrayByteCount
         let remote: Endpoint
@@ -31,19 +32,37 @@ extension NetworkStack {
             guard s.pointee.flags.contains(.isConnected) else { return EDESTADDRREQ }
             remote = s.pointee.remote
         }
-        if s.pointee.templateEpoch != state.pointee.neighborEpoch || s.pointee.templateRemote != remote {
+        if !hasTemplate(s, for: remote) {
             guard byteCount <= (remote.address.isIPv4 ? maximumDatagramByteCount : maximumIPv6DatagramByteCount) else { return EMSGSIZE }
             let error = makeTemplate(socket, remote)
             guard error == 0 else { return error }
         }
-        guard s.pointee.link == .resolved, byteCount <= state.pointee.maximumTransmissionUnit &- (IPv4Header.byteCount + UDPHeader.byteCount) else {
-            return sendOtherwise(s, array, byteCount)
+        return sendOtherwise(s, array, byteCount)
+    }
+
+    /// Sends a datagram like the one before: to the same endpoint, whose hardware address is known, over IPv4, whole. Needs to be told no time.
+    /// - Returns: whether the array was taken over. If not, nothing has changed, and `sendDatagram` says what there is to say.
+    public func sendPlainDatagram(_ socket: UInt32, _ array: Frame, to destination: Endpoint?) -> Bool {
+        let s = datagramSocket(socket)
+        let byteCount = array.arrayByteCount
+        if let destination {
+            guard hasTemplate(s, for: destination) else { return false }
+        } else {
+            guard s.pointee.flags.contains(.isConnected), hasTemplate(s, for: s.pointee.remote) else { return false }
         }
-        guard !state.pointee.output.pointee.isFull, let frame = makeDatagramFrame(s, array, byteCount) else { return ENOBUFS }
+        guard s.pointee.link == .resolved, byteCount <= state.pointee.maximumTransmissionUnit &- (IPv4Header.byteCount + UDPHeader.byteCount),
+            !state.pointee.output.pointee.isFull, let frame = makeDatagramFrame(s, array, byteCount)
+        else { return false }
         state.pointee.neighbors[s.pointee.neighbor].pointee.lastUsed = state.pointee.now
         state.pointee.statistics.datagramsSent &+= 1
         emit(frame)
-        return 0
+        return true
+    }
+
+    /// Whether the socket's headers are those of datagrams to `remote`, and still right.
+    @inline(__always)
+    private func hasTemplate(_ s: DatagramSocketPointer, for remote: Endpoint) -> Bool {
+        s.pointee.templateEpoch == state.pointee.neighborEpoch && s.pointee.templateRemote == remote
     }
 
     /// Sends to a neighbour that is asked for, to this host, to all stations, over IPv6, or what is or may be too large for its way.
@@ -142,12 +161,13 @@ extension NetworkStack {
             frame = array
         } else {
             guard array.arraySegmentCount == 1, byteCount < NetworkStack.zeroCopyByteCount else { return makeLargeFrame(s, array, byteCount) }
-            guard
-                let copy = Frame.makeSegment(state.pointee.heap, byteCount: DatagramTemplate.byteCount &+ byteCount, priority: .application)
+            var copied: UInt64 = 0
+            guard array.moveToOwnBlock(
+                state.pointee.heap, byteCount: DatagramTemplate.byteCount &+ byteCount, priority: .application,
+                fill: { copied = InternetChecksum.copyAndSum(to: $0 + DatagramTemplate.byteCount, from: $1, count: byteCount) })
             else { return nil }
-            sum = InternetChecksum.copyAndSum(to: copy.segmentAddress + DatagramTemplate.byteCount, from: array.segmentAddress, count: byteCount)
-            array.releaseSegment()
-            frame = copy
+            sum = copied
+            frame = array
         }
         writeDatagramHeaders(s, frame, byteCount, sum)
         return frame

@@ -50,6 +50,7 @@ extension NetworkStack {
         s.pointee.remote = remote
         s.pointee.filter = DatagramFilter(s.pointee)
         s.pointee.templateEpoch = 0
+        state.pointee.lastSender = LastSender()
         return 0
     }
 
@@ -101,6 +102,7 @@ extension NetworkStack {
         s.pointee.filter = DatagramFilter(s.pointee)
         s.pointee.nextOnPort = state.pointee.datagramPorts[Int(local.port)]
         state.pointee.datagramPorts[Int(local.port)] = socket
+        state.pointee.lastSender = LastSender()
     }
 
     /// Takes a socket out of the chain of its port.
@@ -108,6 +110,7 @@ extension NetworkStack {
         let s = state.pointee.datagramSockets[socket]
         let port = Int(s.pointee.local.port)
         guard port != 0 else { return }
+        state.pointee.lastSender = LastSender()
         if state.pointee.datagramPorts[port] == socket {
             state.pointee.datagramPorts[port] = s.pointee.nextOnPort
         } else {

@@ -5,36 +5,54 @@ import WireFormats
 extension NetworkStack {
     /// The short way for a datagram that a socket awaits, with nothing odd in any header; what is not plain goes the long way (`ethernetInput` and on).
     /// - Parameter header: the frame's Ethernet header: for this station, IPv4 without options, no fragment, protocol UDP.
-    /// - Returns: false for a frame that has to go the long way; it is unchanged.
     @inline(never)
-    func predictDatagram(_ frame: Frame, _ header: UnsafeRawPointer, _ delivery: UnsafeMutablePointer<Delivery>) -> Bool {
+    func predictDatagram(_ frame: Frame, _ header: UnsafeRawPointer, _ delivery: UnsafeMutablePointer<Delivery>) -> Prediction {
         let totalByteCount = Int((header + 16).loadUnaligned(as: UInt16.self).bigEndian)
         let byteCount = Int((header + 38).loadUnaligned(as: UInt16.self).bigEndian)
         guard totalByteCount <= frame.segmentByteCount &- EthernetHeader.byteCount, byteCount >= UDPHeader.byteCount,
             byteCount == totalByteCount &- IPv4Header.byteCount
-        else { return false }
+        else { return .failed }
         let addresses = (header + 26).loadUnaligned(as: UInt64.self)
-        let socket = findDatagramSocket(addresses, (header + 34).loadUnaligned(as: UInt32.self))
-        guard socket != 0 else { return false }
-        let s = state.pointee.datagramSockets[socket]
-        guard s.pointee.flags.contains(.awaitsDatagram), UInt32(truncatingIfNeeded: addresses &>> 32) == state.pointee.primaryAddressRaw,
-            isPossibleSource(UInt32(truncatingIfNeeded: addresses)), state.pointee.heap.usedByteCount < state.pointee.pressureByteCount
-        else { return false }
+        let ports = (header + 34).loadUnaligned(as: UInt32.self)
+        let s: DatagramSocketPointer
+        if let last = state.pointee.lastSender.socket, state.pointee.lastSender.addresses == addresses, state.pointee.lastSender.ports == ports {
+            s = last
+        } else {
+            let socket = findDatagramSocket(addresses, ports)
+            guard socket != 0, UInt32(truncatingIfNeeded: addresses &>> 32) == state.pointee.primaryAddressRaw,
+                isPossibleSource(UInt32(truncatingIfNeeded: addresses))
+            else { return .failed }
+            s = state.pointee.datagramSockets[socket]
+            state.pointee.lastSender = LastSender(addresses: addresses, ports: ports, socket: s)
+        }
+        guard s.pointee.awaitsDatagram != 0, s.pointee.queue.isEmpty, s.pointee.deliveryObstacles == 0,
+            state.pointee.heap.usedByteCount < state.pointee.pressureByteCount
+        else { return .failed }
         if !frame.frameFlags.contains(.checksumVerified) {
-            guard InternetChecksum.isValid(InternetChecksum.sum(header + EthernetHeader.byteCount, count: IPv4Header.byteCount)) else { return false }
+            guard InternetChecksum.isValid(ipv4Header: header + EthernetHeader.byteCount) else { return .failed }
             //= RFC 768 section Checksum
             //# An all zero transmitted checksum value means that the transmitter generated no checksum.
             if (header + 40).loadUnaligned(as: UInt16.self) != 0 {
-                let pseudoHeader = InternetChecksum.pseudoHeader(rawAddresses: addresses, protocolNumber: IPProtocol.udp, byteCount: byteCount)
-                guard InternetChecksum.isValid(pseudoHeader &+ InternetChecksum.sum(header + 34, count: byteCount)) else { return false }
+                guard InternetChecksum.isValid(header + 34, byteCount: byteCount, rawAddresses: addresses, protocolNumber: IPProtocol.udp)
+                else { return .failed }
             }
         }
         state.pointee.statistics.framesReceived &+= 1
         state.pointee.statistics.datagramsReceived &+= 1
-        s.pointee.flags.remove(.awaitsDatagram)
+        s.pointee.awaitsDatagram = 0
         frame.removeFirst(DatagramTemplate.byteCount)
         frame.truncate(to: byteCount &- UDPHeader.byteCount)
         delivery.initialize(to: Delivery(payload: frame, owner: s.pointee.owner))
-        return true
+        return .delivered
     }
+}
+
+/// Who sent the last datagram of the short way, and the socket that it was for. What is known of it then, that addresses and socket belong together and
+/// may send and receive, holds until a socket is bound, connected or closed, which forgets it.
+struct LastSender {
+    /// Source and destination as they lie in the headers.
+    var addresses: UInt64 = 0
+    var ports: UInt32 = 0
+    /// Nil for none.
+    var socket: DatagramSocketPointer?
 }

@@ -14,8 +14,6 @@ struct DatagramSocket: SlabElement {
         static let reusesPort = Flags(rawValue: 8)
         /// In the queue of `takeDatagramEvent`.
         static let hasEvent = Flags(rawValue: 16)
-        /// The owner waits for the next datagram, and there is nothing to tell before: `turn` delivers it as it comes.
-        static let awaitsDatagram = Flags(rawValue: 32)
         /// Bound to ::, but not for IPv4.
         static let isIPv6Only = Flags(rawValue: 64)
         /// May send to broadcast addresses.
@@ -38,14 +36,26 @@ struct DatagramSocket: SlabElement {
     }
 
     var flags = Flags()
+    /// 1 while the owner waits for the next datagram: if there is nothing to tell before, `turn` delivers it as it comes.
+    var awaitsDatagram: UInt8 = 0
     var link = Link.unresolved
     var owner: UInt32 = 0
     /// The port is 0 while the socket is not bound.
     var local = Endpoint(address: .unspecifiedIPv4, port: 0)
     var remote = Endpoint(address: .unspecifiedIPv4, port: 0)
     var filter = DatagramFilter()
+    /// Why the next datagram must not be delivered past the queue, 0 for no reason: an errno to tell before, and whether the owner asks about headers.
+    private(set) var deliveryObstacles: UInt64 = 0
     /// An errno that came from the network, 0 for none.
-    var error: Int32 = 0
+    var error: Int32 {
+        get { Int32(truncatingIfNeeded: deliveryObstacles) }
+        set { deliveryObstacles = deliveryObstacles & ~0xffff_ffff | UInt64(UInt32(bitPattern: newValue)) }
+    }
+    /// Whether what is received tells where its headers lie.
+    var tellsHeaders: Bool {
+        get { deliveryObstacles >> 32 != 0 }
+        set { deliveryObstacles = deliveryObstacles & 0xffff_ffff | (newValue ? 1 << 32 : 0) }
+    }
     /// Received datagrams, each trimmed to its payload, and the bytes of their blocks.
     var queue = FrameQueue()
     var queuedByteCount = 0
@@ -133,6 +143,21 @@ extension NetworkStack {
         return error
     }
 
+    /// Whether the owner is told, in `receiveDatagram`'s result, where the headers of a datagram lie: from the next one that comes on.
+    //= RFC 1122 section 4.1.3.5
+    //# When a UDP datagram is received, its specific-destination address MUST be passed up to the application layer.
+    //= RFC 1122 section 3.2.1.6
+    //# The IP layer SHOULD pass received TOS values up to the transport layer.
+    //= RFC 1122 section 4.1.4
+    //# UDP MAY pass the received TOS up to the application layer.
+    public func setTellsHeaders(_ socket: UInt32, _ isOn: Bool) {
+        let s = datagramSocket(socket)
+        s.pointee.tellsHeaders = isOn
+        if isOn { s.pointee.awaitsDatagram = 0 }
+    }
+
+    public func tellsHeaders(_ socket: UInt32) -> Bool { datagramSocket(socket).pointee.tellsHeaders }
+
     // MARK: Events
 
     /// A socket that has become readable or got an error since it was last taken, and its owner; nil for none. O(1).
@@ -151,7 +176,7 @@ extension NetworkStack {
     @inline(__always)
     func raiseDatagramEvent(_ socket: UInt32) {
         let s = state.pointee.datagramSockets[socket]
-        s.pointee.flags.remove(.awaitsDatagram)
+        s.pointee.awaitsDatagram = 0
         guard !s.pointee.flags.contains(.hasEvent) else { return }
         s.pointee.flags.insert(.hasEvent)
         state.pointee.datagramEvents.append(socket)

@@ -5,13 +5,15 @@ struct BenchCommand: ParsableCommand {
         commandName: "bench",
         abstract: "Load a server, check its replies, and measure latency and throughput.",
         discussion: """
-            One thread sends the load and spins, so that every server sees the same client: over kernel sockets, over shared memory where --connect is a path, or over a device of its own. \
+            One thread sends the load and spins, so that every server sees the same client: over kernel sockets, over shared memory where --connect is a \
+            path, or with --libos over a library OS. \
             With --connect-baseline two servers take turns in short rounds: the table shows medians and the ratio.
 
             EXAMPLES
               demikernel bench kv --connect 127.0.0.1:6379
               demikernel bench kv --connect 127.0.0.1:6379 --pipeline 16 --connections 50 --get-ratio 0.5
               demikernel bench echo --connect 127.0.0.1:7000 --rate 20000 --svg latency.svg
+              sudo demikernel bench echo --libos catnip --device xdp:eth0 --address 192.0.2.9/24 --connect 192.0.2.1:7000
               demikernel bench echo --connect 127.0.0.1:7000 --connect-baseline 127.0.0.1:7001 --name catnap --baseline-name epoll
               demikernel bench kv --libos catmem --path /run/user/1000/kv.sock
               demikernel bench echo --libos catnip --device memif:/run/x.sock --address 10.0.0.1/24 --connect 10.0.0.2:7
@@ -39,9 +41,7 @@ struct BenchEchoCommand: ParsableCommand {
     @OptionGroup var report: ReportOptions
 
     func validate() throws {
-        if transport == .udp, load.device != nil || load.server.family == .path {
-            throw ValidationError("--protocol udp goes over kernel sockets only: leave --device, and paths, out")
-        }
+        if transport == .udp, load.server.family == .path { throw ValidationError("shared memory has connections: leave --protocol udp out") }
         if transport == .udp && load.size > 65_507 { throw ValidationError("--size must be at most 65507 bytes with UDP: what a datagram holds") }
     }
 

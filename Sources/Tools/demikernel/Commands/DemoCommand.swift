@@ -125,8 +125,10 @@ struct DemoCommand: ParsableCommand {
             if endpoint.family == .path { kill(server.process, SIGCONT) }
             defer { kill(server.process, SIGSTOP) }
             let workload = Workload.keyValue(size: Self.valueSize, keys: Self.keys, getRatio: 0.5, seed: 1)
-            let driver = try endpoint.connect(.tcp, connections: load.connections, workload: workload, plan: .closedLoop(pipeline: load.pipeline))
-            targets.append(LoadTarget(name: server.name, endpoint: endpoint, process: server.process, driver: driver))
+            targets.append(
+                try LoadTarget(
+                    name: server.name, endpoint: endpoint, process: server.process, .tcp, over: nil, connections: load.connections, workload: workload,
+                    plan: .closedLoop(pipeline: load.pipeline)))
         }
         let rounds = max(1, Int((duration / Self.roundSeconds).rounded()))
         let session = LoadSession(

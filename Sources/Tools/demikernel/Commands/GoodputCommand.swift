@@ -20,6 +20,7 @@ struct GoodputCommand: ParsableCommand {
             median     bytes in the queue when frames came, after the start-up; and what 99 % of them found no more than
             RTOs       retransmission timeouts
             even       goodput of the slower of two connections, of the faster one's
+            fastest    milliseconds that the fastest request has taken; the others are told by how much longer they took
 
             EXAMPLES
               demikernel goodput > Benchmarks/goodput.txt

@@ -18,8 +18,7 @@ struct LibraryOSServer {
         serve: (borrowing Runtime, SocketAddress, [SocketOption], (SocketAddress) -> Void) throws(DemikernelError) -> String
     ) throws {
         let settings = try settings.read()
-        let usual = Endpoint(family: .ipv4, host: settings.libOS.needsDevice ? "0.0.0.0" : "127.0.0.1", port: port)
-        let listen = settings.path.map { Endpoint(path: $0) } ?? listen ?? usual
+        let listen = settings.path.map { Endpoint(path: $0) } ?? listen ?? defaultEndpoint(settings)
         let runtime = try makeRuntime(settings, listen)
         let interrupter = runtime.interrupter
         Interruption.watch { interrupter.interrupt() }
@@ -33,6 +32,12 @@ struct LibraryOSServer {
         } catch {
             throw Self.failure(error, listen, settings)
         }
+    }
+
+    /// Every address of an interface, of both families where there is one of IPv6; loopback on kernel sockets.
+    private func defaultEndpoint(_ settings: ServerSettings) -> Endpoint {
+        guard let interface = settings.interface else { return Endpoint(family: .ipv4, host: "127.0.0.1", port: port) }
+        return interface.ipv6Addresses.isEmpty ? Endpoint(family: .ipv4, host: "0.0.0.0", port: port) : Endpoint(family: .ipv6, host: "::", port: port)
     }
 
     private func makeRuntime(_ settings: ServerSettings, _ listen: Endpoint) throws(CommandFailure) -> Runtime {
@@ -56,11 +61,13 @@ struct LibraryOSServer {
         return switch (error.operation, error.errno) {
         case (.bind, EADDRNOTAVAIL) where settings.interface != nil:
             CommandFailure("\(listen.host) is none of the addresses that --address gives the stack: listen on one of those, or on 0.0.0.0 or [::] for all")
-        case (.initialize, _) where settings.interface != nil: CommandFailure("\(settings.carrier): \(error)")
+        case (.initialize, _) where settings.interface != nil: CommandFailure("\(settings.carrier): \(error)\(saidByDriver())")
         case (.bind, _), (.listen, _), (.socket, EAFNOSUPPORT): ListenAdvice.failure(error.errno, listen)
         case (.initialize, ENOMEM): CommandFailure("the memory for buffers could not be taken (\(error)): ask for less with --memory")
         case (_, EMFILE): CommandFailure("no descriptor is left (\(error)): raise the limit with ulimit -n")
         default: CommandFailure("\(error)")
         }
     }
+
+    private static func saidByDriver() -> String { DeviceSpecification.takeDriverMessage().map { " [\($0)]" } ?? "" }
 }

@@ -1,25 +1,10 @@
 import ArgumentParser
-import Demikernel
 import Glibc
 
 /// The options that every load has.
 struct LoadOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("The server to load: an address and a port, or a path for shared memory.", valueName: "address:port"))
+    @Option(help: ArgumentHelp("The server to load: an address and a port, or a path for shared memory (as --path).", valueName: "address:port"))
     var connect: Endpoint?
-
-    @Option(
-        name: .customLong("libos"),
-        help: ArgumentHelp("What carries the load to the server: catmem with --path, catnip with --device; else kernel sockets.", valueName: "name"))
-    var libraryOS: String?
-
-    @Option(help: ArgumentHelp("With --libos catnip: the Ethernet device of the load, such as memif:/run/x.sock,role=client.", valueName: "kind:name"))
-    var device: String?
-
-    @Option(help: ArgumentHelp("With --libos catnip: an address of the load's own stack; may be repeated.", valueName: "address/length"))
-    var address: [String] = []
-
-    @Option(help: ArgumentHelp("The path of a server over shared memory, in place of --connect.", valueName: "path"))
-    var path: String?
 
     @Option(help: ArgumentHelp("A second server, loaded in turn with the first in short rounds; the ratio to it is shown.", valueName: "address:port"))
     var connectBaseline: Endpoint?
@@ -70,15 +55,12 @@ struct LoadOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Bind the load generator to this processor.", valueName: "processor"))
     var cpu: Int?
 
+    @OptionGroup(title: "A client over a library OS (--libos)") var libraryOS: SettingsOptions
+
     func validate() throws {
         func check(_ condition: Bool, _ message: String) throws { if !condition { throw ValidationError(message) } }
-        try check((connect == nil) != (path == nil), "give one of --connect and --path")
-        try check(path?.isEmpty != true, "--path must not be empty")
-        if let libraryOS, LibraryOSName(rawValue: libraryOS) == nil { throw ValidationError("--libos: \(LibraryOSName.mistake(libraryOS))") }
-        try check((libraryOS == "catmem") == (server.family == .path) || libraryOS == nil, "--libos catmem needs a path, and a path needs catmem")
-        try check((libraryOS == "catnip") == (device != nil), "--libos catnip needs --device and --address, and they need it")
-        try check((device != nil) == !address.isEmpty, "--device and --address need each other")
-        if device != nil { _ = try carrier() }
+        try check((connect == nil) != (libraryOS.path == nil), "give one of --connect and --path")
+        try check(server.family == .path || libraryOS.libos != "catmem", "--libos catmem needs --path")
         try check((1...1 << 20).contains(size), "--size must be 1 to \(1 << 20) bytes")
         try check((1...10_000).contains(connections), "--connections must be 1 to 10000")
         try check(pipeline.map { (1...4096).contains($0) } ?? true, "--pipeline must be 1 to 4096")
@@ -87,21 +69,12 @@ struct LoadOptions: ParsableArguments {
         try check(warmup >= 0 && warmup <= 3600, "--warmup must be 0 to 3600 seconds")
         try check(rate.map { (1...100_000_000).contains($0) } ?? true, "--rate must be 1 to 100000000 requests per second")
         try check(pipeline == nil || rate == nil, "--pipeline belongs to the closed loop and --rate to the open one: give one of them")
+        try check(connectBaseline == nil || libraryOS.libos == nil, "--connect-baseline is loaded over kernel sockets: leave --libos out, or the baseline")
         try check(connectBaseline != nil || (baselinePid == nil && baselineName == nil), "--baseline-pid and --baseline-name need --connect-baseline")
         try check(!pauseIdleServer || (serverPid != nil && baselinePid != nil), "--pause-idle-server needs --server-pid and --baseline-pid")
     }
 
-    /// The library OS of the load's own, where it needs to be made; nil for kernel sockets and shared memory.
-    private func carrier() throws -> LibraryOSMaker? {
-        guard let device else { return nil }
-        do throws(ConfigurationMistakes) {
-            return .catnip(try InterfaceConfiguration(device: device, addresses: address))
-        } catch {
-            throw ValidationError(error.mistakes.joined(separator: "\n"))
-        }
-    }
-
-    var server: Endpoint { connect ?? Endpoint(path: path ?? "") }
+    var server: Endpoint { connect ?? Endpoint(path: libraryOS.path ?? "") }
 
     var plan: LoadPlan {
         if let rate { return .openLoop(rate: rate) }
@@ -127,6 +100,8 @@ struct LoadOptions: ParsableArguments {
         _ benchmark: String, _ transport: TransportProtocol, _ report: ReportOptions, settings: [(String, JSONValue)],
         makeWorkload: () -> Workload
     ) throws {
+        // A path says all that catmem needs.
+        let library = try libraryOS.libos == nil || server.family == .path ? nil : libraryOS.read()
         Interruption.watch()
         if let cpu { try ProcessorPinning.pin(to: cpu) }
         var servers: [(name: String, endpoint: Endpoint, process: pid_t?)] = []
@@ -135,11 +110,10 @@ struct LoadOptions: ParsableArguments {
 
         var targets: [LoadTarget] = []
         for server in servers {
-            // The second server is a yardstick, which is reached over kernel sockets, or shared memory.
-            let isYardstick = connectBaseline != nil && targets.isEmpty
-            let driver = try server.endpoint.connect(
-                transport, over: isYardstick ? nil : carrier(), connections: connections, workload: makeWorkload(), plan: plan)
-            targets.append(LoadTarget(name: server.name, endpoint: server.endpoint, process: server.process, driver: driver))
+            targets.append(
+                try LoadTarget(
+                    name: server.name, endpoint: server.endpoint, process: server.process, transport, over: library, connections: connections,
+                    workload: makeWorkload(), plan: plan))
         }
         let rounds = max(1, Int((duration / round).rounded()))
         let session = LoadSession(
@@ -156,11 +130,11 @@ struct LoadOptions: ParsableArguments {
         guard targets.contains(where: { !$0.rounds.isEmpty }) else { throw ExitCode(Interruption.exitCode) }
 
         let result = LoadReport(
-            load: "\(benchmark) over \(server.family == .path ? "shared memory" : transport.rawValue.uppercased()), \(planDescription), \(size) bytes",
+            load: "\(benchmark) over \(server.family == .path ? "shared memory" : transport.rawValue.uppercased()), \(planDescription), \(size) bytes" + (library.map { ", client over \($0.carrier)" } ?? ""),
             backEnds: targets.map(\.result), baseline: connectBaseline == nil ? nil : 0,
             settings: [
                 ("benchmark", .string(benchmark)), ("protocol", .string(transport.rawValue)), ("connections", .integer(connections)),
-                ("pipeline", rate == nil ? .integer(pipeline ?? 1) : .null), ("rate", rate.map { .integer(Int($0)) } ?? .null), ("size", .integer(size)),
+                ("pipeline", rate == nil ? .integer(pipeline ?? 1) : .null), ("rate", rate.map { .integer(Int($0)) } ?? .null), ("size", .integer(size)), ("client", .string(library?.carrier ?? "kernel sockets")),
                 ("duration_seconds", .number(duration)),
             ] + settings)
         try report.write(

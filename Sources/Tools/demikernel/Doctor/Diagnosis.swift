@@ -95,6 +95,7 @@ struct Diagnosis {
             \(capabilities.driverMode); received by \(capabilities.receiveMode), sent by \(capabilities.transmitMode); \
             \(capabilities.receiveQueueCount) queue\(capabilities.receiveQueueCount == 1 ? "" : "s"), \
             MTU \(capabilities.maximumFrameByteCount - DeviceCapabilities.ethernetHeaderByteCount), \
+            \(capabilities.offloads.contains(.receiveChecksumTCP) ? "partial checksums accepted, " : "")\
             \(device.prepareToSleep() == EthernetDevice.cannotWake ? "naps of 50 us when idle" : "sleeps when idle")
             """
     }

@@ -1,33 +1,54 @@
 import Glibc
 
+/// What a session asks of a load generator, once a round, whatever its transport is.
+private protocol RoundDriver: AnyObject {
+    var needsPreload: Bool { get }
+    func preload() throws(CommandFailure)
+    func run(for duration: UInt64) throws(CommandFailure) -> RoundResult
+}
+
+private final class GeneratorBox<Transport: LoadTransport & ~Copyable>: RoundDriver {
+    private var generator: LoadGenerator<Transport>
+
+    init(_ generator: consuming LoadGenerator<Transport>) {
+        self.generator = generator
+    }
+
+    var needsPreload: Bool { generator.needsPreload }
+
+    func preload() throws(CommandFailure) { try generator.preload() }
+
+    func run(for duration: UInt64) throws(CommandFailure) -> RoundResult { try generator.run(for: duration) }
+}
+
 /// One back-end under load: its connections stay open over all rounds.
 final class LoadTarget {
     let name: String
     let endpoint: Endpoint
     /// The server's process, when it is known: its processor time is then reported.
     let process: pid_t?
-    private let driver: any LoadDriver
+    private let generator: any RoundDriver
     fileprivate(set) var rounds: [RoundResult] = []
 
-    init(name: String, endpoint: Endpoint, process: pid_t?, driver: any LoadDriver) {
+    init<Transport: LoadTransport & ~Copyable>(name: String, endpoint: Endpoint, process: pid_t?, generator: consuming LoadGenerator<Transport>) {
         self.name = name
         self.endpoint = endpoint
         self.process = process
-        self.driver = driver
+        self.generator = GeneratorBox(generator)
     }
 
     var result: BackEndResult { BackEndResult(name: name, endpoint: "\(endpoint)", rounds: rounds) }
 
-    fileprivate var needsPreload: Bool { driver.needsPreload }
+    fileprivate var needsPreload: Bool { generator.needsPreload }
 
-    fileprivate func preload() throws(CommandFailure) { try named { () throws(CommandFailure) in try driver.preload() } }
+    fileprivate func preload() throws(CommandFailure) { try named { () throws(CommandFailure) in try generator.preload() } }
 
     fileprivate func run(for duration: UInt64) throws(CommandFailure) -> RoundResult {
         try named { () throws(CommandFailure) in
             let before = process.flatMap(ProcessorTime.used(by:))
             let ownBefore = ProcessorTime.usedByThisThread()
             let start = MonotonicClock.now()
-            var result = try driver.run(for: duration)
+            var result = try generator.run(for: duration)
             let end = MonotonicClock.now()
             result.generatorShare = Double(ProcessorTime.usedByThisThread() - ownBefore) / Double(max(1, end - start))
             if let before, let process, let after = ProcessorTime.used(by: process) {

@@ -1,139 +1,122 @@
 import Demikernel
 import Glibc
 
-/// A library OS for the load generator: a runtime of its own, which spins. Units are taken for chunks of a stream.
+/// Sockets of a library OS for the load generator: each poll is a turn of the runtime. Nothing ever sleeps.
 struct RuntimeTransport: LoadTransport, ~Copyable {
     let connectionCount: Int
-    let keepsBoundaries = false
-    private let address: SocketAddress
+    let keepsBoundaries: Bool
+    private let endpoint: Endpoint
     private let runtime: Runtime
-    private let queues: [QueueDescriptor]
-    /// The connection of a descriptor's slot.
-    private let connectionOfSlot: UnsafeMutableBufferPointer<Int32>
-    /// What the pending pop of each connection has brought.
-    private let arrived: UnsafeMutableBufferPointer<UnsafeMutablePointer<SegmentDescriptor>?>
-    private let hasEnded: UnsafeMutableBufferPointer<Bool>
-    /// Connections that have something and were not told yet, each once.
-    private let fresh: UnsafeMutableBufferPointer<Int32>
-    private let isFresh: UnsafeMutableBufferPointer<Bool>
-    private var freshCount = 0
-    private var batch = CompletionBatch(capacity: 64)
+    fileprivate let connections: UnsafeMutablePointer<Connection>
 
-    /// Bytes that one push takes.
-    private static let chunk = 65_536
+    fileprivate struct Connection: ~Copyable {
+        let queue: QueueDescriptor
+        var pop: QueueToken
+        /// What was popped and not received yet: from `offset` of it on.
+        var received: ScatterGatherArray?
+        var offset = 0
+    }
+
+    /// How long all connections may take to be made.
     private static let patience = Duration.seconds(10)
 
-    /// Connects to the server at `address` through a library OS. Blocks until all connections stand.
-    init(_ libraryOS: LibraryOSMaker, to address: SocketAddress, connections: Int) throws(CommandFailure) {
-        var configuration = RuntimeConfiguration()
-        configuration.idle = .spin
-        configuration.limits.maximumQueues = connections + 1
-        let runtime: Runtime
-        var queues: [QueueDescriptor] = []
+    /// Connects `connections` sockets to `endpoint`. Blocks until they are connected.
+    init(
+        _ transport: TransportProtocol, to endpoint: Endpoint, connections count: Int, settings: ServerSettings
+    ) throws(CommandFailure) {
+        let connections = UnsafeMutablePointer<Connection>.allocate(capacity: count)
+        var made = 0
         do throws(DemikernelError) {
-            runtime = try Runtime(configuration, libraryOSes: [libraryOS])
-        } catch {
-            throw CommandFailure("\(error)")
-        }
-        do throws(DemikernelError) {
-            for _ in 0..<connections {
-                let queue = try runtime.socket(address.family, .stream)
-                let completion = try runtime.wait(try runtime.connect(queue, to: address), timeout: Self.patience)
-                if case .failed(let error, _) = consume completion.result { throw error }
-                _ = try runtime.pop(queue)
-                queues.append(queue)
+            let runtime = try Runtime(settings.runtimeConfiguration, libraryOSes: [settings.libraryOS])
+            let address = try SocketAddress(parsing: "\(endpoint)")
+            for index in 0..<count {
+                let queue = try runtime.socket(address.family, transport == .tcp ? .stream : .datagram)
+                try runtime.wait(try runtime.connect(queue, to: address), timeout: RuntimeTransport.patience).succeeded()
+                (connections + index).initialize(to: Connection(queue: queue, pop: try runtime.pop(queue), received: nil))
+                made += 1
             }
+            self.runtime = runtime
         } catch {
-            throw CommandFailure("connect to \(address): \(error)")
+            connections.deinitialize(count: made)
+            connections.deallocate()
+            throw CommandFailure("\(settings.carrier): connect to \(endpoint): \(error)")
         }
-        self.runtime = runtime
-        self.queues = queues
-        self.address = address
-        connectionCount = connections
-        connectionOfSlot = .allocate(capacity: connections + 2)
-        connectionOfSlot.initialize(repeating: 0)
-        for (index, queue) in queues.enumerated() { connectionOfSlot[queue.slot] = Int32(index) }
-        arrived = .allocate(capacity: connections)
-        arrived.initialize(repeating: nil)
-        hasEnded = .allocate(capacity: connections)
-        hasEnded.initialize(repeating: false)
-        fresh = .allocate(capacity: connections)
-        isFresh = .allocate(capacity: connections)
-        isFresh.initialize(repeating: false)
+        self.connections = connections
+        self.endpoint = endpoint
+        connectionCount = count
+        keepsBoundaries = transport == .udp
     }
 
     deinit {
-        for array in arrived { array?.releaseArray() }
-        for queue in queues { try? runtime.close(queue) }
-        arrived.deallocate()
-        hasEnded.deallocate()
-        fresh.deallocate()
-        isFresh.deallocate()
-        connectionOfSlot.deallocate()
+        // Before the runtime, whose memory they hold.
+        connections.deinitialize(count: connectionCount)
+        connections.deallocate()
     }
 
+    @inline(__always)
     mutating func poll(into ready: UnsafeMutableBufferPointer<Int32>) -> Int {
-        takeArrivals()
-        let count = freshCount
-        for position in 0..<count {
-            let connection = fresh[position]
-            ready[position] = connection
-            isFresh[Int(connection)] = false
-        }
-        freshCount = 0
-        return count
+        runtime.poll()
+        // Which have something is found when they are asked: a look at one slot each.
+        for index in 0..<connectionCount { ready[index] = Int32(truncatingIfNeeded: index) }
+        return connectionCount
     }
 
-    /// One turn: takes what the pending pops have brought.
-    private mutating func takeArrivals() {
-        do throws(DemikernelError) {
-            try runtime.waitNext(into: &batch, timeout: .zero)
-        } catch {
-            return
-        }
-        while let completion = batch.next() {
-            let connection = connectionOfSlot[completion.queue.slot]
-            switch consume completion.result {
-            case .popped(let array, _): arrived[Int(connection)] = array.takeOver()
-            default: hasEnded[Int(connection)] = true
-            }
-            guard !isFresh[Int(connection)] else { continue }
-            isFresh[Int(connection)] = true
-            fresh[freshCount] = connection
-            freshCount += 1
-        }
-    }
-
+    @inline(__always)
     mutating func send(_ bytes: UnsafeRawBufferPointer, on connection: Int) throws(CommandFailure) -> Int {
-        let count = min(bytes.count, Self.chunk)
+        let count = keepsBoundaries ? bytes.count : min(bytes.count, 65_536)
         do throws(DemikernelError) {
-            let buffer = try runtime.allocate(count)
-            buffer.address.copyMemory(from: bytes.baseAddress!, byteCount: count)
-            try runtime.push(queues[connection], buffer, completion: .discarded)
+            var buffer = try runtime.allocate(count)
+            buffer.withUnsafeMutableBytes { $0.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[..<count])) }
+            try runtime.push(connections[connection].queue, buffer, completion: .discarded)
             return count
         } catch {
-            if error.errno == EAGAIN || error.errno == ENOBUFS { return 0 }
-            throw CommandFailure("send on connection \(connection + 1) of \(connectionCount) to \(address): \(error)")
+            if error.errno == ENOBUFS || error.errno == EAGAIN { return 0 }
+            throw lost(connection, "send", error)
         }
     }
 
+    @inline(__always)
     mutating func receive(into buffer: UnsafeMutableRawBufferPointer, on connection: Int) throws(CommandFailure) -> Int? {
-        // The caller need not have polled.
-        if arrived[connection] == nil { takeArrivals() }
-        guard let array = arrived[connection] else {
-            guard hasEnded[connection] else { return nil }
-            throw CommandFailure("\(address) closed connection \(connection + 1) of \(connectionCount), or died")
-        }
-        arrived[connection] = nil
-        // The generator's buffer holds the largest unit that there is.
-        let count = array.arrayByteCount
-        array.copyArray(to: buffer.baseAddress!)
-        array.releaseArray()
+        let target = connections + connection
         do throws(DemikernelError) {
-            _ = try runtime.pop(queues[connection], maximumBytes: buffer.count)
+            if target.pointee.received == nil {
+                guard let completion = try runtime.redeem(target.pointee.pop) else { return nil }
+                guard let array = try completion.popped() else {
+                    throw DemikernelError(ECONNRESET, .pop, "the server closed the connection")
+                }
+                target.pointee.received = consume array
+                target.pointee.offset = 0
+                target.pointee.pop = try runtime.pop(target.pointee.queue)
+            }
+            return target.pointee.copy(to: buffer)
         } catch {
-            throw CommandFailure("receive on connection \(connection + 1) of \(connectionCount) to \(address): \(error)")
+            throw lost(connection, "receive", error)
         }
-        return count
+    }
+
+    private func lost(_ connection: Int, _ operation: String, _ error: DemikernelError) -> CommandFailure {
+        CommandFailure("\(operation) on connection \(connection + 1) of \(connectionCount) to \(endpoint): \(error)")
+    }
+}
+
+extension RuntimeTransport.Connection {
+    /// Copies the next bytes of what was popped, and lets go of it when all are copied.
+    fileprivate mutating func copy(to buffer: UnsafeMutableRawBufferPointer) -> Int {
+        guard let array = received.take() else { return 0 }
+        var skipped = 0
+        var copied = 0
+        for index in 0..<array.segmentCount where copied < buffer.count {
+            array.withUnsafeBytes(ofSegment: index) { bytes in
+                let start = max(0, offset - skipped)
+                skipped += bytes.count
+                guard start < bytes.count, let source = bytes.baseAddress, let target = buffer.baseAddress else { return }
+                let count = min(bytes.count - start, buffer.count - copied)
+                (target + copied).copyMemory(from: source + start, byteCount: count)
+                copied += count
+            }
+        }
+        offset += copied
+        if offset < array.byteCount { received = consume array }
+        return copied
     }
 }

@@ -84,7 +84,7 @@ struct SettingsReader {
                 device: device?.text ?? "tap:demi0", addresses: addresses, gateways: list(.gateway), maximumTransmissionUnit: integer(.mtu),
                 macAddress: raw(.macAddress)?.text, neighbors: list(.neighbors))
         } catch {
-            mistakes += error.mistakes.map { "\(SettingKey.address.flag) and what belongs to it: \($0)" }
+            mistakes += error.mistakes.map { "the interface of \(settings.libOS.rawValue): \($0)" }
         }
     }
 

@@ -36,6 +36,8 @@ struct MulticastGroups {
         return nil
     }
 
+    func address(_ index: Int) -> IPAddress { groups[index].address }
+
     /// One more member of a group; nil where there are `limit` others.
     mutating func join(_ address: IPAddress, limit: Int) -> Int? {
         if let index = index(of: address) {
@@ -58,7 +60,8 @@ struct MulticastGroups {
 
 /// Membership in groups, for the library that gives sockets to programs.
 extension NetworkStack {
-    /// Lets a socket take the datagrams to a group that come to its port. It goes on until `leaveGroup`, or until the socket is closed. O(groups).
+    /// Lets a socket take the datagrams to a group that come to its port, and has routers told of it. It goes on until `leaveGroup`, or until the socket is
+    /// closed. O(groups).
     /// - Returns: 0, or an errno: `EINVAL` for an address of no group, `EAFNOSUPPORT` for a group of another family than the socket's, `ENODEV` without
     ///   an address of its family on the interface, `EADDRINUSE` for a member, `ENOBUFS` at `NetworkLimits.multicastGroups` or
     ///   `multicastGroupsOfSocket`.
@@ -77,6 +80,7 @@ extension NetworkStack {
         guard s.pointee.groups.nonzeroBitCount < limits.multicastGroupsOfSocket, let index = state.pointee.groups.join(group, limit: limits.multicastGroups)
         else { return ENOBUFS }
         s.pointee.groups |= 1 << UInt64(index)
+        listen(to: group)
         return 0
     }
 
@@ -90,6 +94,7 @@ extension NetworkStack {
         guard let index = state.pointee.groups.index(of: group), s.pointee.groups >> UInt64(index) & 1 != 0 else { return EADDRNOTAVAIL }
         s.pointee.groups &= ~(1 << UInt64(index))
         state.pointee.groups.leave(index)
+        stopListening(to: group)
         return 0
     }
 
@@ -101,7 +106,10 @@ extension NetworkStack {
     /// Ends the membership of a socket that is closed.
     func leaveGroups(_ s: DatagramSocketPointer) {
         while s.pointee.groups != 0 {
-            state.pointee.groups.leave(s.pointee.groups.trailingZeroBitCount)
+            let index = s.pointee.groups.trailingZeroBitCount
+            let group = state.pointee.groups.address(index)
+            state.pointee.groups.leave(index)
+            stopListening(to: group)
             s.pointee.groups &= s.pointee.groups &- 1
         }
     }

@@ -1,0 +1,35 @@
+import Testing
+import WireFormats
+
+@testable import Simulation
+
+/// What the checker holds a sender to: right senders, and wrong ones that differ from them by little.
+@Suite struct SenderConductTests {
+    /// The server sends a segment of 1,460 bytes, which comes through after so many timeouts, and then fills the window with a segment of `fill`.
+    private func talk(timeouts: Int, thenSends fill: Int) throws -> [String] {
+        let talk = try Conversation(conduct: Conversation.conduct(maximumSegmentSize: 1_460))
+        defer { talk.world.end() }
+        talk.shakeHands(segmentSize: 1_460, window: UInt16(1_460 + fill))
+        func send(_ sequence: UInt32, _ byteCount: Int, isLost: Bool = false, at time: UInt64) {
+            talk.send(
+                isBack: true, .ack, sequence: sequence, acknowledgement: 101, window: UInt16(1_460 + fill), byteCount: byteCount, isLost: isLost, at: time)
+        }
+        send(901, 1_460, isLost: true, at: 10)
+        for timeout in 1..<timeouts { send(901, 1_460, isLost: true, at: 10 + 200 * (1 << UInt64(timeout) - 1)) }
+        send(901, 984, at: 10_000)
+        // The rest of the first segment is in flight, and so much has room behind it.
+        talk.send(.ack, sequence: 101, acknowledgement: 1_885, window: UInt16(476 + fill), at: 10_010)
+        send(2_361, fill, at: 10_010)
+        return talk.violations
+    }
+
+    @Test func aSegmentIsFullAsFarAsTimeoutsLeaveAny() throws {
+        // A packet of 1,024 bytes (RFC 4821).
+        #expect(try talk(timeouts: 2, thenSends: 984) == [])
+        #expect(try talk(timeouts: 2, thenSends: 983).contains { $0.contains("a silly segment of 983 bytes") })
+        #expect(try talk(timeouts: 1, thenSends: 984).contains { $0.contains("a silly segment of 984 bytes") })
+        // And of 576.
+        #expect(try talk(timeouts: 3, thenSends: 536).contains { $0.contains("a silly segment of 536 bytes") })
+        #expect(try talk(timeouts: 4, thenSends: 536) == [])
+    }
+}
