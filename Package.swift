@@ -67,6 +67,10 @@ let package = Package(
             name: "QueueRuntime", dependencies: ["CDatapath", "DatapathMemory", "TaskScheduler"],
             path: "Sources/Core/QueueRuntime", swiftSettings: settings),
 
+        .target(
+            name: "SharedMemory", dependencies: ["CDatapath", "DatapathMemory"],
+            path: "Sources/Core/SharedMemory", swiftSettings: settings),
+
         // Devices
         .target(
             name: "EthernetDevice", dependencies: ["CDatapath", "DatapathMemory"],
@@ -88,6 +92,10 @@ let package = Package(
             name: "DPDKDevice", dependencies: ["CDPDK", "DatapathMemory", "EthernetDevice", "NetworkInterface"],
             path: "Sources/Devices/DPDKDevice", swiftSettings: settings),
 
+        .target(
+            name: "MemifDevice", dependencies: ["CDatapath", "DatapathMemory", "EthernetDevice", "SharedMemory"],
+            path: "Sources/Devices/MemifDevice", swiftSettings: settings),
+
         // Network
         .target(
             name: "WireFormats", dependencies: ["CDatapath"],
@@ -105,6 +113,10 @@ let package = Package(
             name: "UserNetwork", dependencies: core + ["EthernetDevice", "NetworkStack", "WireFormats"],
             path: "Sources/LibraryOS/UserNetwork", swiftSettings: settings),
 
+        .target(
+            name: "SharedMemoryQueues", dependencies: core + ["SharedMemory"],
+            path: "Sources/LibraryOS/SharedMemoryQueues", swiftSettings: settings),
+
         // Simulation
         .target(
             name: "Simulation", dependencies: core + ["EthernetDevice", "NetworkStack", "UserNetwork", "WireFormats"],
@@ -114,7 +126,8 @@ let package = Package(
         .target(
             name: "Demikernel",
             dependencies: core + [
-                "DPDKDevice", "EthernetDevice", "KernelSockets", "NetworkInterface", "NetworkStack", "TAPDevice", "UserNetwork", "WireFormats", "XDPDevice",
+                "DPDKDevice", "EthernetDevice", "KernelSockets", "MemifDevice", "NetworkInterface", "NetworkStack", "SharedMemoryQueues", "TAPDevice",
+                "UserNetwork", "WireFormats", "XDPDevice",
             ],
             path: "Sources/Surfaces/Demikernel", swiftSettings: settings),
         .target(name: "CDemikernel", path: "Sources/Surfaces/CDemikernel", cSettings: cSettings),
@@ -164,6 +177,12 @@ let package = Package(
         .testTarget(
             name: "KernelSocketsTests", dependencies: core + ["Demikernel"],
             path: "Tests/KernelSocketsTests", swiftSettings: settings),
+        .target(
+            name: "CommandProcess",
+            path: "Tests/CommandProcess", swiftSettings: settings),
+        .testTarget(
+            name: "SharedMemoryQueuesTests", dependencies: core + ["CommandProcess", "Demikernel", "DemikernelCommand", "SharedMemory", "SharedMemoryQueues"],
+            path: "Tests/SharedMemoryQueuesTests", swiftSettings: settings),
         .testTarget(
             name: "KeyValueStoreTests", dependencies: ["KeyValueStore"],
             path: "Tests/KeyValueStoreTests", swiftSettings: settings),
@@ -177,6 +196,10 @@ let package = Package(
         .testTarget(
             name: "EthernetDeviceTests", dependencies: ["CDatapath", "DatapathMemory", "EthernetDevice"],
             path: "Tests/EthernetDeviceTests", swiftSettings: settings),
+        .testTarget(
+            name: "MemifDeviceTests",
+            dependencies: core + ["CommandProcess", "Demikernel", "DemikernelCommand", "EthernetDevice", "MemifDevice", "SharedMemory"],
+            path: "Tests/MemifDeviceTests", swiftSettings: settings),
         .testTarget(
             name: "LinuxDeviceTests",
             dependencies: core + [

@@ -16,6 +16,16 @@ import Testing
         #expect(mistakes == [])
     }
 
+    @Test func catmemNeedsAPathAndTheOthersHaveNone() throws {
+        let yaml = "demikernel: { libos: catmem, path: /run/kv.sock }"
+        let (settings, mistakes) = try read(yaml: yaml)
+        #expect(mistakes == [])
+        #expect(settings.libOS == .catmem && settings.path == "/run/kv.sock")
+        #expect(try read(environment: ["LIBOS": "catmem"]).mistakes.first?.contains("--path") == true)
+        #expect(try read(environment: ["DEMIKERNEL_PATH": "/run/kv.sock"]).mistakes.first?.contains("catmem only") == true)
+        #expect(try read(flags: [(.path, "--path", "/run/a.sock")], environment: ["LIBOS": "catmem", "DEMIKERNEL_PATH": "/run/b.sock"]).settings.path == "/run/a.sock")
+    }
+
     @Test func aFlagWinsOverTheEnvironmentAndThatOverTheFile() throws {
         let yaml = """
             demikernel:

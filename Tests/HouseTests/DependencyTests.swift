@@ -11,8 +11,10 @@ private let allowedDependencies: [String: Set<String>] = [
     "DatapathMemory": ["CDatapath"],
     "TaskScheduler": ["CDatapath"],
     "QueueRuntime": ["CDatapath", "DatapathMemory", "TaskScheduler"],
+    "SharedMemory": ["CDatapath", "DatapathMemory"],
     // Devices
     "EthernetDevice": ["CDatapath", "DatapathMemory"],
+    "MemifDevice": ["CDatapath", "DatapathMemory", "EthernetDevice", "SharedMemory"],
     "CLinuxDevices": [],
     "NetworkInterface": ["CLinuxDevices", "DatapathMemory"],
     "XDPDevice": ["CDatapath", "CLinuxDevices", "DatapathMemory", "EthernetDevice", "NetworkInterface"],
@@ -25,12 +27,14 @@ private let allowedDependencies: [String: Set<String>] = [
     // LibraryOS
     "KernelSockets": core,
     "UserNetwork": core.union(["EthernetDevice", "NetworkStack", "WireFormats"]),
+    "SharedMemoryQueues": core.union(["SharedMemory"]),
     // Simulation
     "Simulation": core.union(["EthernetDevice", "NetworkStack", "UserNetwork", "WireFormats"]),
     // Surfaces
     // It makes every library OS by its name, over every device by its name.
     "Demikernel": core.union([
-        "DPDKDevice", "EthernetDevice", "KernelSockets", "NetworkInterface", "NetworkStack", "TAPDevice", "UserNetwork", "WireFormats", "XDPDevice",
+        "DPDKDevice", "EthernetDevice", "KernelSockets", "MemifDevice", "NetworkInterface", "NetworkStack", "SharedMemoryQueues", "TAPDevice", "UserNetwork",
+        "WireFormats", "XDPDevice",
     ]),
     "CDemikernel": [],
     // Devices by their names come from the Swift surface.

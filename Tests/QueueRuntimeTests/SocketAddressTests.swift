@@ -20,6 +20,17 @@ import Testing
         #expect(try SocketAddress(parsing: "x\(text)y".dropFirst().dropLast()) == address)
     }
 
+    @Test("a path is an address", arguments: ["/run/x.sock", "./x.sock", "/a folder/x:7.sock"])
+    func path(_ text: String) throws {
+        let address = try SocketAddress(parsing: text)
+        #expect(address.family == .path && address.path == text && address.description == text)
+        #expect(try address == SocketAddress(path: text))
+        #expect(address != .unnamedPath)
+        #expect(try address != SocketAddress(path: text + "x"))
+        #expect(try SocketAddress(parsing: "127.0.0.1:7").path == nil)
+        #expect(SocketAddress.unnamedPath.path == "")
+    }
+
     @Test("the parts")
     func parts() throws {
         let four = try SocketAddress(parsing: "1.2.3.4:5678")

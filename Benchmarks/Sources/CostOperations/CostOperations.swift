@@ -15,6 +15,8 @@ enum CostOperations {
         case "queue-push-pop-wait-both": try pushPopWaitBoth(count)
         case "queue-push-discarded-pop-wait": try pushDiscardedPopWait(count)
         case "queue-buffer-push-wait-pop-wait": try bufferPushWaitPopWait(count)
+        case "catmem-push-wait-pop-wait": try pushThroughSharedMemory(count)
+        case "catmem-pop-push-wait-both": try popFromSharedMemory(count)
         case "task-64-ready": runReadyTasks(count)
         case "task-1-of-1024": runOneTask(count)
         case "coroutine-64-ready": runReadyCoroutines(count)

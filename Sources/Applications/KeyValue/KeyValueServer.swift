@@ -93,7 +93,7 @@ public struct KeyValueServer: ~Copyable {
     private mutating func serve(on runtime: borrowing Runtime) throws(DemikernelError) {
         var batch = CompletionBatch(capacity: 128)
         let rooms = UnsafeMutablePointer<ReplyRooms>.allocate(capacity: 1)
-        rooms.initialize(to: ReplyRooms(heap: runtime.core.heap))
+        rooms.initialize(to: ReplyRooms(heap: runtime.core.heap, maximumArrayByteCount: runtime.core.limits.maximumUnitSize))
         defer {
             rooms.deinitialize(count: 1)
             rooms.deallocate()

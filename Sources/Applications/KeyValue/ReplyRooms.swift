@@ -2,7 +2,7 @@ import Demikernel
 import KeyValueStore
 
 /// Where the engine's replies go: blocks of the datapath heap, gathered into arrays that are pushed as they are. One batch of requests makes one
-/// array, unless its replies need more than 16 blocks.
+/// array, unless its replies need more than 16 blocks, or more than one unit holds.
 struct ReplyRooms: ~Copyable {
     /// The first block of a batch: enough for the replies of a common pipeline.
     private static let firstRoom = 2_048
@@ -10,14 +10,17 @@ struct ReplyRooms: ~Copyable {
     private static let furtherRoom = 65_536
 
     private let heap: DatapathHeap
+    /// Bytes of the largest array: what a unit queue takes as one.
+    private let maximumArrayByteCount: Int
     private var current: Buffer?
     private var building: ScatterGatherArray?
-    /// Arrays of 16 segments, oldest first, chained through their first descriptors.
+    /// Arrays that are full, oldest first, chained through their first descriptors.
     private var firstFull: UnsafeMutablePointer<SegmentDescriptor>?
     private var lastFull: UnsafeMutablePointer<SegmentDescriptor>?
 
-    init(heap: DatapathHeap) {
+    init(heap: DatapathHeap, maximumArrayByteCount: Int) {
         self.heap = heap
+        self.maximumArrayByteCount = maximumArrayByteCount
     }
 
     deinit {
@@ -78,7 +81,7 @@ struct ReplyRooms: ~Copyable {
             building = consume array
             return true
         }
-        if array.segmentCount == ScatterGatherArray.maximumSegments {
+        if array.segmentCount == ScatterGatherArray.maximumSegments || array.byteCount + buffer.count > maximumArrayByteCount {
             let full = array.takeOver()
             full.pointee.nextArray = nil
             if let lastFull { lastFull.pointee.nextArray = full } else { firstFull = full }

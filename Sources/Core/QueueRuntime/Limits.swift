@@ -13,6 +13,8 @@ import Glibc
 /// | `maximumWaiters` | 16,384 | `makeWaitSet`, a wait inside a coroutine throw `EAGAIN` |
 /// | `maximumUnitSize` | 258,048 bytes | a push of a larger unit throws `EMSGSIZE` |
 /// | `memoryQueueDepth` | 1,024 units | a push to an in-memory queue stays pending |
+/// | `sharedRingByteCount` | 1 MiB a direction | a push to a queue in shared memory stays pending; a peer that brings a larger ring is refused |
+/// | `handshakeTimeout` | 10 s | a connect through shared memory fails with `ETIMEDOUT`; a peer that says nothing is dropped and counted |
 /// | `discardedPushByteCount` | 1 MiB a stream | a push with `completion: .discarded` throws `EAGAIN` |
 /// | `coroutineStackByteCount` | 64 KiB | a coroutine that needs more meets its guard page (a crash, not a corruption) |
 /// | `closeLinger` | 60 s | a closed queue that its peer does not let go is dropped |
@@ -33,6 +35,10 @@ public struct Limits: Sendable {
     public var maximumUnitSize = DatapathHeap.maximumBufferByteCount
     /// Units that an in-memory queue holds before a push has to wait.
     public var memoryQueueDepth = 1_024
+    /// Bytes of each of the two rings of a connection through shared memory: a power of two, 64 KiB to 64 MiB. A unit fills three quarters of one at most.
+    public var sharedRingByteCount = 1 << 20
+    /// Nanoseconds in which a connection through shared memory has to be agreed on.
+    public var handshakeTimeout: UInt64 = 10_000_000_000
     /// Bytes that a queue holds of pushes that nobody waits for.
     public var discardedPushByteCount = 1 << 20
     /// Bytes of a coroutine's stack, a multiple of 4,096.
@@ -54,6 +60,9 @@ public struct Limits: Sendable {
         }
         guard maximumUnitSize >= 0, memoryQueueDepth > 0, discardedPushByteCount >= 0 else {
             throw DemikernelError(EINVAL, .initialize, "maximumUnitSize, memoryQueueDepth and discardedPushByteCount must not be negative")
+        }
+        guard sharedRingByteCount.nonzeroBitCount == 1, (1 << 16...1 << 26).contains(sharedRingByteCount) else {
+            throw DemikernelError(EINVAL, .initialize, "sharedRingByteCount must be a power of two between 65536 and 67108864")
         }
     }
 }

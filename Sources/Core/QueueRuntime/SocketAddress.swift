@@ -5,21 +5,23 @@ import Glibc
 @frozen
 public enum AddressFamily: UInt8, Sendable {
     case ipv4, ipv6
+    /// Paths in the file system, for queues in shared memory.
+    case path
 }
 
 /// The types of PDPIX sockets.
 @frozen
 public enum SocketType: UInt8, Sendable {
-    /// TCP: a stream queue.
+    /// With connections. TCP: a stream queue. Shared memory: a unit queue.
     case stream
     /// UDP: a unit queue.
     case datagram
 }
 
-/// An IPv4 or IPv6 address and a port.
+/// An IPv4 or IPv6 address and a port, or a path.
 @frozen
 public struct SocketAddress: Hashable, Sendable {
-    /// The address's bytes in network order, as they lie in memory: IPv4 in the first four.
+    /// The address's bytes in network order, as they lie in memory: IPv4 in the first four. For a path, its number in this process.
     public let bytes: (UInt64, UInt64)
     /// The IPv6 scope (RFC 4007): an interface index, 0 where none is needed.
     public let scope: UInt32
@@ -66,10 +68,14 @@ public struct SocketAddress: Hashable, Sendable {
         hasher.combine(port)
     }
 
-    /// Reads `127.0.0.1:7`, `[::1]:7` or `[fe80::1%2]:7`.
-    /// - Throws: `EINVAL` for anything else; host names are not resolved.
+    /// Reads `127.0.0.1:7`, `[::1]:7` or `[fe80::1%2]:7`, or a path, which has a slash: `/run/x.sock` or `./x.sock`.
+    /// - Throws: `EINVAL` for anything else; host names are not resolved. As `init(path:)`.
     public init(parsing text: some StringProtocol) throws(DemikernelError) {
-        let invalid = DemikernelError(EINVAL, .address, "an address is written 127.0.0.1:6379 or [::1]:6379")
+        if text.utf8.contains(UInt8(ascii: "/")) {
+            try self.init(path: String(text))
+            return
+        }
+        let invalid = DemikernelError(EINVAL, .address, "an address is written 127.0.0.1:6379 or [::1]:6379, and a path /run/x.sock or ./x.sock")
         // The numbers are digits alone, and the kernel's parser would end at a NUL.
         guard let colon = text.lastIndex(of: ":"), !text.utf8.contains(0), let port = UInt16(digits: text[text.index(after: colon)...]) else {
             throw invalid
@@ -97,8 +103,9 @@ public struct SocketAddress: Hashable, Sendable {
 }
 
 extension SocketAddress: CustomStringConvertible {
-    /// `127.0.0.1:7` or `[::1]:7`.
+    /// `127.0.0.1:7`, `[::1]:7` or `/run/x.sock`.
     public var description: String {
+        if let path { return path.isEmpty ? "unnamed" : path }
         var words = bytes
         var text = [CChar](repeating: 0, count: 64)
         _ = inet_ntop(family == .ipv4 ? AF_INET : AF_INET6, &words, &text, 64)

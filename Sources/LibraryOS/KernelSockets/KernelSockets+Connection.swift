@@ -8,6 +8,7 @@ import TaskScheduler
 extension KernelSocketsHandle {
     /// A socket in the descriptor's slot; a negative errno on failure.
     func open(_ family: AddressFamily, _ type: SocketType, _ queue: QueueDescriptor) -> Int64 {
+        guard family != .path else { return -Int64(core.refuse(EAFNOSUPPORT, "kernel sockets have IP addresses: paths are for catmem")) }
         let domain = family == .ipv4 ? AF_INET : AF_INET6
         let kind = type == .stream ? Int32(SOCK_STREAM.rawValue) : Int32(SOCK_DGRAM.rawValue)
         let file = Glibc.socket(domain, kind | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)

@@ -27,6 +27,7 @@ extension SocketAddress {
             return withUnsafePointer(to: &address) {
                 $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, socklen_t(MemoryLayout<sockaddr_in6>.size)) }
             }
+        case .path: preconditionFailure("kernel sockets of this library OS are of IPv4 and IPv6 only")
         }
     }
 

@@ -9,6 +9,7 @@ import WireFormats
 extension UserNetworkHandle {
     /// A socket in the descriptor's slot; a negative errno on failure.
     func open(_ family: AddressFamily, _ type: SocketType, _ queue: QueueDescriptor) -> Int64 {
+        guard family != .path else { return -Int64(core.refuse(EAFNOSUPPORT, "this network stack has IP addresses: paths are for catmem")) }
         guard family == .ipv4 || stack.speaksIPv6 else {
             return -Int64(core.refuse(EAFNOSUPPORT, "this network stack speaks IPv4 only: configure NetworkConfiguration.ipv6, or use an IPv4 address"))
         }

@@ -12,6 +12,7 @@ import XDPDevice
 /// | `tap:demi0` | the TAP interface demi0, made if there is none |
 /// | `tap:demi0,host=10.0.0.1/24` | the same, and the kernel's side of it gets an address (also IPv6; may be repeated) |
 /// | `xdp:eth0` | the kernel's interface eth0, of which the frames for the stack's addresses are taken (AF_XDP, root) |
+/// | `memif:/run/x.sock,role=server` | memory shared with the process at the other end of the socket, which is a `role=client`; `id=`, `secret=` |
 /// | `xdp:eth0,ports=80+8000-8999` | the same, only for these destination ports of TCP and UDP |
 /// | `xdp:eth0,ports=80,shared` | the same, where the kernel has the addresses too: neighbours have to be given |
 /// | `xdp:eth0,group=239.1.2.3` | besides, what is sent to a multicast group, which is the kernel's elsewhere; may be repeated |
@@ -21,6 +22,7 @@ import XDPDevice
 public enum DeviceSpecification: Equatable, Sendable {
     case tap(TAP)
     case xdp(XDPConfiguration)
+    case memif(Memif)
     case dpdk(DPDKConfiguration)
 
     public struct TAP: Equatable, Sendable {
@@ -36,7 +38,10 @@ public enum DeviceSpecification: Equatable, Sendable {
     }
 
     /// The kinds, for help.
-    public static let forms = ["tap:INTERFACE[,host=ADDRESS/LENGTH]", "xdp:INTERFACE[,ports=N-N][,group=ADDRESS][,shared][,mode=native]", "dpdk:DRIVERn[,OPTIONS]"]
+    public static let forms = [
+        "tap:INTERFACE[,host=ADDRESS/LENGTH]", "xdp:INTERFACE[,ports=N-N][,group=ADDRESS][,shared][,mode=native]",
+        "memif:PATH[,role=server][,id=N][,secret=TEXT]", "dpdk:DRIVERn[,OPTIONS]",
+    ]
 
     /// - Throws: all that is wrong with the text.
     public init(parsing text: String) throws(ConfigurationMistakes) {
@@ -45,11 +50,12 @@ public enum DeviceSpecification: Equatable, Sendable {
         let parts = head.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
         var mistakes: [String] = []
         let name = parts.count == 2 ? parts[1] : ""
-        if parts[0] == "dpdk" ? name.first?.isLetter != true : !NetworkInterface.isValidName(name) {
+        if parts[0] == "dpdk" ? name.first?.isLetter != true : parts[0] != "memif" && !NetworkInterface.isValidName(name) {
             mistakes.append("\"\(head)\" is no device: write a kind, a colon and the name of an interface, such as \(DeviceSpecification.example)")
         }
         switch parts[0] {
         case "tap": self = .tap(TAP(interface: name, options: options, mistakes: &mistakes))
+        case "memif": self = .memif(Memif(path: name, options: options, mistakes: &mistakes))
         case "xdp": self = .xdp(XDPConfiguration(interface: name, options: options, mistakes: &mistakes))
         case "dpdk": self = .dpdk(DPDKConfiguration(device: name, options: options.joined(separator: ",")))
         default:
@@ -105,6 +111,7 @@ extension DeviceSpecification: CustomStringConvertible {
         switch self {
         case .tap(let tap):
             (["tap:\(tap.interface)"] + tap.hostAddresses.map { "host=\($0)" } + tap.hostIPv6Addresses.map { "host=\($0)" }).joined(separator: ",")
+        case .memif(let memif): (["memif:\(memif.path)"] + memif.options).joined(separator: ",")
         case .xdp(let xdp): (["xdp:\(xdp.interface)"] + xdp.options).joined(separator: ",")
         case .dpdk(let dpdk): dpdk.options.isEmpty ? "dpdk:\(dpdk.device)" : "dpdk:\(dpdk.device),\(dpdk.options)"
         }

@@ -118,6 +118,7 @@ public struct InterfaceConfiguration: Sendable {
     public func openDevice(heap: DatapathHeap) throws(DemikernelError) -> EthernetDevice {
         switch device {
         case .tap(let tap): return try tap.open(maximumTransmissionUnit, macAddress)
+        case .memif(let memif): return try memif.open(maximumTransmissionUnit, macAddress)
         case .xdp(var xdp):
             if !xdp.steering.sharesAddresses { try refuseHostAddresses() }
             xdp.steering.ipv4Addresses += addresses.map(\.address.ipv4Raw)

@@ -1,5 +1,6 @@
 import EthernetDevice
 import KernelSockets
+import SharedMemoryQueues
 import UserNetwork
 
 /// A library OS that a runtime is to have, with what it needs to be made.
@@ -10,6 +11,11 @@ public struct LibraryOSMaker: Sendable {
     /// Kernel sockets.
     public static var catnap: LibraryOSMaker {
         LibraryOSMaker(name: .catnap) { (core) throws(DemikernelError) in try KernelSockets.make(for: core) }
+    }
+
+    /// Shared memory between processes, found by a path.
+    public static var catmem: LibraryOSMaker {
+        LibraryOSMaker(name: .catmem) { (core) throws(DemikernelError) in try SharedMemoryQueues.make(for: core) }
     }
 
     /// A user-level TCP/IP stack on an Ethernet device, which is opened when the runtime is made and closed at its end.

@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include "InternetChecksum.h"
+#include "SharedMemory.h"
 
 #if !defined(__linux__)
 #error "Demikernel runs on Linux: its devices, clocks and wake-ups are spoken through Linux system calls."

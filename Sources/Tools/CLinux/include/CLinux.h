@@ -2,6 +2,8 @@
 #ifndef CLINUX_H
 #define CLINUX_H
 
+#include "RingPingPong.h"
+
 /// Has the kernel send `signal_number` to this process when the thread that started it ends. Survives `execve`. Returns 0, or -1 with errno set.
 int linux_signal_on_parent_exit(int signal_number);
 

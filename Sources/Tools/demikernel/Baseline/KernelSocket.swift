@@ -57,6 +57,7 @@ enum KernelSocket {
     }
 
     private static func open(_ transport: TransportProtocol, _ family: Endpoint.Family) throws(CommandFailure) -> Int32 {
+        guard family != .path else { throw CommandFailure("a path leads to shared memory, which this command does not speak: give an address and a port") }
         let type = transport == .tcp ? SOCK_STREAM : SOCK_DGRAM
         let descriptor = socket(family == .ipv4 ? AF_INET : AF_INET6, Int32(type.rawValue | SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { throw CommandFailure("socket", errno: errno) }

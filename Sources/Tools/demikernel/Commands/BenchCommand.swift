@@ -5,7 +5,8 @@ struct BenchCommand: ParsableCommand {
         commandName: "bench",
         abstract: "Load a server, check its replies, and measure latency and throughput.",
         discussion: """
-            One thread sends the load over kernel sockets and spins, so that every server sees the same client; with --libos over a library OS. \
+            One thread sends the load and spins, so that every server sees the same client: over kernel sockets, over shared memory where --connect is a \
+            path, or with --libos over a library OS. \
             With --connect-baseline two servers take turns in short rounds: the table shows medians and the ratio.
 
             EXAMPLES
@@ -14,8 +15,10 @@ struct BenchCommand: ParsableCommand {
               demikernel bench echo --connect 127.0.0.1:7000 --rate 20000 --svg latency.svg
               sudo demikernel bench echo --libos catnip --device xdp:eth0 --address 192.0.2.9/24 --connect 192.0.2.1:7000
               demikernel bench echo --connect 127.0.0.1:7000 --connect-baseline 127.0.0.1:7001 --name catnap --baseline-name epoll
+              demikernel bench kv --libos catmem --path /run/user/1000/kv.sock
+              demikernel bench echo --libos catnip --device memif:/run/x.sock --address 10.0.0.1/24 --connect 10.0.0.2:7
             """,
-        subcommands: [BenchEchoCommand.self, BenchKeyValueCommand.self])
+        subcommands: [BenchEchoCommand.self, BenchKeyValueCommand.self, BenchRingCommand.self])
 }
 
 struct BenchEchoCommand: ParsableCommand {
@@ -38,6 +41,7 @@ struct BenchEchoCommand: ParsableCommand {
     @OptionGroup var report: ReportOptions
 
     func validate() throws {
+        if transport == .udp, load.server.family == .path { throw ValidationError("shared memory has connections: leave --protocol udp out") }
         if transport == .udp && load.size > 65_507 { throw ValidationError("--size must be at most 65507 bytes with UDP: what a datagram holds") }
     }
 

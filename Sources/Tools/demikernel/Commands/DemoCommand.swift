@@ -8,7 +8,7 @@ struct DemoCommand: ParsableCommand {
         abstract: "Show what the library OSes do on this machine, in under a minute.",
         discussion: """
             Starts the key-value server over plain kernel sockets (the baseline: once sleeping in epoll, once busy-polling) and over each library OS, \
-            each in a process of its own on a free port of 127.0.0.1, and loads them in turn from this process. \
+            each in a process of its own, and loads them in turn from this process: over 127.0.0.1, catmem over the shared memory that it is for. \
             Prints latency, throughput, processor use and the ratio to the baseline, and draws the latency curves.
 
             Needs no privileges and no network. A server that is not under load is stopped (SIGSTOP), so that none takes a processor from another.
@@ -64,7 +64,8 @@ struct DemoCommand: ParsableCommand {
         defer { progress.finish() }
         // Two spinning threads on one processor would measure the machine's scheduler; on a busy machine it does put them there.
         let processors = ProcessorPinning.separatePair()
-        let (servers, absent) = try startServers(on: processors?.first) { progress.show($0) }
+        let folder = try TemporaryFolder()
+        let (servers, absent) = try startServers(on: processors?.first, folder) { progress.show($0) }
         defer { for server in servers { server.stop() } }
 
         if let processors { try ProcessorPinning.pin(to: processors.second) }
@@ -82,9 +83,12 @@ struct DemoCommand: ParsableCommand {
     }
 
     /// Starts the baselines and every library OS; those that do not work here are told with the reason.
-    private func startServers(on processor: Int?, progress: (String) -> Void) throws(CommandFailure) -> (servers: [ServerProcess], absent: [String]) {
+    private func startServers(
+        on processor: Int?, _ folder: TemporaryFolder, progress: (String) -> Void
+    ) throws(CommandFailure) -> (servers: [ServerProcess], absent: [String]) {
         progress("starting the servers")
-        let listen = ["--listen", "127.0.0.1:0"] + (processor.map { ["--cpu", "\($0)"] } ?? [])
+        let pinning = processor.map { ["--cpu", "\($0)"] } ?? []
+        let listen = ["--listen", "127.0.0.1:0"] + pinning
         var servers = [
             try ServerProcess(name: "kernel", arguments: ["baseline", "kv"] + listen),
             try ServerProcess(name: "kernel, spinning", arguments: ["baseline", "kv", "--spin"] + listen),
@@ -97,7 +101,8 @@ struct DemoCommand: ParsableCommand {
         let names = libraryOSes.isEmpty ? LibraryOSName.allCases.filter { !$0.needsDevice }.map(\.rawValue) : libraryOSes
         for name in names {
             let policy = idle.map { ["--idle", $0] } ?? []
-            let server = try ServerProcess(name: name, arguments: ["kv", "--libos", name] + policy + listen)
+            let place = name == LibraryOSName.catmem.rawValue ? ["--path", folder.file("\(name).sock")] + pinning : listen
+            let server = try ServerProcess(name: name, arguments: ["kv", "--libos", name] + policy + place)
             do throws(CommandFailure) {
                 _ = try server.waitUntilReady()
                 kill(server.process, SIGSTOP)
@@ -116,12 +121,14 @@ struct DemoCommand: ParsableCommand {
         for server in servers {
             guard let endpoint = server.endpoint else { continue }
             // Connecting needs the kernel only: a stopped server's listener takes connections too.
-            let transport = try KernelTransport(.tcp, to: endpoint, connections: load.connections)
+            // Shared memory needs its server to answer.
+            if endpoint.family == .path { kill(server.process, SIGCONT) }
+            defer { kill(server.process, SIGSTOP) }
             let workload = Workload.keyValue(size: Self.valueSize, keys: Self.keys, getRatio: 0.5, seed: 1)
             targets.append(
-                LoadTarget(
-                    name: server.name, endpoint: endpoint, process: server.process,
-                    generator: LoadGenerator(transport, workload: workload, plan: .closedLoop(pipeline: load.pipeline))))
+                try LoadTarget(
+                    name: server.name, endpoint: endpoint, process: server.process, .tcp, over: nil, connections: load.connections, workload: workload,
+                    plan: .closedLoop(pipeline: load.pipeline)))
         }
         let rounds = max(1, Int((duration / Self.roundSeconds).rounded()))
         let session = LoadSession(
@@ -136,7 +143,7 @@ struct DemoCommand: ParsableCommand {
     }
 
     private func write(_ reports: [LoadReport], _ absent: [String], sharesProcessor: Bool) throws(CommandFailure) {
-        var text: [String] = ["Key-value server, half SET and half GET of \(Self.valueSize) bytes, over 127.0.0.1"]
+        var text: [String] = ["Key-value server, half SET and half GET of \(Self.valueSize) bytes: over 127.0.0.1, catmem over shared memory"]
         for report in reports {
             text.append("\n\(report.load)\n")
             text.append(report.table(nameTitle: "libOS"))
@@ -147,7 +154,7 @@ struct DemoCommand: ParsableCommand {
             text.append("This process may use one processor only, which server and load share: the times say little.")
         }
         let chart = LatencyChart(
-            title: "Key-value server: latency by library OS", subtitle: "half SET, half GET of \(Self.valueSize) bytes over loopback; lower is better",
+            title: "Key-value server: latency by library OS", subtitle: "half SET, half GET of \(Self.valueSize) bytes on one machine; lower is better",
             panels: reports.map { .init(title: $0.load, series: $0.series) })
         let series = reports.flatMap { report in report.series.map { PercentileSeries(name: "\($0.name); \(report.load)", points: $0.points) } }
         let json = JSONValue.object([("version", 1), ("loads", .array(reports.map(\.json))), ("left_out", .array(absent.map(JSONValue.string)))])

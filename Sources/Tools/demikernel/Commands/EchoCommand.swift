@@ -13,6 +13,7 @@ struct EchoCommand: ParsableCommand {
               demikernel echo --listen 127.0.0.1:7000
               sudo demikernel echo --libos catnip --device tap:demi0,host=10.0.0.1/24 --address 10.0.0.2/24
               demikernel echo --protocol udp --listen [::1]:7000 --idle spin
+              demikernel echo --libos catmem --path /run/user/1000/echo.sock
 
             \(SettingKey.listing)
             """)

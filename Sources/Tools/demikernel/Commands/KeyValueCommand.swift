@@ -11,6 +11,7 @@ struct KeyValueCommand: ParsableCommand {
 
             EXAMPLES
               demikernel kv --listen 127.0.0.1:6379
+              demikernel kv --libos catmem --path /run/user/1000/kv.sock
               sudo demikernel kv --libos catnip --device tap:demi0,host=10.0.0.1/24 --address 10.0.0.2/24
               LIBOS=catnap CONFIG_PATH=server.yaml demikernel kv --idle spin --memory 256
 

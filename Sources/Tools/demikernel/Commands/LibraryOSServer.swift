@@ -18,13 +18,13 @@ struct LibraryOSServer {
         serve: (borrowing Runtime, SocketAddress, [SocketOption], (SocketAddress) -> Void) throws(DemikernelError) -> String
     ) throws {
         let settings = try settings.read()
-        let listen = listen ?? defaultEndpoint(settings)
+        let listen = settings.path.map { Endpoint(path: $0) } ?? listen ?? defaultEndpoint(settings)
         let runtime = try makeRuntime(settings, listen)
         let interrupter = runtime.interrupter
         Interruption.watch { interrupter.interrupt() }
         try process.apply()
         do throws(DemikernelError) {
-            let address = try SocketAddress(parsing: "\(listen)")
+            let address = if let path = settings.path { try SocketAddress(path: path) } else { try SocketAddress(parsing: "\(listen)") }
             let statistics = try serve(runtime, address, settings.socketOptions) { bound in
                 ReadyLine.print(command, "\(bound)", carrier: settings.carrier)
             }
@@ -57,7 +57,8 @@ struct LibraryOSServer {
 
     /// The errors of listening get their mends from `ListenAdvice`, which the yardstick uses as well.
     private static func failure(_ error: DemikernelError, _ listen: Endpoint, _ settings: ServerSettings) -> CommandFailure {
-        switch (error.operation, error.errno) {
+        if listen.family == .path { return CommandFailure("listen at \(listen): \(error)") }
+        return switch (error.operation, error.errno) {
         case (.bind, EADDRNOTAVAIL) where settings.interface != nil:
             CommandFailure("\(listen.host) is none of the addresses that --address gives the stack: listen on one of those, or on 0.0.0.0 or [::] for all")
         case (.initialize, _) where settings.interface != nil: CommandFailure("\(settings.carrier): \(error)\(saidByDriver())")

@@ -3,8 +3,8 @@ import Glibc
 
 /// The options that every load has.
 struct LoadOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("The server to load.", valueName: "address:port"))
-    var connect: Endpoint
+    @Option(help: ArgumentHelp("The server to load: an address and a port, or a path for shared memory (as --path).", valueName: "address:port"))
+    var connect: Endpoint?
 
     @Option(help: ArgumentHelp("A second server, loaded in turn with the first in short rounds; the ratio to it is shown.", valueName: "address:port"))
     var connectBaseline: Endpoint?
@@ -59,6 +59,8 @@ struct LoadOptions: ParsableArguments {
 
     func validate() throws {
         func check(_ condition: Bool, _ message: String) throws { if !condition { throw ValidationError(message) } }
+        try check((connect == nil) != (libraryOS.path == nil), "give one of --connect and --path")
+        try check(server.family == .path || libraryOS.libos != "catmem", "--libos catmem needs --path")
         try check((1...1 << 20).contains(size), "--size must be 1 to \(1 << 20) bytes")
         try check((1...10_000).contains(connections), "--connections must be 1 to 10000")
         try check(pipeline.map { (1...4096).contains($0) } ?? true, "--pipeline must be 1 to 4096")
@@ -71,6 +73,8 @@ struct LoadOptions: ParsableArguments {
         try check(connectBaseline != nil || (baselinePid == nil && baselineName == nil), "--baseline-pid and --baseline-name need --connect-baseline")
         try check(!pauseIdleServer || (serverPid != nil && baselinePid != nil), "--pause-idle-server needs --server-pid and --baseline-pid")
     }
+
+    var server: Endpoint { connect ?? Endpoint(path: libraryOS.path ?? "") }
 
     var plan: LoadPlan {
         if let rate { return .openLoop(rate: rate) }
@@ -96,28 +100,20 @@ struct LoadOptions: ParsableArguments {
         _ benchmark: String, _ transport: TransportProtocol, _ report: ReportOptions, settings: [(String, JSONValue)],
         makeWorkload: () -> Workload
     ) throws {
-        let library = try libraryOS.libos == nil ? nil : libraryOS.read()
+        // A path says all that catmem needs.
+        let library = try libraryOS.libos == nil || server.family == .path ? nil : libraryOS.read()
         Interruption.watch()
         if let cpu { try ProcessorPinning.pin(to: cpu) }
         var servers: [(name: String, endpoint: Endpoint, process: pid_t?)] = []
         if let connectBaseline { servers.append((baselineName ?? "baseline \(connectBaseline)", connectBaseline, baselinePid)) }
-        servers.append((name ?? "\(connect)", connect, serverPid))
+        servers.append((name ?? "\(server)", server, serverPid))
 
         var targets: [LoadTarget] = []
         for server in servers {
-            if let library {
-                let connected = try RuntimeTransport(transport, to: server.endpoint, connections: connections, settings: library)
-                targets.append(
-                    LoadTarget(
-                        name: server.name, endpoint: server.endpoint, process: server.process,
-                        generator: LoadGenerator(connected, workload: makeWorkload(), plan: plan)))
-            } else {
-                let connected = try KernelTransport(transport, to: server.endpoint, connections: connections)
-                targets.append(
-                    LoadTarget(
-                        name: server.name, endpoint: server.endpoint, process: server.process,
-                        generator: LoadGenerator(connected, workload: makeWorkload(), plan: plan)))
-            }
+            targets.append(
+                try LoadTarget(
+                    name: server.name, endpoint: server.endpoint, process: server.process, transport, over: library, connections: connections,
+                    workload: makeWorkload(), plan: plan))
         }
         let rounds = max(1, Int((duration / round).rounded()))
         let session = LoadSession(
@@ -134,7 +130,7 @@ struct LoadOptions: ParsableArguments {
         guard targets.contains(where: { !$0.rounds.isEmpty }) else { throw ExitCode(Interruption.exitCode) }
 
         let result = LoadReport(
-            load: "\(benchmark) over \(transport.rawValue.uppercased()), \(planDescription), \(size) bytes" + (library.map { ", client over \($0.carrier)" } ?? ""),
+            load: "\(benchmark) over \(server.family == .path ? "shared memory" : transport.rawValue.uppercased()), \(planDescription), \(size) bytes" + (library.map { ", client over \($0.carrier)" } ?? ""),
             backEnds: targets.map(\.result), baseline: connectBaseline == nil ? nil : 0,
             settings: [
                 ("benchmark", .string(benchmark)), ("protocol", .string(transport.rawValue)), ("connections", .integer(connections)),

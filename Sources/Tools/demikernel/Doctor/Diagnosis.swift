@@ -15,7 +15,7 @@ struct Diagnosis {
 
     var line: String { name.padded(to: 18) + (works ? "works  " : "no     ") + text }
 
-    static func all() -> [Diagnosis] { [kernelSockets(), tap(), xdp(), memory()] }
+    static func all() -> [Diagnosis] { [kernelSockets(), sharedMemory(), memif(), tap(), xdp(), memory()] }
 
     private static func kernelSockets() -> Diagnosis {
         attempt("catnap") { () throws(DemikernelError) in
@@ -24,6 +24,34 @@ struct Diagnosis {
             return "kernel sockets"
         }
     }
+
+    private static func sharedMemory() -> Diagnosis {
+        attempt("catmem") { () throws(DemikernelError) in
+            let path = temporaryPath("catmem")
+            let runtime = try Runtime(smallConfiguration, libraryOSes: [.catmem])
+            let listener = try runtime.socket(.path, .stream)
+            try runtime.bind(listener, to: try SocketAddress(path: path))
+            try runtime.listen(listener, backlog: 1)
+            let client = try runtime.socket(.path, .stream)
+            let completion = try runtime.wait(try runtime.connect(client, to: try SocketAddress(path: path)), timeout: .seconds(5))
+            if case .failed(let error, _) = consume completion.result { throw error }
+            return "shared memory between processes of one user"
+        }
+    }
+
+    private static func memif() -> Diagnosis {
+        attempt("catnip on memif") { () throws(DemikernelError) in
+            // Its socket is removed with it.
+            let specification = DeviceSpecification.Memif(path: temporaryPath("memif"), role: .server)
+            let heap = try DatapathHeap()
+            defer { heap.close() }
+            let device = try InterfaceConfiguration(device: .memif(specification)).openDevice(heap: heap)
+            defer { device.close() }
+            return describe(device)
+        }
+    }
+
+    private static func temporaryPath(_ name: String) -> String { "/tmp/demikernel-doctor-\(name)-\(getpid()).sock" }
 
     private static func tap() -> Diagnosis {
         attempt("catnip on tap") { () throws(DemikernelError) in

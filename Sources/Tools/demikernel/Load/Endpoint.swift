@@ -1,14 +1,16 @@
 import Glibc
 
-/// An IPv4 or IPv6 address with a port, as the kernel's socket calls take it.
+/// An IPv4 or IPv6 address with a port, as the kernel's socket calls take it, or the path of a queue in shared memory.
 struct Endpoint: Hashable, Sendable, CustomStringConvertible {
     enum Family: Hashable, Sendable {
         case ipv4
         case ipv6
+        /// A unix socket's path, behind which lies shared memory.
+        case path
     }
 
     let family: Family
-    /// The address without brackets, as the user wrote it.
+    /// The address without brackets, or the path, as the user wrote it.
     let host: String
     var port: UInt16
 
@@ -18,8 +20,16 @@ struct Endpoint: Hashable, Sendable, CustomStringConvertible {
         self.port = port
     }
 
-    /// Parses `127.0.0.1:6379`, `[::1]:6379` or `localhost:6379`. Names other than `localhost` are refused: a benchmark should say what it measures.
+    init(path: String) {
+        self.init(family: .path, host: path, port: 0)
+    }
+
+    /// Parses a path, which has a slash, or `127.0.0.1:6379`, `[::1]:6379` or `localhost:6379`. Names other than `localhost` are refused: a benchmark should say what it measures.
     init?(parsing text: String) {
+        if text.contains("/") {
+            self.init(path: text)
+            return
+        }
         guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else { return nil }
         var host = String(text[..<colon])
         if host == "localhost" { host = "127.0.0.1" }
@@ -35,7 +45,13 @@ struct Endpoint: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
-    var description: String { family == .ipv4 ? "\(host):\(port)" : "[\(host)]:\(port)" }
+    var description: String {
+        switch family {
+        case .ipv4: "\(host):\(port)"
+        case .ipv6: "[\(host)]:\(port)"
+        case .path: host
+        }
+    }
 
     /// Calls `body` with the address in the kernel's form.
     func withSocketAddress<Result>(_ body: (UnsafePointer<sockaddr>, socklen_t) -> Result) -> Result {
@@ -56,6 +72,7 @@ struct Endpoint: Hashable, Sendable, CustomStringConvertible {
             return withUnsafePointer(to: &address) {
                 $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, socklen_t(MemoryLayout<sockaddr_in6>.size)) }
             }
+        case .path: preconditionFailure("\(host) is no address of a kernel socket")
         }
     }
 }

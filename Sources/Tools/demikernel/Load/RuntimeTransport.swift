@@ -30,7 +30,7 @@ struct RuntimeTransport: LoadTransport, ~Copyable {
             let runtime = try Runtime(settings.runtimeConfiguration, libraryOSes: [settings.libraryOS])
             let address = try SocketAddress(parsing: "\(endpoint)")
             for index in 0..<count {
-                let queue = try runtime.socket(endpoint.family == .ipv4 ? .ipv4 : .ipv6, transport == .tcp ? .stream : .datagram)
+                let queue = try runtime.socket(address.family, transport == .tcp ? .stream : .datagram)
                 try runtime.wait(try runtime.connect(queue, to: address), timeout: RuntimeTransport.patience).succeeded()
                 (connections + index).initialize(to: Connection(queue: queue, pop: try runtime.pop(queue), received: nil))
                 made += 1

@@ -20,6 +20,8 @@ enum ReadyLine {
     static func address(in line: String) -> Endpoint? {
         guard let start = line.firstRange(of: marker) else { return nil }
         let rest = line[start.upperBound...]
-        return Endpoint(parsing: String(rest.prefix { $0 != " " }))
+        // The carrier stands behind the last parenthesis; a path may have blanks.
+        guard let end = rest.ranges(of: " (").last else { return nil }
+        return Endpoint(parsing: String(rest[..<end.lowerBound]))
     }
 }

@@ -5,6 +5,7 @@ extension LibraryOSName {
     var summary: String {
         switch self {
         case .catnap: "kernel sockets"
+        case .catmem: "shared memory between processes"
         case .catnip: "user-level TCP/IP on an Ethernet device"
         }
     }
@@ -14,8 +15,7 @@ extension LibraryOSName {
 
     /// Names of the family that this version has nothing behind.
     static let absent: [(name: String, summary: String)] = [
-        ("catpowder", "user-level TCP/IP over raw sockets"),
-        ("catmem", "shared memory"), ("catmint", "RDMA"), ("cattree", "storage"),
+        ("catpowder", "user-level TCP/IP over raw sockets"), ("catmint", "RDMA"), ("cattree", "storage"),
     ]
 
     /// What is wrong with a name, with the mend.

@@ -13,6 +13,8 @@ struct ServerSettings: Sendable {
     }
 
     var libOS = LibraryOSName.catnap
+    /// Where catmem listens; nil for the others.
+    var path: String?
     /// Of a library OS that needs one.
     var interface: InterfaceConfiguration?
     var idle = Idle.adaptive
@@ -47,6 +49,7 @@ struct ServerSettings: Sendable {
     var libraryOS: LibraryOSMaker {
         switch libOS {
         case .catnap: return .catnap
+        case .catmem: return .catmem
         case .catnip:
             guard let interface else { preconditionFailure("settings without mistakes have an interface for catnip") }
             return .catnip(interface)
@@ -59,6 +62,8 @@ struct ServerSettings: Sendable {
     /// The options of TCP sockets that differ from a library OS's own defaults.
     var socketOptions: [SocketOption] {
         var options: [SocketOption] = []
+        // Shared memory has neither segments to hold back nor silence to probe.
+        if libOS == .catmem { return lingerSeconds.map { [.linger(seconds: $0)] } ?? [] }
         if !noDelay { options.append(.noDelay(false)) }
         // The kernel counts the silence in whole seconds.
         if let keepAlive { options.append(.keepAlive(idle: (keepAlive.timeMilliseconds + 999) / 1000, interval: keepAlive.intervalSeconds)) }

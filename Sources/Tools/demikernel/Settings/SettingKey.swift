@@ -24,6 +24,8 @@ struct SettingKey: Sendable {
     }
 
     static let libOS = SettingKey(name: "demikernel.libos", kind: .text, help: "The library OS.")
+    static let path = SettingKey(
+        name: "demikernel.path", kind: .text, help: "Where a server over shared memory listens: the path of a socket, which it makes for its user alone.")
     static let idle = SettingKey(
         name: "demikernel.idle", kind: .choice(["spin", "adaptive"]),
         help: "What to do when nothing is ready: poll for ever, or sleep until something happens.")
@@ -64,7 +66,7 @@ struct SettingKey: Sendable {
 
     /// Everything that is read.
     static let all = [
-        libOS, device, address, gateway, mtu, macAddress, neighbors, idle, spinMicroseconds, memory, maximumQueues, maximumOperations,
+        libOS, path, device, address, gateway, mtu, macAddress, neighbors, idle, spinMicroseconds, memory, maximumQueues, maximumOperations,
         keepAliveEnabled, keepAliveTime, keepAliveInterval, lingerEnabled, lingerTime, noDelay,
     ]
 

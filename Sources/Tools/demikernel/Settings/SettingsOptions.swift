@@ -3,10 +3,16 @@ import Glibc
 
 /// The options of a server that settings can come from as well.
 struct SettingsOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("The library OS that carries the I/O: catnap (kernel sockets) or catnip (user-level TCP/IP). (environment: LIBOS)", valueName: "name"))
+    @Option(
+        help: ArgumentHelp(
+            "The library OS that carries the I/O: catnap (kernel sockets), catmem (shared memory) or catnip (user-level TCP/IP). (environment: LIBOS)",
+            valueName: "name"))
     var libos: String?
 
-    @Option(help: ArgumentHelp("With catnip: the Ethernet device, such as tap:demi0 or xdp:eth0. (environment: DEMIKERNEL_DEVICE)", valueName: "kind:interface"))
+    @Option(help: ArgumentHelp("Where to listen with catmem: the path of a socket to make. (environment: DEMIKERNEL_PATH)", valueName: "path"))
+    var path: String?
+
+    @Option(help: ArgumentHelp("With catnip: the Ethernet device, such as tap:demi0, xdp:eth0 or memif:/run/x.sock,role=server. (environment: DEMIKERNEL_DEVICE)", valueName: "kind:interface"))
     var device: String?
 
     @Option(
@@ -46,7 +52,8 @@ struct SettingsOptions: ParsableArguments {
     func read(environment: [String: String] = Self.processEnvironment()) throws -> ServerSettings {
         var sources = [
             SettingsSource.flags([
-                (.libOS, SettingKey.libOS.flag, libos), (.device, SettingKey.device.flag, device), (.address, SettingKey.address.flag, Self.joined(address)),
+                (.libOS, SettingKey.libOS.flag, libos), (.path, SettingKey.path.flag, path), (.device, SettingKey.device.flag, device),
+                (.address, SettingKey.address.flag, Self.joined(address)),
                 (.gateway, SettingKey.gateway.flag, Self.joined(gateway)), (.mtu, SettingKey.mtu.flag, mtu),
                 (.macAddress, SettingKey.macAddress.flag, macAddress), (.neighbors, SettingKey.neighbors.flag, Self.joined(neighbor)),
                 (.idle, SettingKey.idle.flag, idle), (.memory, SettingKey.memory.flag, memory),

@@ -27,6 +27,12 @@ struct SettingsReader {
                 mistakes.append("\(label): \(LibraryOSName.mistake(text))")
             }
         }
+        settings.path = raw(.path)?.text
+        if settings.libOS == .catmem, settings.path == nil {
+            mistakes.append("catmem listens at a path, which is missing: --path /run/user/1000/x.sock, for example")
+        } else if settings.libOS != .catmem, isSet(.path) {
+            mistakes.append("\(labelOfSet(.path)): has a meaning with catmem only; take --listen for \(settings.libOS.rawValue), or --libos catmem")
+        }
         readInterface(&settings)
         if let choice = choice(.idle) { settings.idle = ServerSettings.Idle(rawValue: choice)! }
         settings.spinMicroseconds = integer(.spinMicroseconds)

@@ -1,0 +1,159 @@
+import CDatapath
+import DatapathMemory
+import EthernetDevice
+import Glibc
+
+/// Memory that a client brought, mapped.
+struct MemifRegion {
+    let base: UnsafeMutableRawPointer
+    let byteCount: Int
+}
+
+/// One ring as one of its two ends uses it. Nothing that the peer can write is trusted: positions are the ring's own, an index of the peer's is checked
+/// against them, a descriptor is copied out before it is checked, and a frame before it is looked at.
+struct MemifRing {
+    /// The ring's header; the descriptors stand behind it.
+    private let base: UnsafeMutableRawPointer
+    let size: Int
+    private let isClient: Bool
+    private let isTransmit: Bool
+    /// What the client's buffers are: its own, one behind the other, whatever its descriptors say by now.
+    private let buffers: UnsafeMutableRawPointer?
+    private let buffersOffset: UInt32
+    private let bufferByteCount: Int
+    /// Regions by their index, `Memif.maximumRegions`; the ring does not own them.
+    private let regions: UnsafeMutablePointer<MemifRegion>
+    /// The next slot. It runs freely.
+    private var position: UInt16 = 0
+    /// Signalled, or signalling; owned.
+    let event: Int32
+
+    /// A ring in a client's memory, as the server uses it.
+    init(server base: UnsafeMutableRawPointer, sizeLog2: Int, isTransmit: Bool, regions: UnsafeMutablePointer<MemifRegion>, event: Int32) {
+        self.base = base
+        size = 1 << sizeLog2
+        isClient = false
+        self.isTransmit = isTransmit
+        buffers = nil
+        buffersOffset = 0
+        bufferByteCount = 0
+        self.regions = regions
+        self.event = event
+    }
+
+    /// A ring in memory of this process, which it writes anew.
+    init(
+        client base: UnsafeMutableRawPointer, sizeLog2: Int, isTransmit: Bool, buffersOffset: Int, bufferByteCount: Int,
+        regions: UnsafeMutablePointer<MemifRegion>, event: Int32
+    ) {
+        self.base = base
+        size = 1 << sizeLog2
+        isClient = true
+        self.isTransmit = isTransmit
+        buffers = regions[0].base + buffersOffset
+        self.buffersOffset = UInt32(buffersOffset)
+        self.bufferByteCount = bufferByteCount
+        self.regions = regions
+        self.event = event
+        demi_store_relaxed_u32(base + Memif.cookieOffset, Memif.cookie)
+        for slot in 0..<size { writeDescriptor(slot, byteCount: isTransmit ? 0 : bufferByteCount, isContinued: false) }
+    }
+
+    private var ownIndex: UnsafeMutableRawPointer { base + (isClient ? Memif.headOffset : Memif.tailOffset) }
+    private var peerIndex: UnsafeMutableRawPointer { base + (isClient ? Memif.tailOffset : Memif.headOffset) }
+
+    /// Slots that can be used now; nil when the peer's index has jumped.
+    @inline(__always)
+    func available() -> Int? {
+        let peer = demi_load_acquire_u16(peerIndex)
+        if isTransmit, isClient {
+            let used = Int(position &- peer)
+            return used <= size ? size &- used : nil
+        }
+        let count = Int(peer &- position)
+        return count <= size ? count : nil
+    }
+
+    /// A descriptor as it was at one moment, with the memory that it stands for; nil memory when it points to none.
+    struct Slot {
+        var memory: UnsafeMutableRawPointer?
+        var byteCount: Int
+        var isContinued: Bool
+    }
+
+    /// The slot `ahead` of the next one.
+    @inline(__always)
+    func slot(_ ahead: Int) -> Slot {
+        let index = Int(position &+ UInt16(truncatingIfNeeded: ahead)) & (size &- 1)
+        let descriptor = base + Memif.descriptorsOffset + index &* Memif.descriptorByteCount
+        let first = demi_load_relaxed_u64(descriptor)
+        let isContinued = UInt16(truncatingIfNeeded: first) & Memif.isContinued != 0
+        let byteCount = Int(first &>> 32)
+        if let buffers {
+            let room = isTransmit ? bufferByteCount : byteCount
+            return Slot(memory: room <= bufferByteCount ? buffers + index &* bufferByteCount : nil, byteCount: room, isContinued: isContinued)
+        }
+        let region = Int(UInt16(truncatingIfNeeded: first &>> 16))
+        let offset = Int(UInt32(truncatingIfNeeded: demi_load_relaxed_u64(descriptor + 8)))
+        guard region < Memif.maximumRegions, offset &+ byteCount <= regions[region].byteCount else {
+            return Slot(memory: nil, byteCount: byteCount, isContinued: isContinued)
+        }
+        return Slot(memory: regions[region].base + offset, byteCount: byteCount, isContinued: isContinued)
+    }
+
+    /// Says how much of a slot was filled.
+    @inline(__always)
+    func fill(_ ahead: Int, byteCount: Int, isContinued: Bool) {
+        let index = Int(position &+ UInt16(truncatingIfNeeded: ahead)) & (size &- 1)
+        if isClient { return writeDescriptor(index, byteCount: byteCount, isContinued: isContinued) }
+        // The buffer's place is the client's to say.
+        let descriptor = base + Memif.descriptorsOffset + index &* Memif.descriptorByteCount
+        demi_store_relaxed_u32(descriptor + 4, UInt32(truncatingIfNeeded: byteCount))
+        demi_store_release_u16(descriptor, isContinued ? Memif.isContinued : 0)
+    }
+
+    private func writeDescriptor(_ index: Int, byteCount: Int, isContinued: Bool) {
+        let descriptor = base + Memif.descriptorsOffset + index &* Memif.descriptorByteCount
+        demi_store_relaxed_u32(descriptor, isContinued ? UInt32(Memif.isContinued) : 0)
+        demi_store_relaxed_u32(descriptor + 4, UInt32(truncatingIfNeeded: byteCount))
+        demi_store_relaxed_u32(descriptor + 8, buffersOffset &+ UInt32(truncatingIfNeeded: index &* bufferByteCount))
+        demi_store_relaxed_u32(descriptor + 12, 0)
+    }
+
+    /// Goes on by `count` slots, which the peer sees at `publish`.
+    @inline(__always)
+    mutating func advance(_ count: Int) {
+        if isClient, !isTransmit {
+            // Emptied buffers are posted again.
+            for ahead in 0..<count { fill(ahead, byteCount: bufferByteCount, isContinued: false) }
+        }
+        position &+= UInt16(truncatingIfNeeded: count)
+    }
+
+    /// Tells the peer of the slots that were filled, or emptied. A client's first one posts all buffers of the ring that it receives from.
+    @inline(__always)
+    func publish() {
+        demi_store_release_u16(ownIndex, isClient && !isTransmit ? position &+ UInt16(truncatingIfNeeded: size) : position)
+    }
+
+    /// Whether the receiver sleeps, to be asked after `publish`.
+    @inline(__always)
+    func wantsSignal() -> Bool {
+        demi_fence()
+        return demi_load_relaxed_u16(base + Memif.flagsOffset) & Memif.isPolling == 0
+    }
+
+    /// Says whether this end polls, or wants to be signalled.
+    func setPolling(_ polls: Bool) {
+        demi_store_release_u16(base + Memif.flagsOffset, polls ? Memif.isPolling : 0)
+        demi_fence()
+    }
+
+    /// Wakes the peer. The descriptor is shared with it, and so is the mode in which a write to it could block: it is only written to while there is room.
+    func signal() {
+        var room = pollfd(fd: event, events: Int16(POLLOUT), revents: 0)
+        guard poll(&room, 1, 0) > 0, room.revents & Int16(POLLOUT) != 0 else { return }
+        var one: UInt64 = 1
+        _ = write(event, &one, 8)
+    }
+}
