@@ -99,7 +99,7 @@ int dpdk_device_set_mtu(struct dpdk_device *device, uint32_t mtu) {
 static uint32_t mbufs_for(uint32_t descriptors) { return descriptors + 2 * dpdk_burst_frames + 2 * cache_size; }
 
 uint32_t dpdk_device_blocks(struct dpdk_device *device) {
-    device->receive_mbufs = mbufs_for(device->receive_descriptors);
+    device->receive_mbufs = mbufs_for(device->receive_descriptors) + device->memory.held_mbufs;
     return device->memory.receives_into_blocks ? device->receive_mbufs : 0;
 }
 

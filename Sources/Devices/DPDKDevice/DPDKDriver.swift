@@ -14,16 +14,19 @@ struct DPDKDriver {
     let transmitsFromBlocks: Bool
     /// Whether frames that were sent are in a ring that others read.
     let framesOutliveDevice: Bool
+    /// Mbufs that it holds for frames to come, beside one for each descriptor.
+    let heldMbufs: UInt32
     /// How frames come and go; "zero copy" where nobody copies them.
     let receiveMode: StaticString
     let transmitMode: StaticString
 
     private init(
-        _ mode: StaticString, blocks: (receive: Bool, transmit: Bool), outlive: Bool = false, receive: StaticString, transmit: StaticString
+        _ mode: StaticString, blocks: (receive: Bool, transmit: Bool), outlive: Bool = false, held: UInt32 = 0, receive: StaticString, transmit: StaticString
     ) {
         self.mode = mode
         (receivesIntoBlocks, transmitsFromBlocks) = blocks
         framesOutliveDevice = outlive
+        heldMbufs = held
         receiveMode = receive
         transmitMode = transmit
     }
@@ -43,7 +46,7 @@ struct DPDKDriver {
         case "net_vhost": self.init("DPDK net_vhost", blocks: both, receive: "copy by the driver", transmit: "copy by the driver")
         case "net_tap": self.init("DPDK net_tap", blocks: both, receive: "copy by the kernel", transmit: "copy by the kernel")
         case "net_pcap": self.init("DPDK net_pcap", blocks: both, receive: "copy by the driver", transmit: "copy by the driver")
-        case "net_af_xdp": self.init("DPDK net_af_xdp", blocks: (false, true), receive: "copy", transmit: "copy by the driver")
+        case "net_af_xdp": self.init("DPDK net_af_xdp", blocks: (false, true), held: 4096, receive: "copy", transmit: "copy by the driver")
         case "net_virtio_user", "virtio_user": self.init("DPDK net_virtio_user", blocks: (false, false), receive: "copy", transmit: "copy")
         default: self.init("DPDK", blocks: (false, false), receive: "copy", transmit: "copy")
         }
@@ -57,7 +60,9 @@ struct DPDKDriver {
     }
 
     var memory: dpdk_memory {
-        dpdk_memory(receives_into_blocks: receivesIntoBlocks, transmits_from_blocks: transmitsFromBlocks, frames_outlive_device: framesOutliveDevice)
+        dpdk_memory(
+            receives_into_blocks: receivesIntoBlocks, transmits_from_blocks: transmitsFromBlocks, frames_outlive_device: framesOutliveDevice,
+            held_mbufs: heldMbufs)
     }
 
     /// Why a device could not be made, as far as the errno tells; DPDK's own line is in `DPDKDevice.takeMessage`.

@@ -70,6 +70,8 @@ struct dpdk_memory {
     bool transmits_from_blocks;
     /// Frames can outlive the device that sent them: others have them in a ring.
     bool frames_outlive_device;
+    /// Mbufs that the driver holds for frames to come, beside one for each descriptor.
+    uint32_t held_mbufs;
 };
 
 struct dpdk_description {
