@@ -102,6 +102,7 @@ func address(_ text: String) throws -> (sockaddr_storage, socklen_t) {
             $0.storeBytes(of: address.bytes.0, toByteOffset: 8, as: UInt64.self)
             $0.storeBytes(of: address.bytes.1, toByteOffset: 16, as: UInt64.self)
         }
+    case .path: fatalError("the C interface has no paths")
     }
     return (storage, size)
 }

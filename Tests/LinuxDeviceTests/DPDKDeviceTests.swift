@@ -196,7 +196,7 @@ struct DPDKDeviceTests {
                 InterfaceConfiguration(device: "dpdk:\(DPDKName.make("net_tap")),iface=demi1", addresses: ["10.0.0.2/24"]), .tcp, .any(port: 7))
             defer { server.stop() }
             try Shell.check("ip address add 10.0.0.1/24 dev demi1", "ip link set demi1 up")
-            try expectEcho(try KernelClient(SOCK_STREAM, to: .ipv4("10.0.0.2"), port: 7), 300_000)
+            try expectEcho(try KernelClient(.stream, to: .ipv4("10.0.0.2"), port: 7), 300_000)
             #expect(server.stop().error == nil)
         }
     }
