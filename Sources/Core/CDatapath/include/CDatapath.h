@@ -57,6 +57,16 @@ static inline uint32_t demi_fetch_add_u32(void *address, uint32_t value) {
     return atomic_fetch_add_explicit((_Atomic uint32_t *)address, value, memory_order_acq_rel);
 }
 
+// Words that two threads share: a release makes what was written before it visible to whoever acquires the word.
+static inline uint32_t demi_load_acquire_u32(const void *address) {
+    return atomic_load_explicit((const _Atomic uint32_t *)address, memory_order_acquire);
+}
+static inline void demi_store_release_u32(void *address, uint32_t value) {
+    atomic_store_explicit((_Atomic uint32_t *)address, value, memory_order_release);
+}
+/// Orders what this thread has stored before what it loads afterwards.
+static inline void demi_fence(void) { atomic_thread_fence(memory_order_seq_cst); }
+
 /// ppoll(2) without a signal mask. Declared here because glibc hides it behind _GNU_SOURCE.
 static inline int demi_ppoll(struct pollfd *descriptors, uint64_t count, const struct timespec *timeout) {
     extern int ppoll(struct pollfd *, nfds_t, const struct timespec *, const void *);
