@@ -224,7 +224,7 @@ import Testing
         "two threads that hand each other messages lose, double and swap none, whether they spin or sleep",
         arguments: [IdlePolicy.spin, .adaptive(spinNanoseconds: 0)])
     func twoThreads(_ idle: IdlePolicy) throws {
-        let count = 4_000
+        let count = 1_000
         let mesh = try ShardMesh(shardCount: 2)
         let sizes = [1, 100, 240, 241, 3_000, 20_000]
         let thread = withPeer(mesh, idle) { (runtime, queue) throws in
@@ -255,7 +255,7 @@ import Testing
 
     @Test("a producer far ahead of its consumer is held back at the ring's depth")
     func backPressure() throws {
-        let count = 5_000
+        let count = 2_000
         let mesh = try ShardMesh(shardCount: 2)
         let thread = withPeer(mesh, .adaptive(spinNanoseconds: 0)) { (runtime, queue) throws in
             for number in 0..<count {

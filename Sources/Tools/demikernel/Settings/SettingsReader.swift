@@ -29,6 +29,7 @@ struct SettingsReader {
         }
         readInterface(&settings)
         if let choice = choice(.idle) { settings.idle = ServerSettings.Idle(rawValue: choice)! }
+        if let shards = integer(.shards) { settings.shards = shards }
         settings.spinMicroseconds = integer(.spinMicroseconds)
         settings.memoryMebibytes = integer(.memory)
         settings.maximumQueues = integer(.maximumQueues)
