@@ -50,8 +50,12 @@ struct LibraryOSServer {
                         if shard.index == 0 { address = try Self.claim(address, socketType, on: runtime) }
                         options.append(.reusePort(true))
                     }
+                    let begin = (used: ProcessorTime.usedByThisThread(), time: runtime.now)
                     let statistics = try serve(runtime, shard, address, options, whenReady)
-                    endings.note(shard.index, "\(statistics), \(runtime.statistics.turns) turns, \(runtime.statistics.sleeps) sleeps")
+                    let permille = (ProcessorTime.usedByThisThread() - begin.used) * 1000 / max(1, runtime.now - begin.time)
+                    endings.note(
+                        shard.index,
+                        "\(statistics), \(runtime.statistics.turns) turns, \(runtime.statistics.sleeps) sleeps, \(permille / 10).\(permille % 10) % of a processor")
                 })
         } catch {
             throw Self.failure(error, listen, settings)
