@@ -98,7 +98,7 @@ import Testing
     @Test("a port in use is refused with its mend")
     func portInUse() throws {
         try withEchoServer(.tcp) { address in
-            let second = ServerThread.echo(.tcp, ServerSettings(address: address))
+            let second = try ServerThread.echo(.tcp, ServerSettings(address: address))
             let error = try #require(second.stop().error)
             #expect(error.errno == EADDRINUSE)
             #expect("\(error)".contains("choose another one"))

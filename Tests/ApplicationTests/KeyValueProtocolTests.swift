@@ -161,7 +161,7 @@ import Testing
     @Test("a port in use is refused with its mend")
     func portInUse() throws {
         try withKeyValueServer { address in
-            let second = ServerThread.keyValue(ServerSettings(address: address)).stop()
+            let second = try ServerThread.keyValue(ServerSettings(address: address)).stop()
             let error = try #require(second.error)
             #expect(error == DemikernelError(EADDRINUSE, .bind))
             #expect("\(error)".contains("choose another one"))
@@ -173,7 +173,7 @@ import Testing
     @Test("an address that is not local, and a port that needs a privilege, are refused with their mends")
     func refusedAddresses() throws {
         // TEST-NET-1 (RFC 5737) is nobody's.
-        let elsewhere = ServerThread.keyValue(ServerSettings(address: .ipv4(192, 0, 2, 1, port: 0))).stop()
+        let elsewhere = try ServerThread.keyValue(ServerSettings(address: .ipv4(192, 0, 2, 1, port: 0))).stop()
         #expect(elsewhere.error == DemikernelError(EADDRNOTAVAIL, .bind))
         #expect(elsewhere.error?.message.utf8CodeUnitCount ?? 0 > 0)
     }

@@ -24,9 +24,9 @@ struct RedisToolsTests {
         "LRANGE_500 (first 500 elements)", "LRANGE_600 (first 600 elements)", "MSET (10 keys)",
     ]
 
-    @Test("redis-benchmark's default suite", arguments: [1, 16])
-    func defaultSuite(_ pipeline: Int) throws {
-        let report = try withKeyValueServer { address in
+    @Test("redis-benchmark's default suite, on one shard and on two", arguments: [1, 16], [1, 2])
+    func defaultSuite(_ pipeline: Int, shards: Int) throws {
+        let report = try withKeyValueServer({ $0.shards = shards }) { address in
             let result = try benchmark(address, "-n", "2000", "-q", "-P", "\(pipeline)")
             #expect(result.status == 0)
             for name in Self.suite {
@@ -38,9 +38,9 @@ struct RedisToolsTests {
         #expect(report.keyValue?.droppedOutOfMemory == 0)
     }
 
-    @Test("redis-benchmark with random keys, large values and many clients")
-    func variations() throws {
-        try withKeyValueServer { address in
+    @Test("redis-benchmark with random keys, large values and many clients", arguments: [1, 2])
+    func variations(shards: Int) throws {
+        try withKeyValueServer({ $0.shards = shards }) { address in
             let result = try benchmark(address, "-n", "5000", "-q", "-c", "200", "-r", "1000", "-d", "10000", "-t", "set,get", "-P", "4")
             #expect(result.status == 0)
             #expect(result.lines.contains { $0.hasPrefix("GET: ") && $0.contains(" requests per second") })
@@ -64,9 +64,9 @@ struct RedisToolsTests {
         ("GET", "ERR wrong number of arguments for 'get' command"), ("FLUSHALL", "OK"), ("DBSIZE", "0"),
     ]
 
-    @Test("a redis-cli session over every type")
-    func commandLineSession() throws {
-        try withKeyValueServer { address in
+    @Test("a redis-cli session over every type", arguments: [1, 2])
+    func commandLineSession(shards: Int) throws {
+        try withKeyValueServer({ $0.shards = shards }) { address in
             let input = Self.session.map { $0.command + "\n" }.joined()
             let result = try commandLine(address, [], input: Array(input.utf8))
             #expect(result.status == 0)
@@ -77,9 +77,9 @@ struct RedisToolsTests {
         }
     }
 
-    @Test("redis-cli's exit code tells an error with -e")
-    func exitCode() throws {
-        try withKeyValueServer { address in
+    @Test("redis-cli's exit code tells an error with -e", arguments: [1, 2])
+    func exitCode(shards: Int) throws {
+        try withKeyValueServer({ $0.shards = shards }) { address in
             #expect(try commandLine(address, ["-e", "SET", "key", "value"]).status == 0)
             let wrong = try commandLine(address, ["-e", "INCR", "key"])
             #expect(wrong.status == 1)
@@ -87,9 +87,9 @@ struct RedisToolsTests {
         }
     }
 
-    @Test("redis-cli with RESP3")
-    func thirdProtocol() throws {
-        try withKeyValueServer { address in
+    @Test("redis-cli with RESP3", arguments: [1, 2])
+    func thirdProtocol(shards: Int) throws {
+        try withKeyValueServer({ $0.shards = shards }) { address in
             let commands = [
                 "HSET hash f 1", "HGETALL hash", "GET missing", "ZADD zset 1.5 m", "ZRANGE zset 0 -1 WITHSCORES", "SADD set a", "SMEMBERS set",
                 "HELLO",
@@ -105,9 +105,9 @@ struct RedisToolsTests {
         }
     }
 
-    @Test("redis-cli --pipe loads ten thousand commands, and --scan finds them all")
-    func massInsertion() throws {
-        try withKeyValueServer { address in
+    @Test("redis-cli --pipe loads ten thousand commands, and --scan finds them all", arguments: [1, 2])
+    func massInsertion(shards: Int) throws {
+        try withKeyValueServer({ $0.shards = shards }) { address in
             let commands = (0..<10_000).flatMap { request("SET", "key:\($0)", "value:\($0)") }
             let result = try commandLine(address, ["--pipe"], input: commands)
             #expect(result.status == 0)
@@ -120,9 +120,9 @@ struct RedisToolsTests {
         }
     }
 
-    @Test("redis-cli --pipe tells the errors of the commands that failed")
-    func massInsertionWithErrors() throws {
-        try withKeyValueServer { address in
+    @Test("redis-cli --pipe tells the errors of the commands that failed", arguments: [1, 2])
+    func massInsertionWithErrors(shards: Int) throws {
+        try withKeyValueServer({ $0.shards = shards }) { address in
             let commands = (0..<1_000).flatMap { $0 % 10 == 0 ? request("INCR", "text") : request("SET", "text", "a") }
             let result = try commandLine(address, ["--pipe"], input: commands)
             #expect(result.status == 1)

@@ -10,6 +10,10 @@ struct Connection: ~Copyable {
     var backlog = Backlog()
     /// Pushes of replies that the queue has not taken yet. While there are any, nothing is popped: a client that does not read is not served.
     var pushesInFlight = 0
+    /// What it has asked of other shards. While it waits for them, nothing is popped and nothing executed.
+    var gather: Gather?
+    /// The connection ends when what it waits for is sent.
+    var closesAfterGather = false
 
     init(queue: QueueDescriptor, identifier: UInt64) {
         self.queue = queue

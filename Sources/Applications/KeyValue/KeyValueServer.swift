@@ -6,21 +6,30 @@ import KeyValueStore
 ///
 /// Requests are parsed where they lie in the popped buffers; the replies of a batch are written into blocks of the datapath heap and go out as one
 /// push. One thread, one `waitNext`.
+///
+/// As one of several shards, it has a part of the keys, and hands requests for those of others over: see KeyValueServer+Shards.swift.
 public struct KeyValueServer: ~Copyable {
     private let address: SocketAddress
     private let socketOptions: [SocketOption]
-    private var store: KeyValueStore
+    var store: KeyValueStore
     private var isAcceptPaused = false
     private var server = QueueDescriptor(rawValue: 0)
-    private var nextIdentifier: UInt64 = 1
+    private var nextIdentifier: UInt64
     /// Connections by their descriptors' slots.
-    private let connections: UnsafeMutablePointer<UnsafeMutablePointer<Connection>?>
-    private let connectionCapacity: Int
+    let connections: UnsafeMutablePointer<UnsafeMutablePointer<Connection>?>
+    let connectionCapacity: Int
+    /// This shard among the others, when there are others.
+    let shard: Shard?
+    let router: ShardRouter
+    /// The links to the others, at their index. Not initialised for this shard itself.
+    var exchanges: UnsafeMutablePointer<ShardExchange>?
+    /// Gathers that no connection uses.
+    var freeGathers: [Gather] = []
     /// Nanoseconds from the runtime's clock to the Unix epoch.
     private var epochOffset: UInt64 = 0
     private var lastExpiry: UInt64 = 0
     /// What the server has counted.
-    public private(set) var statistics = Statistics()
+    public internal(set) var statistics = Statistics()
 
     /// Counts since the server was made.
     public struct Statistics: Sendable {
@@ -31,12 +40,15 @@ public struct KeyValueServer: ~Copyable {
         public var connectionsFailed: UInt64 = 0
         /// Connections dropped because the heap had no room for their replies.
         public var droppedOutOfMemory: UInt64 = 0
+        /// Batches of requests that were handed over to other shards, and such of others that were answered.
+        public var batchesHandedOver: UInt64 = 0
+        public var batchesAnswered: UInt64 = 0
 
         public init() {}
     }
 
     /// Bytes of replies after which a pipeline has to wait until they are sent.
-    private static let replyHighWaterMark = 262_144
+    static let replyHighWaterMark = 262_144
     /// Between two rounds of removing expired keys, and keys a round.
     private static let expiryInterval: UInt64 = 100_000_000
     private static let expiryBudget = 1_000
@@ -45,15 +57,21 @@ public struct KeyValueServer: ~Copyable {
     ///   - address: where to listen; port 0 lets the kernel choose.
     ///   - socketOptions: set on the listening socket; connections have the options of their listener.
     ///   - limits: what the engine refuses to exceed.
-    ///   - seed: keys the engine's hash; unpredictable where clients are not trusted.
+    ///   - seed: keys the engine's hash, and says which shard has a key; the same for all shards, unpredictable where clients are not trusted.
     ///   - maximumQueues: the runtime's `Limits.maximumQueues`.
+    ///   - shard: which of several shards this server is; its mesh has `laneCount` lanes. Nil has all keys.
     public init(
         listen address: SocketAddress, socketOptions: [SocketOption] = [], limits: KeyValueStore.Limits = .init(), seed: UInt64,
-        maximumQueues: Int = Limits().maximumQueues
+        maximumQueues: Int = Limits().maximumQueues, shard: Shard? = nil
     ) {
         self.address = address
         self.socketOptions = socketOptions
-        store = KeyValueStore(limits: limits, seed: seed)
+        self.shard = shard.flatMap { $0.count > 1 ? $0 : nil }
+        router = ShardRouter(shard: shard?.index ?? 0, of: shard?.count ?? 1, seed: seed)
+        // The table of each store has a hash of its own, under which the keys of one shard are as even as all.
+        store = KeyValueStore(limits: limits, seed: seed &+ 1 &+ UInt64(router.shard))
+        store.shardCount = router.shardCount
+        nextIdentifier = UInt64(router.shard) + 1
         connectionCapacity = maximumQueues + 1
         connections = .allocate(capacity: connectionCapacity)
         connections.initialize(repeating: nil, count: connectionCapacity)
@@ -66,6 +84,10 @@ public struct KeyValueServer: ~Copyable {
             connection.deallocate()
         }
         connections.deallocate()
+        if let exchanges {
+            for index in 0..<router.shardCount where index != router.shard { (exchanges + index).deinitialize(count: 1) }
+            exchanges.deallocate()
+        }
     }
 
     /// Serves until the runtime is interrupted. It takes every completion that nobody claimed.
@@ -75,6 +97,7 @@ public struct KeyValueServer: ~Copyable {
         var time = timespec()
         clock_gettime(CLOCK_REALTIME, &time)
         epochOffset = UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec) &- runtime.now
+        try joinShards(on: runtime)
         server = try runtime.socket(address.family, .stream)
         do {
             for option in socketOptions { try runtime.setOption(option, on: server) }
@@ -85,9 +108,11 @@ public struct KeyValueServer: ~Copyable {
             try serve(on: runtime)
         } catch {
             try? runtime.close(server)
+            leaveShards(on: runtime)
             throw error
         }
         try runtime.close(server)
+        leaveShards(on: runtime)
     }
 
     private mutating func serve(on runtime: borrowing Runtime) throws(DemikernelError) {
@@ -109,6 +134,7 @@ public struct KeyValueServer: ~Copyable {
             while let completion = batch.next() {
                 handle(completion, now, rooms, on: runtime)
             }
+            if shard != nil { retryAnswers(on: runtime) }
             if now &- lastExpiry >= KeyValueServer.expiryInterval {
                 lastExpiry = now
                 store.expireSome(now: now, budget: KeyValueServer.expiryBudget)
@@ -120,6 +146,7 @@ public struct KeyValueServer: ~Copyable {
         _ completion: consuming Completion, _ now: UInt64, _ rooms: UnsafeMutablePointer<ReplyRooms>, on runtime: borrowing Runtime
     ) {
         let queue = completion.queue
+        if let exchange = exchange(of: queue) { return handle(completion, exchange, now, rooms, on: runtime) }
         switch consume completion.result {
         case .accepted(let connection, let peer):
             open(connection, peer, on: runtime)
@@ -130,7 +157,7 @@ public struct KeyValueServer: ~Copyable {
         case .pushed:
             guard let connection = connections[queue.slot], connection.pointee.queue == queue else { return }
             connection.pointee.pushesInFlight -= 1
-            if connection.pointee.pushesInFlight == 0 { resume(connection, now, rooms, on: runtime) }
+            if connection.pointee.pushesInFlight == 0, connection.pointee.gather == nil { resume(connection, now, rooms, on: runtime) }
         case .endOfStream:
             close(queue, on: runtime)
         case .failed(let error, _):
@@ -148,7 +175,7 @@ public struct KeyValueServer: ~Copyable {
         connection.initialize(to: Connection(queue: queue, identifier: nextIdentifier))
         if peer.family == .ipv4 { connection.pointee.client.remoteIPv4Address = UInt32(truncatingIfNeeded: peer.bytes.0).bigEndian }
         connection.pointee.client.remotePort = peer.port
-        nextIdentifier += 1
+        nextIdentifier += UInt64(router.shardCount)
         connections[queue.slot] = connection
         statistics.connectionsAccepted += 1
         store.connectedClients += 1
@@ -173,9 +200,10 @@ public struct KeyValueServer: ~Copyable {
     }
 
     /// Ends a connection; what was pushed is still sent.
-    private mutating func close(_ queue: QueueDescriptor, on runtime: borrowing Runtime) {
+    mutating func close(_ queue: QueueDescriptor, on runtime: borrowing Runtime) {
         guard let connection = connections[queue.slot], connection.pointee.queue == queue else { return }
         connections[queue.slot] = nil
+        if let gather = connection.pointee.gather { abandon(gather) }
         connection.deinitialize(count: 1)
         connection.deallocate()
         store.connectedClients -= 1
@@ -209,7 +237,7 @@ public struct KeyValueServer: ~Copyable {
     }
 
     /// Goes on with what waits in the backlog, then with what comes next.
-    private mutating func resume(
+    mutating func resume(
         _ connection: UnsafeMutablePointer<Connection>, _ now: UInt64, _ rooms: UnsafeMutablePointer<ReplyRooms>, on runtime: borrowing Runtime
     ) {
         if connection.pointee.backlog.count >= connection.pointee.backlog.minimumTotal, !connection.pointee.backlog.isEmpty {
@@ -220,7 +248,7 @@ public struct KeyValueServer: ~Copyable {
     }
 
     private mutating func popNext(_ connection: UnsafeMutablePointer<Connection>, on runtime: borrowing Runtime) {
-        guard connection.pointee.pushesInFlight == 0 else { return }
+        guard connection.pointee.pushesInFlight == 0, connection.pointee.gather == nil else { return }
         if (try? runtime.pop(connection.pointee.queue)) == nil { close(connection.pointee.queue, on: runtime) }
     }
 
@@ -236,26 +264,38 @@ public struct KeyValueServer: ~Copyable {
             close(queue, on: runtime)
             return nil
         }
-        var replies = ReplyOutput(room: room, highWaterMark: KeyValueServer.replyHighWaterMark, context: rooms) { context, written, capacity in
-            let rooms = context.unsafelyUnwrapped.assumingMemoryBound(to: ReplyRooms.self)
-            guard let room = rooms.pointee.next(written: written) else { return nil }
-            capacity.pointee = room.count
-            return room.baseAddress
+        var replies = ReplyOutput(into: rooms, room)
+        let gather = shard == nil ? nil : freeGathers.popLast() ?? Gather(shardCount: router.shardCount)
+        let outcome: ProcessOutcome
+        if let gather {
+            outcome = store.process(
+                input: bytes, client: &connection.pointee.client, replies: &replies, now: now, router: router, gather: gather)
+        } else {
+            outcome = store.process(input: bytes, client: &connection.pointee.client, replies: &replies, now: now)
         }
-        let outcome = store.process(input: bytes, client: &connection.pointee.client, replies: &replies, now: now)
         if replies.isRefused {
             // A part of the replies is of no use to the client, and would hold the full heap for as long as it does not read.
             statistics.droppedOutOfMemory += 1
             rooms.pointee.discard()
+            if let gather { abandon(gather) }
             close(queue, on: runtime)
             return nil
         }
-        var failed = false
-        rooms.pointee.finish(written: replies.written) { array in
-            if (try? runtime.push(queue, array)) == nil { failed = true } else { connection.pointee.pushesInFlight += 1 }
+        var failed = !push(replies, connection, rooms, on: runtime)
+        if let gather {
+            if gather.isEmpty {
+                abandon(gather)
+            } else if !failed {
+                // What was asked of this shard alone, as a scan may be, is answered at once.
+                failed = !begin(gather, connection, on: runtime) || (gather.awaited == 0 && !sendGathered(connection, now, rooms, on: runtime))
+            }
         }
         switch outcome.next {
         case .close:
+            if connection.pointee.gather != nil && !failed {
+                connection.pointee.closesAfterGather = true
+                return outcome
+            }
             close(queue, on: runtime)
             return nil
         case .needMore(let minimumTotal):
@@ -268,5 +308,30 @@ public struct KeyValueServer: ~Copyable {
             return nil
         }
         return outcome
+    }
+
+    /// Pushes what was written to the rooms; false when that was refused.
+    func push(
+        _ replies: borrowing ReplyOutput, _ connection: UnsafeMutablePointer<Connection>, _ rooms: UnsafeMutablePointer<ReplyRooms>,
+        on runtime: borrowing Runtime
+    ) -> Bool {
+        let queue = connection.pointee.queue
+        var isPushed = true
+        rooms.pointee.finish(written: replies.written) { array in
+            if (try? runtime.push(queue, array)) == nil { isPushed = false } else { connection.pointee.pushesInFlight += 1 }
+        }
+        return isPushed
+    }
+}
+
+extension ReplyOutput {
+    /// Writes to rooms, of which `room` is the first.
+    init(into rooms: UnsafeMutablePointer<ReplyRooms>, _ room: UnsafeMutableRawBufferPointer) {
+        self.init(room: room, highWaterMark: KeyValueServer.replyHighWaterMark, context: rooms) { context, written, capacity in
+            let rooms = context.unsafelyUnwrapped.assumingMemoryBound(to: ReplyRooms.self)
+            guard let room = rooms.pointee.next(written: written) else { return nil }
+            capacity.pointee = room.count
+            return room.baseAddress
+        }
     }
 }

@@ -10,6 +10,9 @@ public struct KeyValueStore: ~Copyable {
     /// Connections accepted so far: told by the server, reported by `INFO`.
     public var totalConnections = 0
 
+    /// How many stores share the keys, evenly. `Limits.maximumMemory` is that of all of them together.
+    public var shardCount = 1
+
     var limits: Limits
     var heap = Heap()
     let hash: KeyedHash
@@ -17,7 +20,7 @@ public struct KeyValueStore: ~Copyable {
     var statistics = Statistics()
     let databases: UnsafeMutablePointer<Database>
     var parser: RequestParser
-    private let dispatch = CommandDispatch()
+    let dispatch = CommandDispatch()
     /// What the store itself occupies before it holds a key.
     private let initialBytes: Int
 
@@ -115,14 +118,21 @@ public struct KeyValueStore: ~Copyable {
         return removed
     }
 
+    /// The command of a request, unless there is none of that name, or it has another number of arguments.
+    func checkedCommand(_ request: Request) -> Command? {
+        guard let slot = dispatch.find(request[0]) else { return nil }
+        let arity = Int(slot.arity)
+        return (arity >= 0 ? request.count == arity : request.count >= -arity) ? slot.command : nil
+    }
+
     @inline(__always)
-    private mutating func execute(_ request: Request, _ client: inout ClientState, _ replies: inout ReplyOutput) {
+    mutating func execute(_ request: Request, _ client: inout ClientState, _ replies: inout ReplyOutput) {
         guard let slot = dispatch.find(request[0]) else { return unknownCommand(request, &client, &replies) }
         let arity = Int(slot.arity)
         guard arity >= 0 ? request.count == arity : request.count >= -arity else {
             return replies.wrongArity(commandTable[Int(slot.command.rawValue)].name)
         }
-        if slot.deniesOutOfMemory && limits.maximumMemory > 0 && usedMemory > limits.maximumMemory {
+        if slot.deniesOutOfMemory && limits.maximumMemory > 0 && usedMemory > limits.maximumMemory / shardCount {
             return replies.error("OOM command not allowed when used memory > 'maxmemory'.")
         }
         statistics.commandsProcessed &+= 1

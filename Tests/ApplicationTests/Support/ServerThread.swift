@@ -3,10 +3,14 @@ import Echo
 import Glibc
 import KeyValue
 import KeyValueStore
+import Synchronization
 import Testing
 
 /// How a server under test is made.
-struct ServerSettings {
+struct ServerSettings: Sendable {
+    /// Runtimes on threads of their own that share the port and the work.
+    var shards = 1
+    var idle = IdlePolicy.standard
     var arenaByteCount = 16 << 20
     var maximumQueues = 1_024
     var socketOptions: [SocketOption] = []
@@ -26,6 +30,57 @@ struct ServerReport: Sendable {
     /// Of an echo server.
     var echoCount: UInt64 = 0
     var failureCount: UInt64 = 0
+    /// Of a server with several shards, what each of them left.
+    var shards: [ServerReport] = []
+}
+
+extension ServerSettings {
+    var runtimeConfiguration: RuntimeConfiguration {
+        var configuration = RuntimeConfiguration()
+        configuration.memory.arenaByteCount = arenaByteCount
+        configuration.memory.commitsAtStart = false
+        configuration.limits.maximumQueues = maximumQueues
+        configuration.idle = idle
+        configuration.seed = 42
+        return configuration
+    }
+}
+
+extension ServerReport {
+    /// Sums up what shards leave behind.
+    mutating func add(_ shards: [ServerReport]) {
+        for shard in shards {
+            if error == nil { error = shard.error }
+            runtime.turns += shard.runtime.turns
+            runtime.sleeps += shard.runtime.sleeps
+            runtime.liveOperations += shard.runtime.liveOperations
+            runtime.openQueues += shard.runtime.openQueues
+            runtime.closingQueues += shard.runtime.closingQueues
+            runtime.queuesOpened += shard.runtime.queuesOpened
+            runtime.timers += shard.runtime.timers
+            runtime.memory.liveSegments += shard.runtime.memory.liveSegments
+            runtime.memory.liveBlocks += shard.runtime.memory.liveBlocks
+            runtime.memory.usedByteCount += shard.runtime.memory.usedByteCount
+            echoCount += shard.echoCount
+            failureCount += shard.failureCount
+            if let statistics = shard.keyValue {
+                var total = keyValue ?? KeyValueServer.Statistics()
+                total.batches += statistics.batches
+                total.connectionsAccepted += statistics.connectionsAccepted
+                total.connectionsFailed += statistics.connectionsFailed
+                total.droppedOutOfMemory += statistics.droppedOutOfMemory
+                total.batchesHandedOver += statistics.batchesHandedOver
+                total.batchesAnswered += statistics.batchesAnswered
+                keyValue = total
+            }
+        }
+        self.shards = shards
+    }
+}
+
+extension Runtime {
+    /// Whether memory is lent to another shard, which gives it back at its own end at the latest.
+    fileprivate var isOwed: Bool { statistics.openQueues == 0 && statistics.memory.liveSegments > 0 }
 }
 
 /// A server on a thread of its own, with a runtime made on that thread.
@@ -34,6 +89,7 @@ final class ServerThread: @unchecked Sendable {
     private(set) var address = SocketAddress.loopback(port: 0)
     private var report = ServerReport()
     private var interrupter: Interrupter?
+    private var group: ShardGroup?
     private var thread: OwnThread?
 
     /// Returns when the server listens, or has failed to.
@@ -45,12 +101,7 @@ final class ServerThread: @unchecked Sendable {
         let ready = Signal()
         thread = OwnThread { [self] in
             do throws(DemikernelError) {
-                var configuration = RuntimeConfiguration()
-                configuration.memory.arenaByteCount = settings.arenaByteCount
-                configuration.memory.commitsAtStart = false
-                configuration.limits.maximumQueues = settings.maximumQueues
-                configuration.seed = 42
-                let runtime = try Runtime(configuration, libraryOSes: [.catnap])
+                let runtime = try Runtime(settings.runtimeConfiguration, libraryOSes: [.catnap])
                 interrupter = runtime.interrupter
                 do throws(DemikernelError) {
                     try serve(runtime, &report) { address in
@@ -60,7 +111,7 @@ final class ServerThread: @unchecked Sendable {
                 } catch {
                     report.error = error
                 }
-                drain(runtime)
+                Self.drain(runtime)
                 report.runtime = runtime.statistics
             } catch {
                 report.error = error
@@ -70,11 +121,56 @@ final class ServerThread: @unchecked Sendable {
         ready.wait()
     }
 
+    /// The same with several shards.
+    /// - Parameter serve: runs one shard's server on the address that it gets; the options let shards share the port.
+    init(
+        sharded settings: ServerSettings,
+        serve: @escaping @Sendable (
+            borrowing Runtime, Shard, SocketAddress, [SocketOption], inout ServerReport, (SocketAddress) -> Void
+        ) throws(DemikernelError) -> Void
+    ) throws(DemikernelError) {
+        let group = try ShardGroup(count: settings.shards, laneCount: KeyValueServer.laneCount)
+        self.group = group
+        let ready = Signal()
+        thread = OwnThread { [self] in
+            final class Reports: Sendable { let list = Mutex<[ServerReport]>([]) }
+            let reports = Reports()
+            do throws(DemikernelError) {
+                try group.run(
+                    settings.address,
+                    makeRuntime: { (_) throws(DemikernelError) in try Runtime(settings.runtimeConfiguration, libraryOSes: [.catnap]) },
+                    whenReady: { address in
+                        self.address = address
+                        ready.raise()
+                    },
+                    serve: { (runtime, shard, address, whenReady) throws(DemikernelError) in
+                        var report = ServerReport()
+                        do throws(DemikernelError) {
+                            try serve(runtime, shard, address, settings.socketOptions + [.reusePort(true)], &report, whenReady)
+                        } catch {
+                            report.error = error
+                        }
+                        Self.drain(runtime)
+                        report.runtime = runtime.statistics
+                        reports.list.withLock { $0.append(report) }
+                        if let error = report.error { throw error }
+                    })
+            } catch {
+                report.error = error
+            }
+            report.add(reports.list.withLock { $0 })
+            ready.raise()
+        }
+        ready.wait()
+    }
+
     /// The accept that ended with its listener is redeemed, and closed connections send their rest.
-    private func drain(_ runtime: borrowing Runtime) {
+    private static func drain(_ runtime: borrowing Runtime) {
         var batch = CompletionBatch(capacity: 64)
         let deadline = runtime.now + UInt64(generousSeconds) * 1_000_000_000
-        while runtime.statistics.liveOperations > 0 || runtime.statistics.closingQueues > 0, runtime.now < deadline {
+        while runtime.statistics.liveOperations > 0 || runtime.statistics.closingQueues > 0 || runtime.isOwed,
+            runtime.now < deadline
+        {
             try? runtime.waitNext(into: &batch, timeout: .milliseconds(10))
             while batch.next() != nil {}
         }
@@ -83,13 +179,22 @@ final class ServerThread: @unchecked Sendable {
     /// Interrupts the server, and returns when its thread has ended.
     func stop() -> ServerReport {
         interrupter?.interrupt()
+        group?.interrupt()
         thread?.join()
         thread = nil
         return report
     }
 
-    static func keyValue(_ settings: ServerSettings) -> ServerThread {
-        ServerThread(settings) { (runtime, report, whenReady) throws(DemikernelError) in
+    static func keyValue(_ settings: ServerSettings) throws(DemikernelError) -> ServerThread {
+        if settings.shards > 1 {
+            return try ServerThread(sharded: settings) { (runtime, shard, address, options, report, whenReady) throws(DemikernelError) in
+                var server = KeyValueServer(
+                    listen: address, socketOptions: options, limits: settings.storeLimits, seed: 42, maximumQueues: settings.maximumQueues, shard: shard)
+                defer { report.keyValue = server.statistics }
+                try server.run(on: runtime, whenReady: whenReady)
+            }
+        }
+        return ServerThread(settings) { (runtime, report, whenReady) throws(DemikernelError) in
             var server = KeyValueServer(
                 listen: settings.address, socketOptions: settings.socketOptions, limits: settings.storeLimits, seed: 42,
                 maximumQueues: settings.maximumQueues)
@@ -98,8 +203,18 @@ final class ServerThread: @unchecked Sendable {
         }
     }
 
-    static func echo(_ transport: EchoServer.Transport, _ settings: ServerSettings) -> ServerThread {
-        ServerThread(settings) { (runtime, report, whenReady) throws(DemikernelError) in
+    static func echo(_ transport: EchoServer.Transport, _ settings: ServerSettings) throws(DemikernelError) -> ServerThread {
+        if settings.shards > 1 {
+            return try ServerThread(sharded: settings) { (runtime, _, address, options, report, whenReady) throws(DemikernelError) in
+                var server = EchoServer(transport, listen: address, socketOptions: options)
+                defer {
+                    report.echoCount = server.echoCount
+                    report.failureCount = server.failureCount
+                }
+                try server.run(on: runtime, whenReady: whenReady)
+            }
+        }
+        return ServerThread(settings) { (runtime, report, whenReady) throws(DemikernelError) in
             var server = EchoServer(transport, listen: settings.address, socketOptions: settings.socketOptions)
             defer {
                 report.echoCount = server.echoCount
@@ -117,7 +232,7 @@ func withKeyValueServer(
 ) throws -> ServerReport {
     var settings = ServerSettings()
     change(&settings)
-    let server = ServerThread.keyValue(settings)
+    let server = try ServerThread.keyValue(settings)
     do {
         try body(server.address)
         // The server has seen that the others are gone when it says so.
@@ -141,7 +256,7 @@ func withEchoServer(
 ) throws -> ServerReport {
     var settings = ServerSettings()
     change(&settings)
-    let server = ServerThread.echo(transport, settings)
+    let server = try ServerThread.echo(transport, settings)
     do {
         try body(server.address)
         if transport == .tcp {
@@ -157,7 +272,7 @@ func withEchoServer(
     }
     let report = server.stop()
     // A datagram socket keeps one block to receive into.
-    expectNothingLeft(report, keptBlocks: transport == .udp ? 1 : 0)
+    expectNothingLeft(report, keptBlocks: transport == .udp ? settings.shards : 0)
     return report
 }
 

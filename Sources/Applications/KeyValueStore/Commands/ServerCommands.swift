@@ -4,77 +4,7 @@ extension KeyValueStore {
     /// `INFO [section …]`: the sections server, clients, memory, stats and keyspace in Redis's format.
     @inline(never)
     func information(_ request: Request, _ replies: inout ReplyOutput) {
-        let sections: [(name: StaticString, text: (borrowing KeyValueStore, Int64) -> String)] = [
-            ("server", { $0.serverSection(now: $1) }), ("clients", { store, _ in store.clientsSection() }),
-            ("memory", { store, _ in store.memorySection() }), ("stats", { store, _ in store.statisticsSection() }),
-            ("keyspace", { store, _ in store.keyspaceSection() }),
-        ]
-        func isWanted(_ name: StaticString) -> Bool {
-            for index in 1..<request.count {
-                let section = request[index]
-                if section.matches(name) || section.matches("default") || section.matches("all")
-                    || section.matches("everything")
-                {
-                    return true
-                }
-            }
-            return request.count == 1
-        }
-        var text = ""
-        for section in sections where isWanted(section.name) {
-            if !text.isEmpty { text += "\r\n" }
-            text += section.text(self, request.now)
-        }
-        replies.verbatim(text)
-    }
-
-    private func serverSection(now: Int64) -> String {
-        let uptime = max(0, now - statistics.startTime) / 1000
-        return "# Server\r\nredis_version:\(Self.compatibleVersion)\r\nredis_mode:standalone\r\nos:Linux\r\n"
-            + "arch_bits:64\r\nserver_time_usec:\(now * 1000)\r\n"
-            + "uptime_in_seconds:\(uptime)\r\nuptime_in_days:\(uptime / 86_400)\r\n"
-    }
-
-    private func clientsSection() -> String {
-        "# Clients\r\nconnected_clients:\(connectedClients)\r\nblocked_clients:0\r\n"
-    }
-
-    private func memorySection() -> String {
-        "# Memory\r\nused_memory:\(usedMemory)\r\nused_memory_human:\(Self.abbreviated(usedMemory))\r\n"
-            + "used_memory_peak:\(peakMemory)\r\nused_memory_peak_human:\(Self.abbreviated(peakMemory))\r\n"
-            + "maxmemory:\(limits.maximumMemory)\r\nmaxmemory_human:\(Self.abbreviated(limits.maximumMemory))\r\n"
-            + "maxmemory_policy:noeviction\r\nmem_allocator:libc\r\n"
-    }
-
-    private func statisticsSection() -> String {
-        "# Stats\r\ntotal_connections_received:\(totalConnections)\r\n"
-            + "total_commands_processed:\(statistics.commandsProcessed)\r\n"
-            + "expired_keys:\(statistics.expiredKeys)\r\nevicted_keys:0\r\n"
-            + "keyspace_hits:\(statistics.keyspaceHits)\r\nkeyspace_misses:\(statistics.keyspaceMisses)\r\n"
-    }
-
-    private func keyspaceSection() -> String {
-        var text = "# Keyspace\r\n"
-        for index in 0..<Self.databaseCount where databases[index].keys.count > 0 {
-            let expires = databases[index].expiries.count
-            text += "db\(index):keys=\(databases[index].keys.count),expires=\(expires),avg_ttl=0\r\n"
-        }
-        return text
-    }
-
-    /// A number of bytes with two decimals and a unit, such as `1.06M`.
-    private static func abbreviated(_ bytes: Int) -> String {
-        var unit = 1024
-        for suffix in ["K", "M", "G"] {
-            if bytes < unit { break }
-            if bytes < unit * 1024 || suffix == "G" {
-                let hundredths = bytes / unit * 100 + bytes % unit * 100 / unit
-                let fraction = hundredths % 100
-                return "\(hundredths / 100).\(fraction < 10 ? "0" : "")\(fraction)\(suffix)"
-            }
-            unit *= 1024
-        }
-        return "\(bytes)B"
+        replies.verbatim(summary.text(InformationSections(request), now: request.now))
     }
 
     // MARK: CONFIG

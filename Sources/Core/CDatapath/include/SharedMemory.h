@@ -27,6 +27,9 @@ static inline void demi_store_release_u16(void *address, uint16_t value) {
 static inline uint32_t demi_load_acquire_u32(const void *address) {
     return atomic_load_explicit((const _Atomic uint32_t *)address, memory_order_acquire);
 }
+static inline void demi_store_release_u32(void *address, uint32_t value) {
+    atomic_store_explicit((_Atomic uint32_t *)address, value, memory_order_release);
+}
 static inline void demi_store_relaxed_u32(void *address, uint32_t value) {
     atomic_store_explicit((_Atomic uint32_t *)address, value, memory_order_relaxed);
 }

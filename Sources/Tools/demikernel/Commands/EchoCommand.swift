@@ -12,6 +12,7 @@ struct EchoCommand: ParsableCommand {
             EXAMPLES
               demikernel echo --listen 127.0.0.1:7000
               sudo demikernel echo --libos catnip --device tap:demi0,host=10.0.0.1/24 --address 10.0.0.2/24
+              demikernel echo --listen 127.0.0.1:7000 --shards 2
               demikernel echo --protocol udp --listen [::1]:7000 --idle spin
               demikernel echo --libos catmem --path /run/user/1000/echo.sock
 
@@ -30,12 +31,13 @@ struct EchoCommand: ParsableCommand {
     @OptionGroup var process: ProcessOptions
 
     func run() throws {
-        try LibraryOSServer(command: "echo", listen: listen, port: 7, settings: settings, process: process)
-            .run { runtime, address, socketOptions, whenReady throws(DemikernelError) in
-                var server = EchoServer(
-                    transport == .tcp ? .tcp : .udp, listen: address, socketOptions: transport == .tcp ? socketOptions : [])
-                try server.run(on: runtime, whenReady: whenReady)
-                return "\(server.echoCount) messages echoed, \(server.failureCount) failures"
-            }
+        let transport = transport == .tcp ? EchoServer.Transport.tcp : .udp
+        try LibraryOSServer(
+            command: "echo", listen: listen, port: 7, socketType: transport == .tcp ? .stream : .datagram, settings: settings, process: process
+        ).run { runtime, _, address, socketOptions, whenReady throws(DemikernelError) in
+            var server = EchoServer(transport, listen: address, socketOptions: socketOptions)
+            try server.run(on: runtime, whenReady: whenReady)
+            return "\(server.echoCount) messages echoed, \(server.failureCount) failures"
+        }
     }
 }

@@ -8,11 +8,13 @@ struct KeyValueCommand: ParsableCommand {
         abstract: "Run the key-value server over a library OS.",
         discussion: """
             Speaks the Redis protocol: redis-cli and redis-benchmark work with it. Keeps everything in memory. Stops on SIGINT and SIGTERM.
+            With several shards, each has a part of the keys; a command about keys of several shards (MGET, MSET, DEL) is not atomic.
 
             EXAMPLES
               demikernel kv --listen 127.0.0.1:6379
               demikernel kv --libos catmem --path /run/user/1000/kv.sock
               sudo demikernel kv --libos catnip --device tap:demi0,host=10.0.0.1/24 --address 10.0.0.2/24
+              demikernel kv --listen 127.0.0.1:6379 --shards 2
               LIBOS=catnap CONFIG_PATH=server.yaml demikernel kv --idle spin --memory 256
 
             \(SettingKey.listing)
@@ -27,16 +29,17 @@ struct KeyValueCommand: ParsableCommand {
     @OptionGroup var process: ProcessOptions
 
     func run() throws {
-        try LibraryOSServer(command: "kv", listen: listen, port: 6379, settings: settings, process: process)
-            .run { runtime, address, socketOptions, whenReady throws(DemikernelError) in
+        let seed = UInt64.random(in: .min ... .max)
+        try LibraryOSServer(command: "kv", listen: listen, port: 6379, laneCount: KeyValueServer.laneCount, settings: settings, process: process)
+            .run { runtime, shard, address, socketOptions, whenReady throws(DemikernelError) in
                 let maximumQueues = runtime.core.limits.maximumQueues
-                var server = KeyValueServer(
-                    listen: address, socketOptions: socketOptions, seed: .random(in: .min ... .max), maximumQueues: maximumQueues)
+                var server = KeyValueServer(listen: address, socketOptions: socketOptions, seed: seed, maximumQueues: maximumQueues, shard: shard)
                 try server.run(on: runtime, whenReady: whenReady)
                 let statistics = server.statistics
+                let others = shard.count > 1 ? ", \(statistics.batchesHandedOver) batches handed over, \(statistics.batchesAnswered) answered" : ""
                 return """
                     \(statistics.connectionsAccepted) connections accepted, \(statistics.connectionsFailed) failed, \
-                    \(statistics.droppedOutOfMemory) dropped for want of memory, \(statistics.batches) batches of requests
+                    \(statistics.droppedOutOfMemory) dropped for want of memory, \(statistics.batches) batches of requests\(others)
                     """
             }
     }

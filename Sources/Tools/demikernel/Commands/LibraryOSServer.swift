@@ -1,36 +1,81 @@
 import Demikernel
 import Glibc
+import Synchronization
 
-/// What the commands that run a server over a library OS have in common: settings, runtime, signals, the ready line and the last one.
+/// What the commands that run a server over a library OS have in common: settings, shards, signals, the ready line and the last ones.
 struct LibraryOSServer {
     /// The name of the command, for messages.
     let command: String
     /// Nil: `port` of the library OS's usual address, which is 127.0.0.1 on kernel sockets and every address of an interface of its own.
     let listen: Endpoint?
     let port: UInt16
+    /// What the server's shards share the port with.
+    var socketType = SocketType.stream
+    /// Lanes between the shards.
+    var laneCount = 1
     let settings: SettingsOptions
     let process: ProcessOptions
 
+    /// Runs the server on a shard's runtime and calls `whenReady` with its address; returns a line of statistics when the runtime is interrupted.
+    typealias Serve = @Sendable (
+        borrowing Runtime, Shard, SocketAddress, [SocketOption], (SocketAddress) -> Void
+    ) throws(DemikernelError) -> String
+
     /// Serves until a signal comes.
-    ///
-    /// - Parameter serve: runs the server on a runtime and calls `whenReady` with its address; returns a line of statistics when the runtime is interrupted.
-    func run(
-        serve: (borrowing Runtime, SocketAddress, [SocketOption], (SocketAddress) -> Void) throws(DemikernelError) -> String
-    ) throws {
+    func run(serve: @escaping Serve) throws {
         let settings = try settings.read()
         let listen = settings.path.map { Endpoint(path: $0) } ?? listen ?? defaultEndpoint(settings)
-        let runtime = try makeRuntime(settings, listen)
-        let interrupter = runtime.interrupter
-        Interruption.watch { interrupter.interrupt() }
+        try checkMemory(settings)
+        let endings = Endings(count: settings.shards)
+        let interruption = Interrupting()
+        Interruption.watch { interruption.interrupt() }
         try process.apply()
+        let processors = ProcessorPinning.allowed
         do throws(DemikernelError) {
+            let group = try ShardGroup(count: settings.shards, laneCount: laneCount)
+            interruption.aim(at: group)
+            let socketType = socketType
             let address = if let path = settings.path { try SocketAddress(path: path) } else { try SocketAddress(parsing: "\(listen)") }
-            let statistics = try serve(runtime, address, settings.socketOptions) { bound in
-                ReadyLine.print(command, "\(bound)", carrier: settings.carrier)
-            }
-            ReadyLine.printEnd(command, "\(statistics), \(runtime.statistics.turns) turns, \(runtime.statistics.sleeps) sleeps")
+            try group.run(
+                address,
+                makeRuntime: { (shard) throws(DemikernelError) in
+                    if settings.shards > 1, settings.shards <= processors.count { try? ProcessorPinning.pin(to: processors[shard]) }
+                    return try Runtime(settings.runtimeConfiguration, libraryOSes: [settings.libraryOS(shard)])
+                },
+                whenReady: { bound in ReadyLine.print(command, "\(bound)", carrier: settings.carrier) },
+                serve: { (runtime, shard, address, whenReady) throws(DemikernelError) in
+                    var address = address
+                    var options = socketType == .stream ? settings.socketOptions : []
+                    if settings.libOS.sharesPortsByOption, shard.count > 1 {
+                        // A port that others share may be shared by a stranger, too: so the first shard makes sure that it is free.
+                        if shard.index == 0 { address = try Self.claim(address, socketType, on: runtime) }
+                        options.append(.reusePort(true))
+                    }
+                    let begin = (used: ProcessorTime.usedByThisThread(), time: runtime.now)
+                    let statistics = try serve(runtime, shard, address, options, whenReady)
+                    let permille = (ProcessorTime.usedByThisThread() - begin.used) * 1000 / max(1, runtime.now - begin.time)
+                    endings.note(
+                        shard.index,
+                        "\(statistics), \(runtime.statistics.turns) turns, \(runtime.statistics.sleeps) sleeps, \(permille / 10).\(permille % 10) % of a processor")
+                })
         } catch {
             throw Self.failure(error, listen, settings)
+        }
+        for line in endings.lines { ReadyLine.printEnd(command, line) }
+    }
+
+    /// Binds to an address that nobody else has, and lets it go.
+    /// - Returns: the address with its port.
+    private static func claim(_ address: SocketAddress, _ type: SocketType, on runtime: borrowing Runtime) throws(DemikernelError) -> SocketAddress {
+        let queue = try runtime.socket(address.family, type)
+        do throws(DemikernelError) {
+            try runtime.bind(queue, to: address)
+            let bound = try runtime.localAddress(queue)
+            try runtime.close(queue)
+            return bound
+        } catch {
+            try? runtime.close(queue)
+            throw error
         }
     }
 
@@ -40,18 +85,12 @@ struct LibraryOSServer {
         return interface.ipv6Addresses.isEmpty ? Endpoint(family: .ipv4, host: "0.0.0.0", port: port) : Endpoint(family: .ipv6, host: "::", port: port)
     }
 
-    private func makeRuntime(_ settings: ServerSettings, _ listen: Endpoint) throws(CommandFailure) -> Runtime {
-        let configuration = settings.runtimeConfiguration
+    private func checkMemory(_ settings: ServerSettings) throws(CommandFailure) {
+        let wanted = settings.runtimeConfiguration.memory.arenaByteCount * settings.shards
         // The memory is taken page by page at the start, and the kernel refuses nothing: it kills.
-        if let available = AvailableMemory.byteCount(), configuration.memory.arenaByteCount > available {
+        if let available = AvailableMemory.byteCount(), wanted > available {
             throw CommandFailure(
-                "\(configuration.memory.arenaByteCount >> 20) MiB for buffers are more than the \(available >> 20) MiB that this machine has left: "
-                    + "ask for less with --memory")
-        }
-        do throws(DemikernelError) {
-            return try Runtime(configuration, libraryOSes: [settings.libraryOS])
-        } catch {
-            throw Self.failure(error, listen, settings)
+                "\(wanted >> 20) MiB for buffers are more than the \(available >> 20) MiB that this machine has left: ask for less with --memory")
         }
     }
 
@@ -70,4 +109,34 @@ struct LibraryOSServer {
     }
 
     private static func saidByDriver() -> String { DeviceSpecification.takeDriverMessage().map { " [\($0)]" } ?? "" }
+    /// A signal ends the group, also one that comes before there is a group.
+    private final class Interrupting: Sendable {
+        private let group = Mutex<ShardGroup?>(nil)
+        private let isRequested = Atomic(false)
+
+        func interrupt() {
+            isRequested.store(true, ordering: .sequentiallyConsistent)
+            group.withLock { $0 }?.interrupt()
+        }
+
+        func aim(at group: ShardGroup) {
+            self.group.withLock { $0 = group }
+            if isRequested.load(ordering: .sequentiallyConsistent) { group.interrupt() }
+        }
+    }
+
+    /// The last words of each shard.
+    private final class Endings: Sendable {
+        private let texts: Mutex<[String?]>
+
+        init(count: Int) { texts = Mutex(Array(repeating: nil, count: count)) }
+
+        func note(_ shard: Int, _ text: String) { texts.withLock { $0[shard] = text } }
+
+        var lines: [String] {
+            texts.withLock { texts in
+                texts.enumerated().compactMap { index, text in text.map { texts.count == 1 ? $0 : "shard \(index): \($0)" } }
+            }
+        }
+    }
 }

@@ -13,6 +13,9 @@ extension LibraryOSName {
     /// Whether it serves an interface of its own.
     var needsDevice: Bool { self == .catnip }
 
+    /// Whether shards listen on one port by an option of their sockets; otherwise each has a stack of its own.
+    var sharesPortsByOption: Bool { self == .catnap }
+
     /// Names of the family that this version has nothing behind.
     static let absent: [(name: String, summary: String)] = [
         ("catpowder", "user-level TCP/IP over raw sockets"), ("catmint", "RDMA"), ("cattree", "storage"),

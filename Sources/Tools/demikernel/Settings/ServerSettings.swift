@@ -17,6 +17,8 @@ struct ServerSettings: Sendable {
     var path: String?
     /// Of a library OS that needs one.
     var interface: InterfaceConfiguration?
+    /// Runtimes, each on a thread of its own, that share the work.
+    var shards = 1
     var idle = Idle.adaptive
     /// nil: the runtime's own default.
     var spinMicroseconds: Int?
@@ -45,8 +47,8 @@ struct ServerSettings: Sendable {
         return configuration
     }
 
-    /// The library OS that these settings describe.
-    var libraryOS: LibraryOSMaker {
+    /// The library OS of a shard that these settings describe.
+    func libraryOS(_ shard: Int) -> LibraryOSMaker {
         switch libOS {
         case .catnap: return .catnap
         case .catmem: return .catmem

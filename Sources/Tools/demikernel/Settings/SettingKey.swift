@@ -26,6 +26,9 @@ struct SettingKey: Sendable {
     static let libOS = SettingKey(name: "demikernel.libos", kind: .text, help: "The library OS.")
     static let path = SettingKey(
         name: "demikernel.path", kind: .text, help: "Where a server over shared memory listens: the path of a socket, which it makes for its user alone.")
+    static let shards = SettingKey(
+        name: "demikernel.shards", kind: .integer(1...64),
+        help: "Runtimes that share the work, each on a thread and, where there are enough, a processor of its own, with memory and limits of its own.")
     static let idle = SettingKey(
         name: "demikernel.idle", kind: .choice(["spin", "adaptive"]),
         help: "What to do when nothing is ready: poll for ever, or sleep until something happens.")
@@ -33,7 +36,7 @@ struct SettingKey: Sendable {
         name: "demikernel.idle_spin_micros", kind: .integer(0...1_000_000),
         help: "With adaptive idling: how long to poll after the last progress before sleeping.")
     static let memory = SettingKey(
-        name: "demikernel.memory_mebibytes", kind: .integer(4...65_536), help: "Memory for buffers.")
+        name: "demikernel.memory_mebibytes", kind: .integer(4...65_536), help: "Memory for buffers, of each shard.")
     static let maximumQueues = SettingKey(
         name: "demikernel.limits.maximum_queues", kind: .integer(1...1_048_575), help: "Queues, connections among them, open at once.")
     static let maximumOperations = SettingKey(
@@ -66,7 +69,7 @@ struct SettingKey: Sendable {
 
     /// Everything that is read.
     static let all = [
-        libOS, path, device, address, gateway, mtu, macAddress, neighbors, idle, spinMicroseconds, memory, maximumQueues, maximumOperations,
+        libOS, path, device, address, gateway, mtu, macAddress, neighbors, shards, idle, spinMicroseconds, memory, maximumQueues, maximumOperations,
         keepAliveEnabled, keepAliveTime, keepAliveInterval, lingerEnabled, lingerTime, noDelay,
     ]
 

@@ -39,6 +39,11 @@ struct SettingsOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
+            "Runtimes that share the work, each on a thread of its own. (environment: DEMIKERNEL_SHARDS)", valueName: "count"))
+    var shards: String?
+
+    @Option(
+        help: ArgumentHelp(
             "When nothing is ready: spin (the least latency, a whole core) or adaptive (sleeps soon). (environment: DEMIKERNEL_IDLE)", valueName: "policy"))
     var idle: String?
 
@@ -56,7 +61,7 @@ struct SettingsOptions: ParsableArguments {
                 (.address, SettingKey.address.flag, Self.joined(address)),
                 (.gateway, SettingKey.gateway.flag, Self.joined(gateway)), (.mtu, SettingKey.mtu.flag, mtu),
                 (.macAddress, SettingKey.macAddress.flag, macAddress), (.neighbors, SettingKey.neighbors.flag, Self.joined(neighbor)),
-                (.idle, SettingKey.idle.flag, idle), (.memory, SettingKey.memory.flag, memory),
+                (.shards, SettingKey.shards.flag, shards), (.idle, SettingKey.idle.flag, idle), (.memory, SettingKey.memory.flag, memory),
             ]),
             SettingsSource.environment(environment.filter { $0.key == "LIBOS" || $0.key.hasPrefix("DEMIKERNEL_") }),
         ]
