@@ -161,7 +161,9 @@ static int make_pools(struct dpdk_device *device, const struct dpdk_block *block
         struct blocks given = {device, blocks, told};
         rte_mempool_obj_iter(device->receive_pool, give_block, &given);
     } else {
-        device->receive_pool = make_pool("demikernel_rx", device->port, device->receive_mbufs, frame_room, frame_room);
+        // AF_XDP leaves 256 bytes more in front.
+        uint32_t room = frame_room + 256 > UINT16_MAX ? UINT16_MAX : frame_room + 256;
+        device->receive_pool = make_pool("demikernel_rx", device->port, device->receive_mbufs, room, room);
         if (device->receive_pool == NULL) return last_error();
         rte_mempool_obj_iter(device->receive_pool, name_device, device);
     }

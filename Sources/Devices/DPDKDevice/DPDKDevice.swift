@@ -14,8 +14,8 @@ import Glibc
 /// the other end of a memif, say) frames are dropped and counted as `transmitLinkDown`.
 ///
 /// No driver for virtual devices can wake a sleeper. net_af_packet has the kernel put fragments of IPv4 together, and cuts what is longer than a frame then:
-/// datagrams that need fragments are lost, and counted as `receiveMalformed`. net_af_xdp on a veth needs `force_copy=1,busy_budget=0`: with its busy polling
-/// frames wait for the next one.
+/// datagrams that need fragments are lost, and counted as `receiveMalformed`. net_af_xdp on a veth needs
+/// `force_copy=1,busy_budget=0`: with its busy polling frames wait for the next one.
 public enum DPDKDevice {
     /// Starts DPDK, if no device of the process did, and makes the device. It is started when a heap is attached.
     ///
