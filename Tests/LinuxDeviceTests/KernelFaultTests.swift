@@ -19,7 +19,7 @@ import UserNetwork
         }
     }
 
-    private static let losses = KernelLink.Kind.allCases.flatMap { kind in [1, 5, 20].map { (kind, $0) } }
+    private static let losses = KernelLink.Kind.ofTheKernel.flatMap { kind in [1, 5, 20].map { (kind, $0) } }
 
     @Test("random loss in both directions", .enabled(if: Shell.has("nft"), "needs nftables: apt-get install nftables"), arguments: losses)
     func randomLoss(_ kind: KernelLink.Kind, _ percent: Int) throws {
@@ -35,7 +35,7 @@ import UserNetwork
         }
     }
 
-    @Test("packets of 1280 to 9000 bytes", arguments: KernelLink.Kind.allCases, [1280, 1500, 4000, 9000])
+    @Test("packets of 1280 to 9000 bytes", arguments: KernelLink.Kind.ofTheKernel, [1280, 1500, 4000, 9000])
     func packetSizes(_ kind: KernelLink.Kind, _ mtu: Int) throws {
         try inNetworkNamespace {
             let link = try KernelLink(kind, mtu: mtu)
@@ -54,7 +54,7 @@ import UserNetwork
         }
     }
 
-    @Test("a peer that has forgotten its connection", .enabled(if: Shell.has("nft"), "needs nftables"), arguments: KernelLink.Kind.allCases)
+    @Test("a peer that has forgotten its connection", .enabled(if: Shell.has("nft"), "needs nftables"), arguments: KernelLink.Kind.ofTheKernel)
     func peerReboot(_ kind: KernelLink.Kind) throws {
         try inNetworkNamespace {
             let link = try KernelLink(kind)
@@ -75,7 +75,7 @@ import UserNetwork
         }
     }
 
-    @Test("the link goes down and up again", arguments: KernelLink.Kind.allCases)
+    @Test("the link goes down and up again", arguments: KernelLink.Kind.ofTheKernel)
     func carrier(_ kind: KernelLink.Kind) throws {
         try inNetworkNamespace {
             let link = try KernelLink(kind)
@@ -101,7 +101,7 @@ import UserNetwork
         #expect(try client.receive() == [value])
     }
 
-    @Test("the interface is removed while it is in use", arguments: KernelLink.Kind.allCases)
+    @Test("the interface is removed while it is in use", arguments: KernelLink.Kind.ofTheKernel)
     func removal(_ kind: KernelLink.Kind) throws {
         try inNetworkNamespace {
             let link = try KernelLink(kind)
@@ -115,7 +115,7 @@ import UserNetwork
         }
     }
 
-    @Test("a device says that its interface is gone, and waits for nothing more", arguments: KernelLink.Kind.allCases)
+    @Test("a device says that its interface is gone, and waits for nothing more", arguments: KernelLink.Kind.ofTheKernel)
     func goneDevice(_ kind: KernelLink.Kind) throws {
         try inNetworkNamespace {
             let link = try KernelLink(kind)
@@ -136,7 +136,7 @@ import UserNetwork
         }
     }
 
-    @Test("an address that the peer has as well is not used", arguments: KernelLink.Kind.allCases)
+    @Test("an address that the peer has as well is not used", arguments: KernelLink.Kind.ofTheKernel)
     func duplicateAddress(_ kind: KernelLink.Kind) throws {
         // The kernel's side of a TAP interface is the peer. On a shared interface an address of its own kernel would be refused.
         if kind == .tap {
@@ -166,7 +166,7 @@ import UserNetwork
         #expect(UserNetwork.statistics(of: libraryOS).network.duplicateAddresses == 1)
     }
 
-    @Test("killing the process leaves the interface to the kernel", arguments: KernelLink.Kind.allCases)
+    @Test("killing the process leaves the interface to the kernel", arguments: KernelLink.Kind.ofTheKernel)
     func killedProcess(_ kind: KernelLink.Kind) throws {
         try inNetworkNamespace {
             let link = try KernelLink(kind)

@@ -94,6 +94,8 @@ struct KernelLink {
         case dpdk
         #endif
         var testDescription: String { rawValue }
+        /// The kernel's own. DPDK's drivers tell of no link, wake nobody, and cut the fragments that they have put together.
+        static let ofTheKernel: [Kind] = [.tap, .xdp]
         /// DPDK's driver for packet sockets asks the kernel to put IPv4's fragments together (PACKET_FANOUT_FLAG_DEFRAG), and cuts what is too long then.
         var passesIPv4Fragments: Bool {
             #if DPDK
