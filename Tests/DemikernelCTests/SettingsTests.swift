@@ -281,7 +281,7 @@ import WireFormats
         .enabled(if: access("/usr/bin/gcc", X_OK) == 0, "needs gcc: apt-get install gcc libc6-dev"),
         .enabled(if: geteuid() == 0 && access("/usr/sbin/ip", X_OK) == 0, "needs root and iproute2, for interfaces"),
         arguments: [
-            ("catnip", "demikernel:\n  device: tap:demi0,host=10.0.0.1/24\n  local_ipv4_addr: 10.0.0.2\n  local_ipv6_addr: 2001:db8::2\n", 0),
+            ("catnip", "demikernel:\n  device: tap:demi2,host=10.0.0.1/24\n  local_ipv4_addr: 10.0.0.2\n  local_ipv6_addr: 2001:db8::2\n", 0),
             ("catpowder", "demikernel:\n  local_ipv4_addr: 10.0.0.2\nraw_socket:\n  linux_interface_name: demi0\n", 0),
             ("catpowder", "demikernel:\n  local_ipv4_addr: 10.0.0.2\nraw_socket:\n  linux_interface_name: lo\n", EAFNOSUPPORT),
             ("catpowder", "demikernel:\n  local_ipv4_addr: 10.0.0.2\nraw_socket:\n  linux_interface_name: absent0\n", ENODEV),
