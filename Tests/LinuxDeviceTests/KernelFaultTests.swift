@@ -27,11 +27,17 @@ import UserNetwork
             let link = try KernelLink(kind)
             let server = try StackServer.echo(link.interface, .tcp, .any(port: 7))
             defer { server.stop() }
-            let client = try KernelClient(.stream, to: .ipv4("10.0.0.2"), port: 7)
+            var client = try KernelClient(.stream, to: .ipv4("10.0.0.2"), port: 7)
             try Self.lose(percent, on: link.kernelInterface)
-            try expectEcho(client, percent > 10 ? 60_000 : 1_000_000)
-            let rules = Shell.run("nft list table netdev faults").output
-            #expect(rules.contains("counter packets") && !rules.contains("counter packets 0 "), "\(rules)")
+            // Chance decides what is lost: until something was, in either direction. Of merged segments there are few.
+            for _ in 0..<200 {
+                try expectEcho(client, percent > 10 ? 60_000 : 1_000_000)
+                let rules = Shell.run("nft list table netdev faults").output
+                guard rules.contains("counter packets") else { break }
+                if !rules.contains("counter packets 0 ") { return }
+                client = try KernelClient(.stream, to: .ipv4("10.0.0.2"), port: 7)
+            }
+            Issue.record("nothing was lost: \(Shell.run("nft list table netdev faults").output)")
         }
     }
 
