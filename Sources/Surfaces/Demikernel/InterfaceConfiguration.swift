@@ -100,10 +100,13 @@ public struct InterfaceConfiguration: Sendable {
     }
 
     /// Opens the device; the caller closes it.
+    /// - Parameters:
+    ///   - queue: which of the queues, the first one before the others.
+    ///   - queueCount: queues that are going to be opened; each gets flows of its own.
     /// - Throws: what the device needs and does not get; nothing is left behind then.
-    public func openDevice() throws(DemikernelError) -> EthernetDevice {
+    public func openDevice(queue: Int = 0, of queueCount: Int = 1) throws(DemikernelError) -> EthernetDevice {
         switch device {
-        case .tap(let tap): try tap.open(maximumTransmissionUnit, macAddress)
+        case .tap(let tap): try tap.open(maximumTransmissionUnit, macAddress, queue: queue, of: queueCount)
         }
     }
 

@@ -12,7 +12,7 @@ struct LibraryOSServer {
     /// What the server's shards share the port with.
     var socketType = SocketType.stream
     /// Lanes between the shards.
-    var laneCount = 1
+    var laneCount = 0
     let settings: SettingsOptions
     let process: ProcessOptions
 
@@ -37,9 +37,9 @@ struct LibraryOSServer {
             let socketType = socketType
             try group.run(
                 try SocketAddress(parsing: "\(listen)"),
-                makeRuntime: { (shard) throws(DemikernelError) in
-                    if settings.shards > 1, settings.shards <= processors.count { try? ProcessorPinning.pin(to: processors[shard]) }
-                    return try Runtime(settings.runtimeConfiguration, libraryOSes: [settings.libraryOS(shard)])
+                makeRuntime: { (place) throws(DemikernelError) in
+                    if settings.shards > 1, settings.shards <= processors.count { try? ProcessorPinning.pin(to: processors[place.shard]) }
+                    return try Runtime(settings.runtimeConfiguration, libraryOSes: [settings.libraryOS(place)])
                 },
                 whenReady: { bound in ReadyLine.print(command, "\(bound)", carrier: settings.carrier) },
                 serve: { (runtime, shard, address, whenReady) throws(DemikernelError) in

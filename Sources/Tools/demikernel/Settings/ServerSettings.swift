@@ -46,12 +46,12 @@ struct ServerSettings: Sendable {
     }
 
     /// The library OS of a shard that these settings describe.
-    func libraryOS(_ shard: Int) -> LibraryOSMaker {
+    func libraryOS(_ place: ShardGroup.Place) -> LibraryOSMaker {
         switch libOS {
         case .catnap: return .catnap
         case .catnip:
             guard let interface else { preconditionFailure("settings without mistakes have an interface for catnip") }
-            return .catnip(interface)
+            return .catnip(interface, at: place)
         }
     }
 
