@@ -17,7 +17,8 @@ struct ShardTests {
 
     /// Runs `body` against a group of two shards, and returns what they left.
     private func withGroup(
-        _ port: UInt16, laneCount: Int = 0, idle: IdlePolicy = .standard, _ endings: Endings, serve: @escaping ShardGroup.Server, _ body: @escaping () throws -> Void
+        _ port: UInt16, laneCount: Int = 0, idle: IdlePolicy = .standard, _ endings: Endings, serve: @escaping ShardGroup.Server,
+        _ body: @escaping () throws -> Void
     ) throws {
         try inNetworkNamespace {
             // Without detection of duplicates: the kernel would begin with connections from another address.

@@ -296,7 +296,9 @@ import Testing
         let mesh = try ShardMesh(shardCount: 2)
         let thread = withPeer(mesh, .adaptive(spinNanoseconds: 0)) { (runtime, queue) throws in
             for number in 0..<count {
-                #expect(try runtime.result(runtime.push(queue, bytes: [UInt8(truncatingIfNeeded: number), UInt8(truncatingIfNeeded: number >> 8)])) == .pushed(2))
+                #expect(
+                    try runtime.result(runtime.push(queue, bytes: [UInt8(truncatingIfNeeded: number), UInt8(truncatingIfNeeded: number >> 8)]))
+                        == .pushed(2))
             }
         }
         let runtime = try makeRuntime { $0.idle = .adaptive(spinNanoseconds: 0) }
@@ -319,7 +321,9 @@ import Testing
             #expect(runtime.statistics.turns - before.turns <= 8)
             #expect(runtime.statistics.sleeps > before.sleeps)
             try runtime.push(queue, runtime.buffer([99]), completion: .discarded)
-            while case .popped(let bytes) = try runtime.result(runtime.pop(queue)) { try runtime.push(queue, runtime.buffer(bytes), completion: .discarded) }
+            while case .popped(let bytes) = try runtime.result(runtime.pop(queue)) {
+                try runtime.push(queue, runtime.buffer(bytes), completion: .discarded)
+            }
         }
         do {
             let runtime = try makeRuntime { $0.idle = .adaptive(spinNanoseconds: 0) }

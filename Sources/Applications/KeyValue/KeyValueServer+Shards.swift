@@ -114,7 +114,8 @@ extension KeyValueServer {
     }
 
     private mutating func receiveReplies(
-        _ unit: borrowing ScatterGatherArray, _ exchange: UnsafeMutablePointer<ShardExchange>, _ now: UInt64, _ rooms: UnsafeMutablePointer<ReplyRooms>,
+        _ unit: borrowing ScatterGatherArray, _ exchange: UnsafeMutablePointer<ShardExchange>, _ now: UInt64,
+        _ rooms: UnsafeMutablePointer<ReplyRooms>,
         on runtime: borrowing Runtime
     ) {
         let shard = exchange.pointee.shard

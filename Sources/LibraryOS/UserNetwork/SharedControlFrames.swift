@@ -95,7 +95,9 @@ extension EthernetDevice {
                 return device.transmitFunction(device.context, frames, count)
             },
             receive: { context, frames, capacity in
-                Int32(truncatingIfNeeded: SharedControlFrames.receive(SharedControlFrames.at(context), frames.assumingMemoryBound(to: Frame.self), Int(capacity)))
+                Int32(
+                    truncatingIfNeeded: SharedControlFrames.receive(
+                        SharedControlFrames.at(context), frames.assumingMemoryBound(to: Frame.self), Int(capacity)))
             },
             prepareToSleep: { SharedControlFrames.at($0).pointee.device.prepareToSleep() },
             statistics: { context, statistics in

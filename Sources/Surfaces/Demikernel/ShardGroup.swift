@@ -37,9 +37,10 @@ public final class ShardGroup: Sendable {
     /// Makes a shard's runtime, on the shard's own thread.
     public typealias RuntimeMaker = @Sendable (_ place: Place) throws(DemikernelError) -> Runtime
     /// Serves `address` on a shard's runtime until that is interrupted. Calls `whenReady` once, with the address and its port.
-    public typealias Server = @Sendable (
-        _ runtime: borrowing Runtime, _ shard: Shard, _ address: SocketAddress, _ whenReady: (SocketAddress) -> Void
-    ) throws(DemikernelError) -> Void
+    public typealias Server =
+        @Sendable (
+            _ runtime: borrowing Runtime, _ shard: Shard, _ address: SocketAddress, _ whenReady: (SocketAddress) -> Void
+        ) throws(DemikernelError) -> Void
 
     /// - Parameters:
     ///   - count: 1 to 64.

@@ -95,7 +95,8 @@ private struct ShardQueues {
             let lane = index % mesh.laneCount
             (state.pointee.links + index).initialize(
                 to: ShardLink(
-                    sender: ShardSender(mesh.ring(from: shard, to: peer, lane: lane)), receiver: ShardReceiver(mesh.ring(from: peer, to: shard, lane: lane)),
+                    sender: ShardSender(mesh.ring(from: shard, to: peer, lane: lane)),
+                    receiver: ShardReceiver(mesh.ring(from: peer, to: shard, lane: lane)),
                     peer: peer))
         }
     }

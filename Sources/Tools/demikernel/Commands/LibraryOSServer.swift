@@ -17,9 +17,10 @@ struct LibraryOSServer {
     let process: ProcessOptions
 
     /// Runs the server on a shard's runtime and calls `whenReady` with its address; returns a line of statistics when the runtime is interrupted.
-    typealias Serve = @Sendable (
-        borrowing Runtime, Shard, SocketAddress, [SocketOption], (SocketAddress) -> Void
-    ) throws(DemikernelError) -> String
+    typealias Serve =
+        @Sendable (
+            borrowing Runtime, Shard, SocketAddress, [SocketOption], (SocketAddress) -> Void
+        ) throws(DemikernelError) -> String
 
     /// Serves until a signal comes.
     func run(serve: @escaping Serve) throws {
@@ -55,7 +56,8 @@ struct LibraryOSServer {
                     let permille = (ProcessorTime.usedByThisThread() - begin.used) * 1000 / max(1, runtime.now - begin.time)
                     endings.note(
                         shard.index,
-                        "\(statistics), \(runtime.statistics.turns) turns, \(runtime.statistics.sleeps) sleeps, \(permille / 10).\(permille % 10) % of a processor")
+                        "\(statistics), \(runtime.statistics.turns) turns, \(runtime.statistics.sleeps) sleeps, \(permille / 10).\(permille % 10) % of a processor"
+                    )
                 })
         } catch {
             throw Self.failure(error, listen, settings)
@@ -91,7 +93,8 @@ struct LibraryOSServer {
     private static func failure(_ error: DemikernelError, _ listen: Endpoint, _ settings: ServerSettings) -> CommandFailure {
         switch (error.operation, error.errno) {
         case (.bind, EADDRNOTAVAIL) where settings.interface != nil:
-            CommandFailure("\(listen.host) is none of the addresses that --address gives the stack: listen on one of those, or on 0.0.0.0 or [::] for all")
+            CommandFailure(
+                "\(listen.host) is none of the addresses that --address gives the stack: listen on one of those, or on 0.0.0.0 or [::] for all")
         case (.initialize, _) where settings.interface != nil: CommandFailure("\(settings.carrier): \(error)")
         case (.bind, _), (.listen, _), (.socket, EAFNOSUPPORT): ListenAdvice.failure(error.errno, listen)
         case (.initialize, ENOMEM): CommandFailure("the memory for buffers could not be taken (\(error)): ask for less with --memory")
