@@ -140,8 +140,8 @@ import Testing
         do throws(DemikernelError) {
             try group.run(
                 .loopback(port: 0),
-                makeRuntime: { (shard) throws(DemikernelError) in
-                    if shard == 2 { throw DemikernelError(ENOMEM, .initialize, "no memory for this one") }
+                makeRuntime: { (place) throws(DemikernelError) in
+                    if place.shard == 2 { throw DemikernelError(ENOMEM, .initialize, "no memory for this one") }
                     return try Runtime(ServerSettings().runtimeConfiguration, libraryOSes: [.catnap])
                 },
                 whenReady: { _ in notes.readiness.add(1, ordering: .relaxed) },

@@ -43,7 +43,7 @@ import Testing
         #expect(settings.carrier == "catnip on dpdk:net_virtio_user0,path=/run/x.sock,queue_size=1024")
         #expect(throws: ConfigurationMistakes.self) { try DeviceSpecification(parsing: "dpdk:,iface=eth0") }
         #if !DPDK
-        let error = #expect(throws: DemikernelError.self) { _ = try Runtime(libraryOSes: [settings.libraryOS(0)]) }
+        let error = #expect(throws: DemikernelError.self) { _ = try Runtime(libraryOSes: [settings.libraryOS(nil)]) }
         #expect(error?.message.description.contains("swift build --traits DPDK") == true)
         #endif
     }

@@ -109,7 +109,7 @@ import Testing
         #expect(mistakes.first?.contains("DEMIKERNEL_IDLE_SPIN_MICROS") == true)
     }
 
-    @Test func shardsAreReadAndRefusedWhereThereAreNone() throws {
+    @Test func shardsAreOneToSixtyFour() throws {
         #expect(SettingsReader.read([.flags([])]).settings.shards == 1)
         let two = SettingsReader.read([.flags([(.shards, "--shards", "2")])])
         #expect(two.mistakes == [])
@@ -117,10 +117,17 @@ import Testing
         for count in ["0", "65", "two"] {
             #expect(SettingsReader.read([.flags([(.shards, "--shards", count)])]).mistakes.count == 1, "\(count)")
         }
-        let interface = SettingsReader.read([
-            .flags([(.libOS, "--libos", "catnip"), (.device, "--device", "tap:demi0"), (.address, "--address", "10.0.0.2/24"), (.shards, "--shards", "2")])
-        ])
-        #expect(interface.mistakes == ["--shards: the library OS catnip runs as one shard in this version; use --libos catnap, or leave it out"])
+    }
+
+    @Test func shardsServeWhereOneAddressCanBeShared() throws {
+        func mistakes(_ flags: [(SettingKey, String, String?)]) -> [String] {
+            SettingsReader.read([.flags([(.shards, "--shards", "2")] + flags)]).mistakes
+        }
+        let address: (SettingKey, String, String?) = (.address, "--address", "10.0.0.2/24")
+        #expect(mistakes([(.libOS, "--libos", "catnip"), (.device, "--device", "tap:demi0"), address]) == [])
+        let xdp = mistakes([(.libOS, "--libos", "catnip"), (.device, "--device", "xdp:demi0"), address])
+        #expect(xdp.count == 1 && xdp[0].contains("catnip on xdp:demi0 serves one shard"))
+        #expect(mistakes([(.libOS, "--libos", "catmem"), (.path, "--path", "/run/x.sock")]).count == 1)
     }
 
     @Test func anEmptyVariableIsNotSet() throws {

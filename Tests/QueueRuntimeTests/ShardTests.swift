@@ -105,6 +105,43 @@ import Testing
         #expect(try second.result(second.pop(links.1.queue(to: 2, lane: 0))) == .popped([3]))
     }
 
+    @Test("a broadcast gives every other shard a copy, wakes those that sleep, and drops what a full ring does not take", arguments: [60, 1_500])
+    func broadcast(_ size: Int) throws {
+        let mesh = try ShardMesh(shardCount: 3, laneCount: 2)
+        let left = try makeRuntime()
+        let right = try makeRuntime()
+        #expect(try left.join(mesh, as: 0, queueLaneCount: 1).queueLaneCount == 1)
+        _ = try right.join(mesh, as: 1, queueLaneCount: 1)
+        let descriptor = try right.eventDescriptor()
+        while right.poll() {}
+        func isReadable() -> Bool {
+            var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+            return Glibc.poll(&entry, 1, 0) == 1
+        }
+        #expect(!isReadable())
+        var sender = ShardBroadcast(mesh, shard: 0, lane: 1)
+        var receiver = ShardBroadcast(mesh, shard: 1, lane: 1)
+        let frame = try left.array(pattern(size, seed: 3)).takeOver()
+        sender.send(copyOf: frame, left.core.heap)
+        #expect(isReadable())
+        for _ in 0..<Self.ringDepth { sender.send(copyOf: frame, left.core.heap) }
+        frame.releaseArray()
+        let drops = sender.dropCount
+        #expect(drops == 2, "one for each of two shards that take none")
+        var count = 0
+        while let copy = receiver.receive(right.core.heap) {
+            let content = bytes(ScatterGatherArray(unsafelyTakingOver: copy))
+            #expect(content == pattern(size, seed: 3))
+            count += 1
+        }
+        #expect(count == Self.ringDepth)
+        #expect(right.snapshot().liveBlocks == 0)
+        // Both runtimes end here, with copies on their way.
+        let last = try right.array(pattern(size, seed: 4)).takeOver()
+        receiver.send(copyOf: last, right.core.heap)
+        last.releaseArray()
+    }
+
     @Test("a unit for which the heap has no block waits in the ring, and loses nothing")
     func memoryPressure() throws {
         let mesh = try ShardMesh(shardCount: 2)
@@ -259,7 +296,9 @@ import Testing
         let mesh = try ShardMesh(shardCount: 2)
         let thread = withPeer(mesh, .adaptive(spinNanoseconds: 0)) { (runtime, queue) throws in
             for number in 0..<count {
-                #expect(try runtime.result(runtime.push(queue, bytes: [UInt8(truncatingIfNeeded: number), UInt8(truncatingIfNeeded: number >> 8)])) == .pushed(2))
+                #expect(
+                    try runtime.result(runtime.push(queue, bytes: [UInt8(truncatingIfNeeded: number), UInt8(truncatingIfNeeded: number >> 8)]))
+                        == .pushed(2))
             }
         }
         let runtime = try makeRuntime { $0.idle = .adaptive(spinNanoseconds: 0) }
@@ -282,7 +321,9 @@ import Testing
             #expect(runtime.statistics.turns - before.turns <= 8)
             #expect(runtime.statistics.sleeps > before.sleeps)
             try runtime.push(queue, runtime.buffer([99]), completion: .discarded)
-            while case .popped(let bytes) = try runtime.result(runtime.pop(queue)) { try runtime.push(queue, runtime.buffer(bytes), completion: .discarded) }
+            while case .popped(let bytes) = try runtime.result(runtime.pop(queue)) {
+                try runtime.push(queue, runtime.buffer(bytes), completion: .discarded)
+            }
         }
         do {
             let runtime = try makeRuntime { $0.idle = .adaptive(spinNanoseconds: 0) }

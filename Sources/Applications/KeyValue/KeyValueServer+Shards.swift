@@ -9,25 +9,25 @@ import KeyValueStore
 /// that what waits anywhere is bounded by the connections. Requests and replies have lanes of their own, and replies are always taken: so shards that wait for
 /// each other go on.
 extension KeyValueServer {
-    /// Lanes that the mesh of a sharded server needs.
+    /// Lanes that a group of key-value servers needs.
     public static var laneCount: Int { ShardExchange.laneCount }
 
     /// Gathers that are kept for the next connections.
     private static let maximumFreeGathers = 64
 
-    mutating func joinShards(on runtime: borrowing Runtime) throws(DemikernelError) {
-        guard let shard else { return }
-        let links = try runtime.join(shard.mesh, as: shard.index)
-        let exchanges = UnsafeMutablePointer<ShardExchange>.allocate(capacity: shard.count)
-        for index in 0..<shard.count where index != shard.index { (exchanges + index).initialize(to: ShardExchange(shard: index, links)) }
+    mutating func openExchanges(on runtime: borrowing Runtime) throws(DemikernelError) {
+        guard let links else { return }
+        precondition(links.queueLaneCount >= KeyValueServer.laneCount, "a group of key-value servers has KeyValueServer.laneCount lanes")
+        let exchanges = UnsafeMutablePointer<ShardExchange>.allocate(capacity: router.shardCount)
+        for index in 0..<router.shardCount where index != router.shard { (exchanges + index).initialize(to: ShardExchange(shard: index, links)) }
         self.exchanges = exchanges
-        for index in 0..<shard.count where index != shard.index {
+        for index in 0..<router.shardCount where index != router.shard {
             _ = try runtime.pop(exchanges[index].requests)
             _ = try runtime.pop(exchanges[index].replies)
         }
     }
 
-    func leaveShards(on runtime: borrowing Runtime) {
+    func closeExchanges(on runtime: borrowing Runtime) {
         guard let exchanges else { return }
         for index in 0..<router.shardCount where index != router.shard {
             try? runtime.close(exchanges[index].requests)
@@ -114,7 +114,8 @@ extension KeyValueServer {
     }
 
     private mutating func receiveReplies(
-        _ unit: borrowing ScatterGatherArray, _ exchange: UnsafeMutablePointer<ShardExchange>, _ now: UInt64, _ rooms: UnsafeMutablePointer<ReplyRooms>,
+        _ unit: borrowing ScatterGatherArray, _ exchange: UnsafeMutablePointer<ShardExchange>, _ now: UInt64,
+        _ rooms: UnsafeMutablePointer<ReplyRooms>,
         on runtime: borrowing Runtime
     ) {
         let shard = exchange.pointee.shard

@@ -18,8 +18,8 @@ public struct KeyValueServer: ~Copyable {
     /// Connections by their descriptors' slots.
     let connections: UnsafeMutablePointer<UnsafeMutablePointer<Connection>?>
     let connectionCapacity: Int
-    /// This shard among the others, when there are others.
-    let shard: Shard?
+    /// The queues to the other shards, when there are others.
+    let links: ShardLinks?
     let router: ShardRouter
     /// The links to the others, at their index. Not initialised for this shard itself.
     var exchanges: UnsafeMutablePointer<ShardExchange>?
@@ -59,14 +59,14 @@ public struct KeyValueServer: ~Copyable {
     ///   - limits: what the engine refuses to exceed.
     ///   - seed: keys the engine's hash, and says which shard has a key; the same for all shards, unpredictable where clients are not trusted.
     ///   - maximumQueues: the runtime's `Limits.maximumQueues`.
-    ///   - shard: which of several shards this server is; its mesh has `laneCount` lanes. Nil has all keys.
+    ///   - shard: which of several shards this server is, in a group of `laneCount` lanes. Nil has all keys.
     public init(
         listen address: SocketAddress, socketOptions: [SocketOption] = [], limits: KeyValueStore.Limits = .init(), seed: UInt64,
         maximumQueues: Int = Limits().maximumQueues, shard: Shard? = nil
     ) {
         self.address = address
         self.socketOptions = socketOptions
-        self.shard = shard.flatMap { $0.count > 1 ? $0 : nil }
+        links = shard?.links
         router = ShardRouter(shard: shard?.index ?? 0, of: shard?.count ?? 1, seed: seed)
         // The table of each store has a hash of its own, under which the keys of one shard are as even as all.
         store = KeyValueStore(limits: limits, seed: seed &+ 1 &+ UInt64(router.shard))
@@ -97,7 +97,7 @@ public struct KeyValueServer: ~Copyable {
         var time = timespec()
         clock_gettime(CLOCK_REALTIME, &time)
         epochOffset = UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec) &- runtime.now
-        try joinShards(on: runtime)
+        try openExchanges(on: runtime)
         server = try runtime.socket(address.family, .stream)
         do {
             for option in socketOptions { try runtime.setOption(option, on: server) }
@@ -108,11 +108,11 @@ public struct KeyValueServer: ~Copyable {
             try serve(on: runtime)
         } catch {
             try? runtime.close(server)
-            leaveShards(on: runtime)
+            closeExchanges(on: runtime)
             throw error
         }
         try runtime.close(server)
-        leaveShards(on: runtime)
+        closeExchanges(on: runtime)
     }
 
     private mutating func serve(on runtime: borrowing Runtime) throws(DemikernelError) {
@@ -134,7 +134,7 @@ public struct KeyValueServer: ~Copyable {
             while let completion = batch.next() {
                 handle(completion, now, rooms, on: runtime)
             }
-            if shard != nil { retryAnswers(on: runtime) }
+            if links != nil { retryAnswers(on: runtime) }
             if now &- lastExpiry >= KeyValueServer.expiryInterval {
                 lastExpiry = now
                 store.expireSome(now: now, budget: KeyValueServer.expiryBudget)
@@ -265,7 +265,7 @@ public struct KeyValueServer: ~Copyable {
             return nil
         }
         var replies = ReplyOutput(into: rooms, room)
-        let gather = shard == nil ? nil : freeGathers.popLast() ?? Gather(shardCount: router.shardCount)
+        let gather = links == nil ? nil : freeGathers.popLast() ?? Gather(shardCount: router.shardCount)
         let outcome: ProcessOutcome
         if let gather {
             outcome = store.process(

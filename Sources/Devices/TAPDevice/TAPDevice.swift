@@ -26,8 +26,13 @@ public enum TAPDevice {
         guard descriptor >= 0 else { throw DemikernelError(errno, .initialize, openMessage(errno)) }
         do throws(DemikernelError) {
             var name = nameBytes(configuration.name)
-            let result = linux_tap_attach(descriptor, &name)
+            let result = linux_tap_attach(descriptor, &name, configuration.queueCount > 1 ? 1 : 0)
             guard result == 0 else { throw DemikernelError(-result, .initialize, attachMessage(-result)) }
+            if configuration.queueCount > 1 {
+                let program = QueueSteering(queueCount: configuration.queueCount).instructions
+                let result = linux_tap_steer(descriptor, program, UInt32(program.count))
+                guard result == 0 else { throw DemikernelError(-result, .initialize, steeringMessage(-result)) }
+            }
             let interface = NetworkInterface(configuration.name)
             if let mtu = configuration.maximumTransmissionUnit, try interface.maximumTransmissionUnit() != mtu {
                 try interface.setMaximumTransmissionUnit(mtu)
@@ -102,9 +107,16 @@ public enum TAPDevice {
             `sudo ip tuntap add dev NAME mode tap user $USER`
             """
         case EBUSY: "another process is attached to this TAP interface: stop it, or take another name"
-        case EINVAL: "an interface of this name exists and is no TAP, or has several queues: take another name"
+        case EINVAL: "an interface of this name exists and is no TAP, or is of one queue where several are wanted, or the other way: take another name"
+        case E2BIG: "all queues of this TAP interface are in use"
         default: "the TAP interface could not be made"
         }
+    }
+
+    private static func steeringMessage(_ code: Int32) -> StaticString {
+        code == EPERM
+            ? "only root (CAP_BPF) can spread flows over the queues of a TAP interface: run it with sudo, or as one shard"
+            : "the kernel does not take the program that spreads flows over the queues of a TAP interface"
     }
 
     private static func device(_ state: UnsafeMutablePointer<TAPState>, macAddress: UInt64) -> EthernetDevice {

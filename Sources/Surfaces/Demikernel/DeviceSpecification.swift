@@ -90,9 +90,11 @@ extension DeviceSpecification.TAP {
         }
     }
 
-    /// Opens the device and gives the kernel's side its addresses.
-    func open(_ mtu: Int?, _ macAddress: MACAddress?) throws(DemikernelError) -> EthernetDevice {
-        let device = try TAPDevice.open(TAPConfiguration(name: interface, maximumTransmissionUnit: mtu, macAddress: macAddress?.value))
+    /// Opens a queue of the device; the first one gives the kernel's side its addresses.
+    func open(_ mtu: Int?, _ macAddress: MACAddress?, queue: Int, of queueCount: Int) throws(DemikernelError) -> EthernetDevice {
+        let device = try TAPDevice.open(
+            TAPConfiguration(name: interface, maximumTransmissionUnit: mtu, macAddress: macAddress?.value, queueCount: queueCount))
+        guard queue == 0 else { return device }
         let kernelSide = NetworkInterface(interface)
         do throws(DemikernelError) {
             for prefix in hostAddresses { try kernelSide.setIPv4Address(prefix.address.ipv4Raw, prefixLength: Int(prefix.length)) }

@@ -113,11 +113,14 @@ public struct InterfaceConfiguration: Sendable {
     }
 
     /// Opens the device; the caller closes it.
-    /// - Parameter heap: the runtime's (`RuntimeCore.heap`), which outlives the device.
+    /// - Parameters:
+    ///   - heap: the runtime's (`RuntimeCore.heap`), which outlives the device.
+    ///   - queue: which of the queues, the first one before the others.
+    ///   - queueCount: queues that are going to be opened; each gets flows of its own. Only TAP has more than one.
     /// - Throws: what the device needs and does not get; nothing is left behind then.
-    public func openDevice(heap: DatapathHeap) throws(DemikernelError) -> EthernetDevice {
+    public func openDevice(heap: DatapathHeap, queue: Int = 0, of queueCount: Int = 1) throws(DemikernelError) -> EthernetDevice {
         switch device {
-        case .tap(let tap): return try tap.open(maximumTransmissionUnit, macAddress)
+        case .tap(let tap): return try tap.open(maximumTransmissionUnit, macAddress, queue: queue, of: queueCount)
         case .memif(let memif): return try memif.open(maximumTransmissionUnit, macAddress)
         case .xdp(var xdp):
             if !xdp.steering.sharesAddresses { try refuseHostAddresses() }

@@ -5,8 +5,8 @@ import Synchronization
 public struct Shard: Sendable {
     public let index: Int
     public let count: Int
-    /// What connects it with the others, which its runtime joins as `index`.
-    public let mesh: ShardMesh
+    /// Its queues to the others; nil for a shard without others.
+    public let links: ShardLinks?
 }
 
 /// Runs one server as several shards, each with a thread and a runtime of its own.
@@ -15,6 +15,7 @@ public struct Shard: Sendable {
 public final class ShardGroup: Sendable {
     public let count: Int
     private let mesh: ShardMesh
+    private let laneCount: Int
     private let state = Mutex(State())
     // A semaphore is made to be used by several threads; its address does not change.
     nonisolated(unsafe) private let isReady: UnsafeMutablePointer<sem_t>
@@ -25,19 +26,30 @@ public final class ShardGroup: Sendable {
         var failure: DemikernelError?
     }
 
+    /// Which of the shards a runtime is made for, for devices that they share.
+    public struct Place: Sendable {
+        public let shard: Int
+        public let count: Int
+        let mesh: ShardMesh
+        let controlLane: Int
+    }
+
     /// Makes a shard's runtime, on the shard's own thread.
-    public typealias RuntimeMaker = @Sendable (_ shard: Int) throws(DemikernelError) -> Runtime
+    public typealias RuntimeMaker = @Sendable (_ place: Place) throws(DemikernelError) -> Runtime
     /// Serves `address` on a shard's runtime until that is interrupted. Calls `whenReady` once, with the address and its port.
-    public typealias Server = @Sendable (
-        _ runtime: borrowing Runtime, _ shard: Shard, _ address: SocketAddress, _ whenReady: (SocketAddress) -> Void
-    ) throws(DemikernelError) -> Void
+    public typealias Server =
+        @Sendable (
+            _ runtime: borrowing Runtime, _ shard: Shard, _ address: SocketAddress, _ whenReady: (SocketAddress) -> Void
+        ) throws(DemikernelError) -> Void
 
     /// - Parameters:
     ///   - count: 1 to 64.
-    ///   - laneCount: of the mesh between the shards, 1 to 4.
+    ///   - laneCount: of the queues between the shards, 0 to 3.
     /// - Throws: `EINVAL`, `EMFILE` when no descriptor is left.
-    public init(count: Int, laneCount: Int = 1) throws(DemikernelError) {
-        mesh = try ShardMesh(shardCount: count, laneCount: laneCount)
+    public init(count: Int, laneCount: Int = 0) throws(DemikernelError) {
+        // The last lane is for what concerns the stacks of all shards.
+        mesh = try ShardMesh(shardCount: count, laneCount: laneCount + 1)
+        self.laneCount = laneCount
         self.count = count
         isReady = .allocate(capacity: 1)
         isReady.initialize(to: sem_t())
@@ -93,14 +105,15 @@ public final class ShardGroup: Sendable {
         _ index: Int, _ address: SocketAddress, _ makeRuntime: RuntimeMaker, _ serve: @escaping Server, _ whenReady: (SocketAddress) -> Void
     ) {
         do throws(DemikernelError) {
-            let runtime = try makeRuntime(index)
+            let runtime = try makeRuntime(Place(shard: index, count: count, mesh: mesh, controlLane: laneCount))
+            let links = count > 1 ? try runtime.join(mesh, as: index, queueLaneCount: laneCount) : nil
             let interrupter = runtime.interrupter
             let isInterrupted = state.withLock { state in
                 state.interrupters.append(interrupter)
                 return state.isInterrupted
             }
             if isInterrupted { interrupter.interrupt() }
-            try serve(runtime, Shard(index: index, count: count, mesh: mesh), address, whenReady)
+            try serve(runtime, Shard(index: index, count: count, links: links), address, whenReady)
         } catch {
             state.withLock { if $0.failure == nil { $0.failure = error } }
         }

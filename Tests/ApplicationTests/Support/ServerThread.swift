@@ -124,12 +124,13 @@ final class ServerThread: @unchecked Sendable {
     /// The same with several shards.
     /// - Parameter serve: runs one shard's server on the address that it gets; the options let shards share the port.
     init(
-        sharded settings: ServerSettings,
-        serve: @escaping @Sendable (
-            borrowing Runtime, Shard, SocketAddress, [SocketOption], inout ServerReport, (SocketAddress) -> Void
-        ) throws(DemikernelError) -> Void
+        sharded settings: ServerSettings, laneCount: Int,
+        serve:
+            @escaping @Sendable (
+                borrowing Runtime, Shard, SocketAddress, [SocketOption], inout ServerReport, (SocketAddress) -> Void
+            ) throws(DemikernelError) -> Void
     ) throws(DemikernelError) {
-        let group = try ShardGroup(count: settings.shards, laneCount: KeyValueServer.laneCount)
+        let group = try ShardGroup(count: settings.shards, laneCount: laneCount)
         self.group = group
         let ready = Signal()
         thread = OwnThread { [self] in
@@ -187,9 +188,11 @@ final class ServerThread: @unchecked Sendable {
 
     static func keyValue(_ settings: ServerSettings) throws(DemikernelError) -> ServerThread {
         if settings.shards > 1 {
-            return try ServerThread(sharded: settings) { (runtime, shard, address, options, report, whenReady) throws(DemikernelError) in
+            return try ServerThread(sharded: settings, laneCount: KeyValueServer.laneCount) {
+                (runtime, shard, address, options, report, whenReady) throws(DemikernelError) in
                 var server = KeyValueServer(
-                    listen: address, socketOptions: options, limits: settings.storeLimits, seed: 42, maximumQueues: settings.maximumQueues, shard: shard)
+                    listen: address, socketOptions: options, limits: settings.storeLimits, seed: 42, maximumQueues: settings.maximumQueues,
+                    shard: shard)
                 defer { report.keyValue = server.statistics }
                 try server.run(on: runtime, whenReady: whenReady)
             }
@@ -205,7 +208,7 @@ final class ServerThread: @unchecked Sendable {
 
     static func echo(_ transport: EchoServer.Transport, _ settings: ServerSettings) throws(DemikernelError) -> ServerThread {
         if settings.shards > 1 {
-            return try ServerThread(sharded: settings) { (runtime, _, address, options, report, whenReady) throws(DemikernelError) in
+            return try ServerThread(sharded: settings, laneCount: 0) { (runtime, _, address, options, report, whenReady) throws(DemikernelError) in
                 var server = EchoServer(transport, listen: address, socketOptions: options)
                 defer {
                     report.echoCount = server.echoCount

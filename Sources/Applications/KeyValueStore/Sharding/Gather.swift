@@ -115,7 +115,8 @@ enum BatchedRequest {
     static let headerByteCount = 8
 
     static func append(
-        _ kind: Kind, to batch: UnsafeMutablePointer<GrowingBytes>, database: Int, usesRESP3: Bool, _ write: (UnsafeMutablePointer<GrowingBytes>) -> Void
+        _ kind: Kind, to batch: UnsafeMutablePointer<GrowingBytes>, database: Int, usesRESP3: Bool,
+        _ write: (UnsafeMutablePointer<GrowingBytes>) -> Void
     ) {
         let header = batch.pointee.reserve(headerByteCount)
         header.storeBytes(of: UInt8(database), as: UInt8.self)

@@ -133,7 +133,9 @@ extension ByteSlice {
     fileprivate mutating func takeValue() -> ByteSlice {
         let whole = self
         let line = takeLine()
-        guard line.count > 3, line[0] == UInt8(ascii: "$"), let length = ByteSlice(start: line.start + 1, count: line.count - 3).integer(), length >= 0 else {
+        guard line.count > 3, line[0] == UInt8(ascii: "$"), let length = ByteSlice(start: line.start + 1, count: line.count - 3).integer(),
+            length >= 0
+        else {
             return line
         }
         _ = takeFirst(Int(length) + 2)

@@ -62,7 +62,8 @@ public final class ShardMesh: Sendable {
     }
 
     func ring(from: Int, to: Int, lane: Int) -> ShardRing {
-        precondition((0..<shardCount).contains(from) && (0..<shardCount).contains(to) && (0..<laneCount).contains(lane), "no such shard or lane in the mesh")
+        precondition(
+            (0..<shardCount).contains(from) && (0..<shardCount).contains(to) && (0..<laneCount).contains(lane), "no such shard or lane in the mesh")
         return rings[(from * shardCount + to) * laneCount + lane]
     }
 

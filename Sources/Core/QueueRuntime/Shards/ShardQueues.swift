@@ -6,13 +6,14 @@ import Glibc
 public struct ShardLinks: Sendable {
     public let shard: Int
     public let shardCount: Int
-    fileprivate let laneCount: Int
+    /// Lanes that have queues: those from 0 on.
+    public let queueLaneCount: Int
     fileprivate var queues: [QueueDescriptor]
 
     /// The queue to `peer`, which is another shard: what is pushed to it, `peer` pops from its queue to this one.
     public func queue(to peer: Int, lane: Int = 0) -> QueueDescriptor {
-        precondition((0..<shardCount).contains(peer) && peer != shard && (0..<laneCount).contains(lane), "no such link of this shard")
-        return queues[peer * laneCount + lane]
+        precondition((0..<shardCount).contains(peer) && peer != shard && (0..<queueLaneCount).contains(lane), "no such link of this shard")
+        return queues[peer * queueLaneCount + lane]
     }
 }
 
@@ -22,10 +23,13 @@ extension Runtime {
     /// A push completes when the ring has taken the unit, and stays pending while it is full. A unit is at most `Limits.maximumUnitSize` bytes, and is
     /// popped as one segment in memory of the popping shard's own heap. When the other shard has closed its queue or has ended, what it pushed is still
     /// popped, then comes the end of the stream; a push fails with `EPIPE`. A message wakes a shard that sleeps.
+    /// - Parameter queueLaneCount: lanes that get queues, from lane 0 on; nil for all. The others are for `ShardBroadcast`.
     /// - Throws: `EALREADY` when somebody has joined as this shard, `ENOSPC` for a runtime with 15 library OSes, `EMFILE` at `Limits.maximumQueues`.
-    public func join(_ mesh: ShardMesh, as shard: Int) throws(DemikernelError) -> ShardLinks {
+    public func join(_ mesh: ShardMesh, as shard: Int, queueLaneCount: Int? = nil) throws(DemikernelError) -> ShardLinks {
         core.checkThread()
+        let queueLaneCount = queueLaneCount ?? mesh.laneCount
         precondition((0..<mesh.shardCount).contains(shard), "no such shard in the mesh")
+        precondition((0...mesh.laneCount).contains(queueLaneCount), "the mesh has fewer lanes")
         guard mesh.takePlace(shard) else { throw DemikernelError(EALREADY, .initialize, "another runtime has joined the mesh as this shard") }
         let queues = ShardQueues(mesh, shard, core)
         let identifier: LibraryOSIdentifier
@@ -35,15 +39,17 @@ extension Runtime {
             queues.destroy()
             throw error
         }
-        var links = ShardLinks(shard: shard, shardCount: mesh.shardCount, laneCount: mesh.laneCount, queues: [])
-        for index in 0..<mesh.shardCount * mesh.laneCount {
-            guard index / mesh.laneCount != shard else {
-                links.queues.append(QueueDescriptor(rawValue: 0))
-                continue
+        var links = ShardLinks(shard: shard, shardCount: mesh.shardCount, queueLaneCount: queueLaneCount, queues: [])
+        for peer in 0..<mesh.shardCount {
+            for lane in 0..<queueLaneCount {
+                guard peer != shard else {
+                    links.queues.append(QueueDescriptor(rawValue: 0))
+                    continue
+                }
+                queues.state.pointee.opening = peer * mesh.laneCount + lane
+                defer { queues.state.pointee.opening = -1 }
+                links.queues.append(try core.open(identifier.index, .queue, .ipv4, .datagram))
             }
-            queues.state.pointee.opening = index
-            defer { queues.state.pointee.opening = -1 }
-            links.queues.append(try core.open(identifier.index, .queue, .ipv4, .datagram))
         }
         return links
     }
@@ -89,7 +95,8 @@ private struct ShardQueues {
             let lane = index % mesh.laneCount
             (state.pointee.links + index).initialize(
                 to: ShardLink(
-                    sender: ShardSender(mesh.ring(from: shard, to: peer, lane: lane)), receiver: ShardReceiver(mesh.ring(from: peer, to: shard, lane: lane)),
+                    sender: ShardSender(mesh.ring(from: shard, to: peer, lane: lane)),
+                    receiver: ShardReceiver(mesh.ring(from: peer, to: shard, lane: lane)),
                     peer: peer))
         }
     }
@@ -276,7 +283,7 @@ private struct ShardQueues {
             // What waits for memory has no wake-up.
             if link.pointee.isStarved, !link.pointee.pops.isEmpty { return LibraryOS.cannotWake }
             let hasWork =
-                link.pointee.sender.hasReturns
+                link.pointee.sender.hasReturns || (!link.pointee.isOpen && link.pointee.receiver.ring.tail != link.pointee.receiver.ring.head)
                 || (!link.pointee.pops.isEmpty && (link.pointee.receiver.hasMessage() || link.pointee.receiver.ring.isProducerGone))
                 || (!link.pointee.pushes.isEmpty && (link.pointee.sender.hasRoom() || link.pointee.sender.ring.isConsumerGone))
             if hasWork {
@@ -316,7 +323,8 @@ private struct ShardQueues {
     }
 
     func destroy() {
-        for index in 0..<state.pointee.linkCount { link(index).pointee.sender.takeReturns() }
+        // A lane without queues is another one's, who knows what it has lent.
+        for index in 0..<state.pointee.linkCount where link(index).pointee.queue.rawValue != 0 { link(index).pointee.sender.takeReturns() }
         state.pointee.mesh.end(state.pointee.shard)
         state.pointee.links.deallocate()
         state.deinitialize(count: 1)

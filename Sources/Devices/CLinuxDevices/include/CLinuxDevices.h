@@ -17,6 +17,7 @@
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <netinet/in.h>
+#include <sys/syscall.h>
 #include <linux/bpf.h>
 #include <linux/ethtool.h>
 #include <linux/if_link.h>
@@ -27,15 +28,30 @@
 // MARK: TAP (linux/if_tun.h)
 
 /// TUNSETIFF: attaches a descriptor of /dev/net/tun to the TAP interface `name`, which is made if there is none. `name` has room for IFNAMSIZ bytes
-/// and gets the name that the kernel chose.
-static inline int linux_tap_attach(int descriptor, char *name) {
+/// and gets the name that the kernel chose. With `multi_queue`, the descriptor is one of several queues.
+static inline int linux_tap_attach(int descriptor, char *name, int multi_queue) {
     struct ifreq request;
     memset(&request, 0, sizeof request);
     snprintf(request.ifr_name, IFNAMSIZ, "%s", name);
-    request.ifr_flags = IFF_TAP | IFF_NO_PI;
+    request.ifr_flags = (short)(IFF_TAP | IFF_NO_PI | (multi_queue ? IFF_MULTI_QUEUE : 0));
     if (ioctl(descriptor, TUNSETIFF, &request) != 0) return -errno;
     memcpy(name, request.ifr_name, IFNAMSIZ);
     return 0;
+}
+
+/// TUNSETSTEERINGEBPF: has a program of `count` instructions (a socket filter of eBPF) choose the queue of each frame that the kernel sends.
+static inline int linux_tap_steer(int descriptor, const uint64_t *instructions, uint32_t count) {
+    union bpf_attr attributes;
+    memset(&attributes, 0, sizeof attributes);
+    attributes.prog_type = BPF_PROG_TYPE_SOCKET_FILTER;
+    attributes.insns = (uint64_t)(uintptr_t)instructions;
+    attributes.insn_cnt = count;
+    attributes.license = (uint64_t)(uintptr_t)"Apache-2.0";
+    int program = (int)syscall(SYS_bpf, BPF_PROG_LOAD, &attributes, sizeof attributes);
+    if (program < 0) return -errno;
+    int result = ioctl(descriptor, TUNSETSTEERINGEBPF, &program) != 0 ? -errno : 0;
+    close(program);
+    return result;
 }
 
 /// TUNGETIFF: the interface that a descriptor is attached to, and the flags that it was attached with.

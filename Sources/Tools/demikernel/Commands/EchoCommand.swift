@@ -21,7 +21,8 @@ struct EchoCommand: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Where to listen; port 0 takes any free one. When left out: port 7 of 127.0.0.1, with catnip of every address.", valueName: "address:port"))
+            "Where to listen; port 0 takes any free one. When left out: port 7 of 127.0.0.1, with catnip of every address.", valueName: "address:port"
+        ))
     var listen: Endpoint?
 
     @Option(name: .customLong("protocol"), help: "The transport protocol.")

@@ -22,7 +22,8 @@ struct KeyValueCommand: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Where to listen; port 0 takes any free one. When left out: port 6379 of 127.0.0.1, with catnip of every address.", valueName: "address:port"))
+            "Where to listen; port 0 takes any free one. When left out: port 6379 of 127.0.0.1, with catnip of every address.",
+            valueName: "address:port"))
     var listen: Endpoint?
 
     @OptionGroup var settings: SettingsOptions

@@ -12,14 +12,15 @@ struct LibraryOSServer {
     /// What the server's shards share the port with.
     var socketType = SocketType.stream
     /// Lanes between the shards.
-    var laneCount = 1
+    var laneCount = 0
     let settings: SettingsOptions
     let process: ProcessOptions
 
     /// Runs the server on a shard's runtime and calls `whenReady` with its address; returns a line of statistics when the runtime is interrupted.
-    typealias Serve = @Sendable (
-        borrowing Runtime, Shard, SocketAddress, [SocketOption], (SocketAddress) -> Void
-    ) throws(DemikernelError) -> String
+    typealias Serve =
+        @Sendable (
+            borrowing Runtime, Shard, SocketAddress, [SocketOption], (SocketAddress) -> Void
+        ) throws(DemikernelError) -> String
 
     /// Serves until a signal comes.
     func run(serve: @escaping Serve) throws {
@@ -38,9 +39,9 @@ struct LibraryOSServer {
             let address = if let path = settings.path { try SocketAddress(path: path) } else { try SocketAddress(parsing: "\(listen)") }
             try group.run(
                 address,
-                makeRuntime: { (shard) throws(DemikernelError) in
-                    if settings.shards > 1, settings.shards <= processors.count { try? ProcessorPinning.pin(to: processors[shard]) }
-                    return try Runtime(settings.runtimeConfiguration, libraryOSes: [settings.libraryOS(shard)])
+                makeRuntime: { (place) throws(DemikernelError) in
+                    if settings.shards > 1, settings.shards <= processors.count { try? ProcessorPinning.pin(to: processors[place.shard]) }
+                    return try Runtime(settings.runtimeConfiguration, libraryOSes: [settings.libraryOS(place)])
                 },
                 whenReady: { bound in ReadyLine.print(command, "\(bound)", carrier: settings.carrier) },
                 serve: { (runtime, shard, address, whenReady) throws(DemikernelError) in
@@ -56,7 +57,8 @@ struct LibraryOSServer {
                     let permille = (ProcessorTime.usedByThisThread() - begin.used) * 1000 / max(1, runtime.now - begin.time)
                     endings.note(
                         shard.index,
-                        "\(statistics), \(runtime.statistics.turns) turns, \(runtime.statistics.sleeps) sleeps, \(permille / 10).\(permille % 10) % of a processor")
+                        "\(statistics), \(runtime.statistics.turns) turns, \(runtime.statistics.sleeps) sleeps, \(permille / 10).\(permille % 10) % of a processor"
+                    )
                 })
         } catch {
             throw Self.failure(error, listen, settings)

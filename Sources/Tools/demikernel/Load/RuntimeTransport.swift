@@ -27,7 +27,7 @@ struct RuntimeTransport: LoadTransport, ~Copyable {
         let connections = UnsafeMutablePointer<Connection>.allocate(capacity: count)
         var made = 0
         do throws(DemikernelError) {
-            let runtime = try Runtime(settings.runtimeConfiguration, libraryOSes: [settings.libraryOS(0)])
+            let runtime = try Runtime(settings.runtimeConfiguration, libraryOSes: [settings.libraryOS(nil)])
             let address = try SocketAddress(parsing: "\(endpoint)")
             for index in 0..<count {
                 let queue = try runtime.socket(address.family, transport == .tcp ? .stream : .datagram)

@@ -47,14 +47,27 @@ struct ServerSettings: Sendable {
         return configuration
     }
 
-    /// The library OS of a shard that these settings describe.
-    func libraryOS(_ shard: Int) -> LibraryOSMaker {
+    /// The library OS that these settings describe.
+    /// - Parameter place: of the shard that gets it; nil for the only one.
+    func libraryOS(_ place: ShardGroup.Place?) -> LibraryOSMaker {
         switch libOS {
         case .catnap: return .catnap
         case .catmem: return .catmem
         case .catnip:
             guard let interface else { preconditionFailure("settings without mistakes have an interface for catnip") }
-            return .catnip(interface)
+            return .catnip(interface, at: place)
+        }
+    }
+
+    /// Whether several shards can serve one address: by sockets that share a port, or by an interface with several queues.
+    var servesShards: Bool {
+        switch libOS {
+        case .catnap: return true
+        case .catmem: return false
+        case .catnip:
+            // Without an interface there is another mistake.
+            guard let interface, case .tap = interface.device else { return interface == nil }
+            return true
         }
     }
 

@@ -35,12 +35,10 @@ struct SettingsReader {
         }
         readInterface(&settings)
         if let choice = choice(.idle) { settings.idle = ServerSettings.Idle(rawValue: choice)! }
-        if let shards = integer(.shards) {
-            settings.shards = shards
-            if shards > 1, settings.libOS.needsDevice {
-                mistakes.append(
-                    "\(labelOfSet(.shards)): the library OS \(settings.libOS.rawValue) runs as one shard in this version; use --libos catnap, or leave it out")
-            }
+        if let shards = integer(.shards) { settings.shards = shards }
+        if settings.shards > 1, !settings.servesShards {
+            mistakes.append(
+                "\(labelOfSet(.shards)): \(settings.carrier) serves one shard in this version; use --libos catnap or --device tap:…, or leave it out")
         }
         settings.spinMicroseconds = integer(.spinMicroseconds)
         settings.memoryMebibytes = integer(.memory)
