@@ -73,7 +73,7 @@ struct ShardTests {
         let endings = Endings()
         try withGroup(7, idle: .adaptive(spinNanoseconds: 0), endings, serve: echo(.tcp, endings)) {
             for peer in [KernelClient.Peer.ipv4("10.0.0.2"), .ipv6("2001:db8::2")] {
-                let clients = try (0..<24).map { _ in try KernelClient(SOCK_STREAM, to: peer, port: 7) }
+                let clients = try (0..<24).map { _ in try KernelClient(.stream, to: peer, port: 7) }
                 for client in clients { try expectEcho(client, 20_000) }
             }
         }
@@ -91,7 +91,7 @@ struct ShardTests {
         let endings = Endings()
         try withGroup(7, endings, serve: echo(.udp, endings)) {
             for index in 0..<24 {
-                let client = try KernelClient(SOCK_DGRAM, to: .ipv4("10.0.0.2"), port: 7)
+                let client = try KernelClient(.datagram, to: .ipv4("10.0.0.2"), port: 7)
                 for size in [10, 4_000] {
                     let bytes = testBytes(size, seed: UInt64(index * 2 + size))
                     try client.sendAll(bytes)

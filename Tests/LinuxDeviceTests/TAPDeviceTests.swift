@@ -90,7 +90,7 @@ import Testing
             try peer.run {
                 descriptor = open("/dev/net/tun", O_RDWR | O_CLOEXEC)
                 var name = Array("demi0".utf8CString) + [CChar](repeating: 0, count: 10)
-                try #require(linux_tap_attach(descriptor, &name) == 0)
+                try #require(linux_tap_attach(descriptor, &name, 0) == 0)
                 try Shell.check("ip link set demi0 up", "ip address add 10.0.0.1/24 dev demi0")
             }
             try self.withHeap { heap in
