@@ -58,11 +58,7 @@ extension KernelSocketsHandle {
         }
         let error = errno
         state.pointee.datagramBlock = consume buffer
-        if error == EAGAIN {
-            socket.pointee.mayBeReadable = false
-        } else if error != EINTR {
-            core.fail(core.removeFirst(from: &socket.pointee.pops), error)
-        }
+        noteNoDatagram(socket, error)
         return true
     }
 }

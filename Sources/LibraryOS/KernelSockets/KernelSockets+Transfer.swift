@@ -360,13 +360,18 @@ extension KernelSocketsHandle {
         }
         let error = errno
         state.pointee.datagramBlock = consume buffer
+        noteNoDatagram(socket, error)
+        return true
+    }
+
+    /// The kernel gave no datagram, but an error.
+    func noteNoDatagram(_ socket: UnsafeMutablePointer<KernelSocket>, _ error: Int32) {
         if error == EAGAIN {
             socket.pointee.mayBeReadable = false
         } else if error != EINTR {
             // An ICMP error of an earlier push (a connected socket's port unreachable): reported once.
             core.fail(core.removeFirst(from: &socket.pointee.pops), error)
         }
-        return true
     }
 
     func deliver(_ socket: UnsafeMutablePointer<KernelSocket>, _ array: UnsafeMutablePointer<SegmentDescriptor>, from: SocketAddress) {
@@ -408,20 +413,8 @@ extension KernelSocketsHandle {
     /// Takes a push out of the queue unless the kernel has a byte of it.
     private func cancelPush(_ index: Int, _ operation: UInt32) {
         let socket = socket(index)
-        var previous: UnsafeMutablePointer<SegmentDescriptor>?
-        var current = socket.pointee.firstToSend
-        while let array = current, array.pointee.operation != operation {
-            previous = array
-            current = array.pointee.nextArray
-        }
-        guard let array = current else { return }
-        if let previous {
-            previous.pointee.nextArray = array.pointee.nextArray
-            if array.pointee.nextArray == nil { socket.pointee.lastToSend = previous }
-        } else {
-            if socket.pointee.sentOfFirst > 0 { return }
-            removeFirstToSend(socket)
-        }
+        if socket.pointee.sentOfFirst > 0, socket.pointee.firstToSend?.pointee.operation == operation { return }
+        guard let array = core.takeWaitingPush(operation, from: &socket.pointee.firstToSend, &socket.pointee.lastToSend) else { return }
         array.releaseArray()
         core.fail(operation, ECANCELED)
         // A shutdown or a close may have waited for it.

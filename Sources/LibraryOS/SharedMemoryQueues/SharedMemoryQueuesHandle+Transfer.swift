@@ -271,19 +271,7 @@ extension SharedMemoryQueuesHandle {
     /// Takes out a push that waits for room.
     private func cancelPush(_ index: Int, _ operation: UInt32) {
         let queue = queue(index)
-        var previous: UnsafeMutablePointer<SegmentDescriptor>?
-        var current = queue.pointee.firstToSend
-        while let array = current, array.pointee.operation != operation {
-            previous = array
-            current = array.pointee.nextArray
-        }
-        guard let array = current else { return }
-        if let previous {
-            previous.pointee.nextArray = array.pointee.nextArray
-            if array.pointee.nextArray == nil { queue.pointee.lastToSend = previous }
-        } else {
-            removeFirstToSend(queue)
-        }
+        guard let array = core.takeWaitingPush(operation, from: &queue.pointee.firstToSend, &queue.pointee.lastToSend) else { return }
         array.releaseArray()
         core.fail(operation, ECANCELED)
         if queue.pointee.firstToSend == nil { sentEverything(index) }

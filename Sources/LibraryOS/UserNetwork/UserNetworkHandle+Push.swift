@@ -206,16 +206,7 @@ extension UserNetworkHandle {
     /// Takes a push out of those that wait. One that does not is with the stack, and has completed.
     func cancelPush(_ index: Int, _ operation: UInt32) {
         let socket = socket(index)
-        var previous: UnsafeMutablePointer<SegmentDescriptor>?
-        var current = socket.pointee.firstToSend
-        while let array = current, array.pointee.operation != operation {
-            previous = array
-            current = array.pointee.nextArray
-        }
-        guard let array = current else { return }
-        let next = array.pointee.nextArray
-        if let previous { previous.pointee.nextArray = next } else { socket.pointee.firstToSend = next }
-        if next == nil { socket.pointee.lastToSend = previous }
+        guard let array = core.takeWaitingPush(operation, from: &socket.pointee.firstToSend, &socket.pointee.lastToSend) else { return }
         array.releaseArray()
         core.fail(operation, ECANCELED)
         // A shutdown or a close may have waited for it.
