@@ -5,7 +5,7 @@ import KeyValue
 import Synchronization
 import Testing
 
-/// Several stacks with the same addresses, each on a queue of one TAP interface, with the Linux kernel at its other end.
+/// Several stacks with the same addresses, each on a queue of one interface, with the Linux kernel at its other end.
 @Suite("Shards on one interface", .serialized, .enabled(if: reasonToSkip == nil, reasonToSkip))
 struct ShardTests {
     /// What each shard has left.
@@ -15,17 +15,39 @@ struct ShardTests {
         let failure = Mutex<DemikernelError?>(nil)
     }
 
+    enum Kind: String, CaseIterable, CustomTestStringConvertible {
+        case tap
+        case xdp
+        var testDescription: String { rawValue }
+    }
+
+    /// Runs `body` with an interface that has two queues, and a way to run something at its other end, which has 10.0.0.1 and 2001:db8::1.
+    private func withLink(_ kind: Kind, _ body: @escaping (_ atTheOtherEnd: (@escaping () throws -> Void) throws -> Void) throws -> Void) throws {
+        switch kind {
+        case .tap:
+            try inNetworkNamespace {
+                // Without detection of duplicates: the kernel would begin with connections from another address.
+                try Shell.check(
+                    "ip tuntap add dev demi0 mode tap multi_queue", "ip link set demi0 up", "ip address add 10.0.0.1/24 dev demi0",
+                    "ip -6 address add 2001:db8::1/64 dev demi0 nodad")
+                try body { try $0() }
+            }
+        case .xdp:
+            try withCable(options: "numrxqueues 2 numtxqueues 2") { peer in
+                // A veth has no hash of its own, and else a SYN that is sent again, while its address is looked for, takes the other queue.
+                try peer.run { try Shell.check("sysctl -q net.core.txrehash=0") }
+                try body(peer.run)
+            }
+        }
+    }
+
     /// Runs `body` against a group of two shards, and returns what they left.
     private func withGroup(
-        _ port: UInt16, laneCount: Int = 0, idle: IdlePolicy = .standard, _ endings: Endings, serve: @escaping ShardGroup.Server,
+        _ kind: Kind, _ port: UInt16, laneCount: Int = 0, idle: IdlePolicy = .standard, _ endings: Endings, serve: @escaping ShardGroup.Server,
         _ body: @escaping () throws -> Void
     ) throws {
-        try inNetworkNamespace {
-            // Without detection of duplicates: the kernel would begin with connections from another address.
-            try Shell.check(
-                "ip tuntap add dev demi0 mode tap multi_queue", "ip link set demi0 up", "ip address add 10.0.0.1/24 dev demi0",
-                "ip -6 address add 2001:db8::1/64 dev demi0 nodad")
-            let interface = try InterfaceConfiguration(device: "tap:demi0", addresses: ["10.0.0.2/24", "2001:db8::2/64"])
+        try withLink(kind) { atTheOtherEnd in
+            let interface = try InterfaceConfiguration(device: "\(kind):demi0", addresses: ["10.0.0.2/24", "2001:db8::2/64"])
             let group = try ShardGroup(count: 2, laneCount: laneCount)
             let ready = Signal()
             let thread = OwnThread {
@@ -54,7 +76,7 @@ struct ShardTests {
                 thread.join()
             }
             if let failure = endings.failure.withLock({ $0 }) { throw failure }
-            try body()
+            try atTheOtherEnd(body)
         }
         if let failure = endings.failure.withLock({ $0 }) { throw failure }
     }
@@ -68,10 +90,10 @@ struct ShardTests {
         }
     }
 
-    @Test("connections of both families are spread over the shards, and each stays with its own")
-    func streams() throws {
+    @Test("connections of both families are spread over the shards, and each stays with its own", arguments: Kind.allCases)
+    func streams(_ kind: Kind) throws {
         let endings = Endings()
-        try withGroup(7, idle: .adaptive(spinNanoseconds: 0), endings, serve: echo(.tcp, endings)) {
+        try withGroup(kind, 7, idle: .adaptive(spinNanoseconds: 0), endings, serve: echo(.tcp, endings)) {
             for peer in [KernelClient.Peer.ipv4("10.0.0.2"), .ipv6("2001:db8::2")] {
                 let clients = try (0..<24).map { _ in try KernelClient(.stream, to: peer, port: 7) }
                 for client in clients { try expectEcho(client, 20_000) }
@@ -86,10 +108,10 @@ struct ShardTests {
         }
     }
 
-    @Test("datagrams, whole and in fragments, are answered by either shard")
-    func datagrams() throws {
+    @Test("datagrams, whole and in fragments, are answered by either shard", arguments: Kind.allCases)
+    func datagrams(_ kind: Kind) throws {
         let endings = Endings()
-        try withGroup(7, endings, serve: echo(.udp, endings)) {
+        try withGroup(kind, 7, endings, serve: echo(.udp, endings)) {
             for index in 0..<24 {
                 let client = try KernelClient(.datagram, to: .ipv4("10.0.0.2"), port: 7)
                 for size in [10, 4_000] {
@@ -103,11 +125,11 @@ struct ShardTests {
         #expect(echoes.values.allSatisfy { $0 > 0 }, "\(echoes)")
     }
 
-    @Test("a key-value server over both", .enabled(if: Shell.has("redis-benchmark"), "needs redis-tools"))
-    func keyValue() throws {
+    @Test("a key-value server over both", .enabled(if: Shell.has("redis-benchmark"), "needs redis-tools"), arguments: Kind.allCases)
+    func keyValue(_ kind: Kind) throws {
         let endings = Endings()
         try withGroup(
-            6379, laneCount: KeyValueServer.laneCount, endings,
+            kind, 6379, laneCount: KeyValueServer.laneCount, endings,
             serve: { (runtime, shard, address, whenReady) throws(DemikernelError) in
                 var server = KeyValueServer(listen: address, seed: 42, maximumQueues: runtime.core.limits.maximumQueues, shard: shard)
                 try server.run(on: runtime, whenReady: whenReady)
@@ -125,5 +147,21 @@ struct ShardTests {
         }
         let batches = endings.echoes.withLock { $0 }
         #expect(batches.values.allSatisfy { $0 > 0 }, "\(batches)")
+    }
+
+    @Test("more shards than the interface has queues are refused, and nothing is left")
+    func tooFewQueues() throws {
+        try withCable { _ in
+            let interface = try InterfaceConfiguration(device: "xdp:demi0", addresses: ["10.0.0.2/24"])
+            let group = try ShardGroup(count: 2)
+            let error = #expect(throws: DemikernelError.self) {
+                try group.run(
+                    .any(port: 7),
+                    makeRuntime: { (place) throws(DemikernelError) in try Runtime(libraryOSes: [.catnip(interface, at: place)]) },
+                    whenReady: { _ in }, serve: { (_, _, _, _) throws(DemikernelError) in })
+            }
+            #expect(error?.errno == ENOSPC && "\(error!)".contains("ethtool"))
+            #expect(!Shell.run("ip link show demi0").output.contains("xdp"))
+        }
     }
 }

@@ -7,7 +7,7 @@ import NetworkInterface
 /// however that ends.
 struct XDPAttachment {
     let map: Int32
-    private let link: Int32
+    let link: Int32
     /// Whether it runs in the driver.
     let isNative: Bool
 
@@ -60,7 +60,7 @@ struct XDPAttachment {
         guard result == 0 else { throw DemikernelError(-result, .initialize, "the AF_XDP socket cannot be entered into the steering map") }
     }
 
-    /// Takes the program from the interface.
+    /// Takes the program from the interface, unless there are duplicates of the descriptors.
     func detach() {
         close(link)
         close(map)

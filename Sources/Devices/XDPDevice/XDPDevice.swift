@@ -17,13 +17,17 @@ import NetworkInterface
 /// (`DeviceStatistics.isGone`).
 public enum XDPDevice {
     /// What a privileged process makes and hands over, so that another one can have a device: `make(_:heap:)`.
+    ///
+    /// The device owns the descriptors once it is made, and closes them.
     public struct Descriptors: Sendable {
-        /// Fresh AF_XDP sockets, one for each receive queue from `firstQueue` on. The device closes them.
+        /// Fresh AF_XDP sockets, one for each receive queue from `firstQueue` on.
         public var sockets: [Int32]
         /// Several runtimes share an interface by each having some of its queues.
         public var firstQueue: Int
-        /// The map of a steering program, from receive queue to socket. The device closes it.
+        /// The map of a steering program, from receive queue to socket.
         public var map: Int32
+        /// What keeps the steering program on the interface, until all duplicates are closed; nil where somebody else sees to that.
+        public var link: Int32?
         /// The interface's number, its hardware address, and bytes of its largest packet.
         public var interfaceIndex: Int
         public var macAddress: UInt64
@@ -33,17 +37,25 @@ public enum XDPDevice {
         public var acceptsPartialChecksums: Bool
 
         public init(
-            sockets: [Int32], firstQueue: Int = 0, map: Int32, interfaceIndex: Int, macAddress: UInt64, maximumTransmissionUnit: Int, isNative: Bool,
+            sockets: [Int32], firstQueue: Int = 0, map: Int32, link: Int32? = nil, interfaceIndex: Int, macAddress: UInt64, maximumTransmissionUnit: Int, isNative: Bool,
             acceptsPartialChecksums: Bool
         ) {
             self.sockets = sockets
             self.firstQueue = firstQueue
             self.map = map
+            self.link = link
             self.interfaceIndex = interfaceIndex
             self.macAddress = macAddress
             self.maximumTransmissionUnit = maximumTransmissionUnit
             self.isNative = isNative
             self.acceptsPartialChecksums = acceptsPartialChecksums
+        }
+
+        /// Closes all of them, where no device is made of them.
+        public func close() {
+            for socket in sockets { Glibc.close(socket) }
+            if map >= 0 { Glibc.close(map) }
+            if let link { Glibc.close(link) }
         }
     }
 
@@ -58,6 +70,20 @@ public enum XDPDevice {
     ///   interface has an XDP program or a queue has a socket, `EOPNOTSUPP`, `ENETDOWN`, `ENOBUFS` at the limit of locked memory. Nothing is left
     ///   behind then.
     public static func open(_ configuration: XDPConfiguration, heap: DatapathHeap) throws(DemikernelError) -> EthernetDevice {
+        let descriptors = try divide(configuration, among: 1)[0]
+        do throws(DemikernelError) {
+            return try make(descriptors, heap: heap)
+        } catch {
+            descriptors.close()
+            throw error
+        }
+    }
+
+    /// Attaches the steering program to the interface and divides its receive queues among several devices, each of which is then made on its own thread
+    /// with its own heap (`make(_:heap:)`). Whichever queue the interface gives a frame to decides whose it is; the program goes with the last device.
+    /// - Returns: `count` of them, in the order of the queues.
+    /// - Throws: as `open(_:heap:)`, and `ENOSPC` where the interface has fewer queues than devices.
+    public static func divide(_ configuration: XDPConfiguration, among count: Int) throws(DemikernelError) -> [Descriptors] {
         guard NetworkInterface.isValidName(configuration.interface) else {
             throw DemikernelError(EINVAL, .initialize, "the name of an interface has 1 to 15 letters, without space, slash or colon")
         }
@@ -71,29 +97,45 @@ public enum XDPDevice {
         guard queueCount <= maximumQueues else {
             throw DemikernelError(E2BIG, .initialize, "the interface has more than 64 receive queues: `ethtool -L NAME combined 64`")
         }
-        var descriptors = Descriptors(
-            sockets: [], map: -1, interfaceIndex: index, macAddress: try interface.macAddress(),
-            maximumTransmissionUnit: try interface.maximumTransmissionUnit(), isNative: false,
-            acceptsPartialChecksums: true)
+        guard queueCount >= count else {
+            throw DemikernelError(
+                ENOSPC, .initialize,
+                "the interface has fewer receive queues than there are shards: `ethtool -L NAME combined N` (`rx N` for a veth), or ask for fewer")
+        }
+        let macAddress = try interface.macAddress()
+        let maximumTransmissionUnit = try interface.maximumTransmissionUnit()
         guard try interface.isUp().isUp else {
             throw DemikernelError(ENETDOWN, .initialize, "the interface is down: `ip link set dev NAME up`")
         }
+        var parts: [Descriptors] = []
         do throws(DemikernelError) {
-            for _ in 0..<queueCount { descriptors.sockets.append(try XDPSocket.make()) }
-            let attachment = try XDPAttachment(configuration, interface: index, queueCount: queueCount)
-            descriptors.map = attachment.map
-            descriptors.isNative = attachment.isNative
-            descriptors.acceptsPartialChecksums = configuration.acceptsPartialChecksums ?? (!attachment.isNative || interface.driver() == "veth")
-            do throws(DemikernelError) {
-                return try make(descriptors, heap: heap, attachment: attachment)
-            } catch {
-                attachment.detach()
-                throw error
+            for part in 0..<count {
+                let queues = queueCount * part / count..<queueCount * (part + 1) / count
+                parts.append(
+                    Descriptors(
+                        sockets: [], firstQueue: queues.lowerBound, map: -1, interfaceIndex: index, macAddress: macAddress,
+                        maximumTransmissionUnit: maximumTransmissionUnit, isNative: false, acceptsPartialChecksums: false))
+                for _ in queues { parts[part].sockets.append(try XDPSocket.make()) }
             }
+            let attachment = try XDPAttachment(configuration, interface: index, queueCount: queueCount)
+            defer { attachment.detach() }
+            for part in parts.indices {
+                parts[part].map = try duplicate(attachment.map)
+                parts[part].link = try duplicate(attachment.link)
+                parts[part].isNative = attachment.isNative
+                parts[part].acceptsPartialChecksums = configuration.acceptsPartialChecksums ?? (!attachment.isNative || interface.driver() == "veth")
+            }
+            return parts
         } catch {
-            for socket in descriptors.sockets { close(socket) }
+            for part in parts { part.close() }
             throw error
         }
+    }
+
+    private static func duplicate(_ descriptor: Int32) throws(DemikernelError) -> Int32 {
+        let duplicate = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
+        guard duplicate >= 0 else { throw DemikernelError(errno, .initialize, "no descriptor is left for the XDP program: raise the limit with ulimit -n") }
+        return duplicate
     }
 
     /// Whether this process may have a device at all: makes what one needs, without an interface, and takes it back.
@@ -103,19 +145,14 @@ public enum XDPDevice {
         try XDPAttachment.check()
     }
 
-    /// A device on descriptors that somebody else has made, and handed over, and whose steering program somebody else keeps attached.
+    /// A device on descriptors that somebody else has made, and handed over.
     /// - Throws: as `open(_:heap:)`; the descriptors stay the caller's then.
     public static func make(_ descriptors: Descriptors, heap: DatapathHeap) throws(DemikernelError) -> EthernetDevice {
-        try make(descriptors, heap: heap, attachment: nil)
-    }
-
-    private static func make(_ descriptors: Descriptors, heap: DatapathHeap, attachment: XDPAttachment?) throws(DemikernelError) -> EthernetDevice {
         guard (1...maximumQueues).contains(descriptors.sockets.count) else {
             throw DemikernelError(EINVAL, .initialize, "an XDP device has 1 to 64 queues")
         }
         let maximumFrameByteCount = min(descriptors.maximumTransmissionUnit, 65_521) + DeviceCapabilities.ethernetHeaderByteCount
-        let state = try XDPState.make(descriptors, heap: heap, maximumFrameByteCount: maximumFrameByteCount, attachment: attachment)
-        return device(state, descriptors)
+        return device(try XDPState.make(descriptors, heap: heap, maximumFrameByteCount: maximumFrameByteCount), descriptors)
     }
 
     private static func device(_ state: UnsafeMutablePointer<XDPState>, _ descriptors: Descriptors) -> EthernetDevice {

@@ -20,8 +20,8 @@ struct XDPState {
     let maximumTransmitSegments: Int
     let grant: XDPSocket.Grant
     let acceptsPartialChecksums: Bool
-    let attachment: XDPAttachment?
     let map: Int32
+    let link: Int32?
     /// What the device sleeps on: the socket, or an epoll of several.
     let wakeDescriptor: Int32
     /// Frames that have to be copied leave from here: places of one chunk each, in one block of the region; a bit for each free one.
@@ -77,7 +77,7 @@ extension XDPState {
     }
 
     static func make(
-        _ descriptors: XDPDevice.Descriptors, heap: DatapathHeap, maximumFrameByteCount: Int, attachment: XDPAttachment?
+        _ descriptors: XDPDevice.Descriptors, heap: DatapathHeap, maximumFrameByteCount: Int
     ) throws(DemikernelError) -> UnsafeMutablePointer<XDPState> {
         let memory = memory(of: heap, maximumFrameByteCount: maximumFrameByteCount)
         // No more than an eighth of the heap waits for frames.
@@ -118,7 +118,7 @@ extension XDPState {
                     maximumFrameByteCount: grant.gathers ? maximumFrameByteCount : min(maximumFrameByteCount, memory.chunkByteCount - 256),
                     maximumReceiveByteCount: descriptors.isNative ? maximumFrameByteCount : 65_535 + DeviceCapabilities.ethernetHeaderByteCount,
                     maximumTransmitSegments: transmitSegments(grant, isJumbo: maximumFrameByteCount > memory.chunkByteCount),
-                    grant: grant, acceptsPartialChecksums: descriptors.acceptsPartialChecksums, attachment: attachment, map: descriptors.map,
+                    grant: grant, acceptsPartialChecksums: descriptors.acceptsPartialChecksums, map: descriptors.map, link: descriptors.link,
                     wakeDescriptor: epoll >= 0 ? epoll : descriptors.sockets[0], copyPlaces: copyPlaces))
             for index in 0..<sockets.count { state.prefill(storage + index, fill) }
             return state
@@ -221,8 +221,8 @@ extension UnsafeMutablePointer<XDPState> {
 
     func close() {
         // First nothing comes any more; then the kernel lets go of the memory, and what the rings held is given back.
-        pointee.attachment?.detach()
-        if pointee.attachment == nil { Glibc.close(pointee.map) }
+        if let link = pointee.link { Glibc.close(link) }
+        Glibc.close(pointee.map)
         if pointee.socketCount > 1 { Glibc.close(pointee.wakeDescriptor) }
         for index in 0..<pointee.socketCount {
             pointee.sockets[index].unmap()

@@ -115,19 +115,20 @@ public struct InterfaceConfiguration: Sendable {
     /// Opens the device; the caller closes it.
     /// - Parameters:
     ///   - heap: the runtime's (`RuntimeCore.heap`), which outlives the device.
-    ///   - queue: which of the queues, the first one before the others.
-    ///   - queueCount: queues that are going to be opened; each gets flows of its own. Only TAP has more than one.
+    ///   - place: of the shard whose part of the interface's queues it is, the first shard before the others; nil for all of them. TAP and XDP can be
+    ///     shared.
     /// - Throws: what the device needs and does not get; nothing is left behind then.
-    public func openDevice(heap: DatapathHeap, queue: Int = 0, of queueCount: Int = 1) throws(DemikernelError) -> EthernetDevice {
+    public func openDevice(heap: DatapathHeap, at place: ShardGroup.Place? = nil) throws(DemikernelError) -> EthernetDevice {
         switch device {
-        case .tap(let tap): return try tap.open(maximumTransmissionUnit, macAddress, queue: queue, of: queueCount)
+        case .tap(let tap): return try tap.open(maximumTransmissionUnit, macAddress, queue: place?.shard ?? 0, of: place?.count ?? 1)
         case .memif(let memif): return try memif.open(maximumTransmissionUnit, macAddress)
         case .xdp(var xdp):
             if !xdp.steering.sharesAddresses { try refuseHostAddresses() }
             xdp.steering.ipv4Addresses += addresses.map(\.address.ipv4Raw)
             xdp.steering.ipv6Addresses += ipv6Addresses.map { .init(words: $0.address.words) }
             if let linkLocal = linkLocalAddress { xdp.steering.ipv6Addresses.append(.init(words: linkLocal.words)) }
-            return try XDPDevice.open(xdp, heap: heap)
+            guard let place, place.count > 1 else { return try XDPDevice.open(xdp, heap: heap) }
+            return try place.interfaces.openPart(of: xdp, place, heap: heap)
         case .dpdk(var dpdk):
             dpdk.maximumTransmissionUnit = maximumTransmissionUnit
             dpdk.macAddress = macAddress?.value

@@ -22,7 +22,7 @@ public struct LibraryOSMaker: Sendable {
     /// - Parameter place: among the shards of a group that share the interface, each with a queue of it.
     public static func catnip(_ interface: InterfaceConfiguration, at place: ShardGroup.Place? = nil) -> LibraryOSMaker {
         LibraryOSMaker(name: .catnip) { (core) throws(DemikernelError) in
-            var device = try interface.openDevice(heap: core.heap, queue: place?.shard ?? 0, of: place?.count ?? 1)
+            var device = try interface.openDevice(heap: core.heap, at: place)
             if let place, place.count > 1 { device = device.sharingControlFrames(place.mesh, shard: place.shard, lane: place.controlLane) }
             return try UserNetwork.make(for: core, device: device, configuration: interface.networkConfiguration(for: device, seed: core.nextRandom()))
         }

@@ -15,6 +15,7 @@ public struct Shard: Sendable {
 public final class ShardGroup: Sendable {
     public let count: Int
     private let mesh: ShardMesh
+    private let interfaces = DividedInterfaces()
     private let laneCount: Int
     private let state = Mutex(State())
     // A semaphore is made to be used by several threads; its address does not change.
@@ -32,6 +33,7 @@ public final class ShardGroup: Sendable {
         public let count: Int
         let mesh: ShardMesh
         let controlLane: Int
+        let interfaces: DividedInterfaces
     }
 
     /// Makes a shard's runtime, on the shard's own thread.
@@ -105,7 +107,7 @@ public final class ShardGroup: Sendable {
         _ index: Int, _ address: SocketAddress, _ makeRuntime: RuntimeMaker, _ serve: @escaping Server, _ whenReady: (SocketAddress) -> Void
     ) {
         do throws(DemikernelError) {
-            let runtime = try makeRuntime(Place(shard: index, count: count, mesh: mesh, controlLane: laneCount))
+            let runtime = try makeRuntime(Place(shard: index, count: count, mesh: mesh, controlLane: laneCount, interfaces: interfaces))
             let links = count > 1 ? try runtime.join(mesh, as: index, queueLaneCount: laneCount) : nil
             let interrupter = runtime.interrupter
             let isInterrupted = state.withLock { state in

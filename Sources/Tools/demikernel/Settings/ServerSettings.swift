@@ -66,8 +66,10 @@ struct ServerSettings: Sendable {
         case .catmem: return false
         case .catnip:
             // Without an interface there is another mistake.
-            guard let interface, case .tap = interface.device else { return interface == nil }
-            return true
+            switch interface?.device {
+            case .tap, .xdp, nil: return true
+            case .memif, .dpdk: return false
+            }
         }
     }
 

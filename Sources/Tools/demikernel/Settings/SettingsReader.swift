@@ -38,7 +38,7 @@ struct SettingsReader {
         if let shards = integer(.shards) { settings.shards = shards }
         if settings.shards > 1, !settings.servesShards {
             mistakes.append(
-                "\(labelOfSet(.shards)): \(settings.carrier) serves one shard in this version; use --libos catnap or --device tap:…, or leave it out")
+                "\(labelOfSet(.shards)): \(settings.carrier) serves one shard in this version; use --libos catnap, --device tap:… or xdp:…, or leave it out")
         }
         settings.spinMicroseconds = integer(.spinMicroseconds)
         settings.memoryMebibytes = integer(.memory)
