@@ -100,7 +100,7 @@ extension NetworkStack {
         let now = state.pointee.now
         c.pointee.retransmitDeadline = now &+ timeout
         // A timer that fires before anything can be due looks by itself what is.
-        let earliest = now &+ min(timeout, max(2 &* c.pointee.roundTrip.smoothed, NetworkStack.smallestProbeTimeout))
+        let earliest = now &+ min(timeout, max(probeTimeout(c), NetworkStack.smallestProbeTimeout))
         guard c.pointee.timerDeadline > earliest || c.pointee.flags.contains(.userTimeout) else { return }
         moveRetransmissionTimer(c)
     }

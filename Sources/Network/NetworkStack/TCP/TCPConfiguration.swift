@@ -22,8 +22,9 @@ public struct TCPConfiguration: Sendable {
     public var offersTimestamps = true
     /// Whether selective acknowledgements are offered, and answered where the peer offers them (RFC 2018).
     public var offersSelectiveAcknowledgements = true
-    /// How much longer a loss probe waits for the acknowledgement of a single segment, which the peer may delay (RFC 8985, section 7.2).
-    public var probeAcknowledgementDelay: UInt64 = 10_000_000
+    /// How much longer a loss probe waits for the acknowledgement of a single segment, which the peer may delay (RFC 8985, section 7.2). With the 1 ms
+    /// by which an estimate from timestamps may be off, a lost request is sent again within two round trips and 10 ms.
+    public var probeAcknowledgementDelay: UInt64 = 9_000_000
     /// How long an acknowledgement may wait for a companion (RFC 9293, section 3.8.6.3: less than 0.5 s).
     public var delayedAcknowledgement: UInt64 = 40_000_000
     /// RFC 6298, section 2.1.

@@ -25,12 +25,17 @@ extension NetworkStack {
     private func probeDeadlineOfFlight(_ c: ConnectionPointer) -> UInt64 {
         guard c.pointee.roundTrip.hasSample, !c.pointee.flags.contains(.persisting), hasRecords(c) else { return .max }
         if DeliberateBug.isPresent(.probeNotSent) { return .max }
-        var timeout = 2 &* c.pointee.roundTrip.smoothed
-        if c.pointee.scoreboard.first == c.pointee.scoreboard.last { timeout &+= state.pointee.configuration.tcp.probeAcknowledgementDelay }
-        let deadline = max(c.pointee.unacknowledgedSince, c.pointee.lastSendTime) &+ max(timeout, NetworkStack.smallestProbeTimeout)
+        let deadline = max(c.pointee.unacknowledgedSince, c.pointee.lastSendTime) &+ max(probeTimeout(c), NetworkStack.smallestProbeTimeout)
         //= RFC 8985 section 7.2
         //# If Now() + PTO > TCP_RTO_expiration(): PTO = TCP_RTO_expiration() - Now()
         return min(deadline, c.pointee.retransmitDeadline)
+    }
+
+    /// PTO, but for its least value.
+    @inline(__always)
+    func probeTimeout(_ c: ConnectionPointer) -> UInt64 {
+        let isSingle = c.pointee.scoreboard.first == c.pointee.scoreboard.last
+        return 2 &* c.pointee.roundTrip.smoothed &+ (isSingle ? state.pointee.configuration.tcp.probeAcknowledgementDelay : 0)
     }
 
     /// What a turn of a run loop, or of the peer's, may add to a round trip that is short.
