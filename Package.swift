@@ -126,8 +126,8 @@ let package = Package(
         .target(
             name: "Demikernel",
             dependencies: core + [
-                "DPDKDevice", "EthernetDevice", "KernelSockets", "MemifDevice", "NetworkInterface", "NetworkStack", "SharedMemoryQueues", "TAPDevice",
-                "UserNetwork", "WireFormats", "XDPDevice",
+                "DPDKDevice", "EthernetDevice", "KernelSockets", "MemifDevice", "NetworkInterface", "NetworkStack", "SharedMemory", "SharedMemoryQueues",
+                "TAPDevice", "UserNetwork", "WireFormats", "XDPDevice",
             ],
             path: "Sources/Surfaces/Demikernel", swiftSettings: settings),
         .target(name: "CDemikernel", path: "Sources/Surfaces/CDemikernel", cSettings: cSettings),
@@ -152,8 +152,8 @@ let package = Package(
         .executableTarget(
             name: "DemikernelCommand",
             dependencies: core + [
-                "CLinux", "Demikernel", "Echo", "EthernetDevice", "KeyValue", "KeyValueStore", "NetworkStack", "Simulation", "TAPDevice", "UserNetwork", "WireFormats",
-                "XDPDevice",
+                "CLinux", "Demikernel", "Echo", "EthernetDevice", "KeyValue", "KeyValueStore", "NetworkStack", "SharedMemory", "Simulation", "TAPDevice",
+                "UserNetwork", "WireFormats", "XDPDevice",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
