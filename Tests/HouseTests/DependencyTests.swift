@@ -33,7 +33,8 @@ private let allowedDependencies: [String: Set<String>] = [
     // Surfaces
     // It makes every library OS by its name, over every device by its name, and publishes telemetry at a socket with a path (SharedMemory has those).
     "Demikernel": core.union([
-        "DPDKDevice", "EthernetDevice", "KernelSockets", "MemifDevice", "NetworkInterface", "NetworkStack", "SharedMemory", "SharedMemoryQueues", "TAPDevice",
+        "DPDKDevice", "EthernetDevice", "KernelSockets", "MemifDevice", "NetworkInterface", "NetworkStack", "SharedMemory", "SharedMemoryQueues",
+        "TAPDevice",
         "UserNetwork", "WireFormats", "XDPDevice",
     ]),
     "CDemikernel": [],

@@ -3,8 +3,10 @@ import QueueRuntime
 extension SharedMemoryQueuesStatistics: MetricSource {
     public func collect(into metrics: inout MetricList) {
         metrics.counter(
-            "demikernel_shared_memory_connections_total", "Connections through shared memory.", connectionsAccepted, Metric.Label("event", "accepted"))
-        metrics.counter("demikernel_shared_memory_connections_total", "Connections through shared memory.", connectionsMade, Metric.Label("event", "made"))
+            "demikernel_shared_memory_connections_total", "Connections through shared memory.", connectionsAccepted, Metric.Label("event", "accepted")
+        )
+        metrics.counter(
+            "demikernel_shared_memory_connections_total", "Connections through shared memory.", connectionsMade, Metric.Label("event", "made"))
         metrics.counter("demikernel_shared_memory_peers_lost_total", "Connections whose peer's process ended without saying so.", peersLost)
         for (reason, count) in [
             ("broken_header", brokenHeaders), ("broken_progress", brokenProgress), ("malformed_hello", malformedHellos),

@@ -24,9 +24,12 @@ struct UserNetworkMetrics: MetricSource {
         metrics.counter("demikernel_device_transmitted_frames_total", "Frames that the device has sent.", device.transmittedFrames)
         metrics.counter("demikernel_device_transmitted_bytes_total", "Bytes of those frames.", device.transmittedBytes)
         metrics.counter(
-            "demikernel_device_transmit_ring_full_total", "Frames that the device had no room for, and that were offered again.", device.transmitRingFull)
-        metrics.counter("demikernel_device_copied_frames_total", "Frames that the device copied.", device.receiveCopies, Metric.Label("direction", "receive"))
-        metrics.counter("demikernel_device_copied_frames_total", "Frames that the device copied.", device.transmitCopies, Metric.Label("direction", "transmit"))
+            "demikernel_device_transmit_ring_full_total", "Frames that the device had no room for, and that were offered again.",
+            device.transmitRingFull)
+        metrics.counter(
+            "demikernel_device_copied_frames_total", "Frames that the device copied.", device.receiveCopies, Metric.Label("direction", "receive"))
+        metrics.counter(
+            "demikernel_device_copied_frames_total", "Frames that the device copied.", device.transmitCopies, Metric.Label("direction", "transmit"))
         for (direction, reason, count) in [
             ("receive", "out_of_memory", device.receiveOutOfMemory), ("receive", "ring_full", device.receiveRingFull),
             ("receive", "malformed", device.receiveMalformed), ("receive", "error", device.receiveErrors),
@@ -91,7 +94,8 @@ struct UserNetworkMetrics: MetricSource {
         var result = ""
         for (index, letter) in letters.enumerated() {
             // A word begins where a small letter ends, and at the last capital of several.
-            let startsWord = index > 0 && letter.isUppercase
+            let startsWord =
+                index > 0 && letter.isUppercase
                 && (!letters[index - 1].isUppercase || (index + 1 < letters.count && letters[index + 1].isLowercase && letters[index + 1] != "v"))
             if startsWord { result.append("_") }
             result.append(contentsOf: letter.lowercased())

@@ -5,6 +5,7 @@ public struct RuntimeSnapshot: Sendable {
     public let libraryOSes: [LibraryOSSnapshot]
 
     public struct LibraryOSSnapshot: Sendable {
+        /// A second one of the same kind has a number behind it: "catnip-2".
         public let name: String
         /// Nil for a library OS that counts nothing.
         public let source: (any MetricSource)?
@@ -14,7 +15,8 @@ public struct RuntimeSnapshot: Sendable {
     public func collect(into metrics: inout MetricList) {
         statistics.collect(into: &metrics)
         metrics.add(
-            "demikernel_reply_seconds", .histogram, "Time from the turn that brought a request to the push of its reply, measured while somebody looks.",
+            "demikernel_reply_seconds", .histogram,
+            "Time from the turn that brought a request to the push of its reply, measured while somebody looks.",
             .histogram(replyTimes))
         let labels = metrics.commonLabels
         for libraryOS in libraryOSes {
@@ -38,7 +40,10 @@ extension RuntimeCore {
             if let metrics = library.pointee.metrics {
                 withUnsafeMutablePointer(to: &source) { metrics(library.pointee.context, UnsafeMutableRawPointer($0)) }
             }
-            libraryOSes.append(.init(name: "\(library.pointee.name)", source: source))
+            var name = "\(library.pointee.name)"
+            let alike = (1..<index).count { "\((state.pointee.libraries + $0).pointee.name)" == name }
+            if alike > 0 { name += "-\(alike + 1)" }
+            libraryOSes.append(.init(name: name, source: source))
         }
         return RuntimeSnapshot(statistics: statistics, replyTimes: takeReplyTimes(), libraryOSes: libraryOSes)
     }

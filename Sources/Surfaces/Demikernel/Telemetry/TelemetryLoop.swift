@@ -7,11 +7,9 @@ struct TelemetryLoop {
     private let service: TelemetryService
     private var clients: [TelemetryClientState] = []
     private var nextIdentifier = 1
-
-    /// Milliseconds: between two requests of a client; for an answer of the runtimes; for a client to take an answer.
-    private static let silence: Int64 = 60_000
-    private static let collection: Int64 = 2_000
-    private static let reception: Int64 = 5_000
+    /// When the listener is looked at again, after it had a client that could not be taken.
+    private var listening: Int64 = 0
+    private var limits: TelemetryLimits { service.limits }
 
     init(_ service: TelemetryService) {
         self.service = service
@@ -19,7 +17,10 @@ struct TelemetryLoop {
 
     mutating func run() {
         while !service.isStopping {
-            var descriptors = [pollfd(fd: service.wakeUp, events: Int16(POLLIN), revents: 0), pollfd(fd: service.listener.file, events: Int16(POLLIN), revents: 0)]
+            let listener = now >= listening ? service.listener.file : -1
+            var descriptors = [
+                pollfd(fd: service.wakeUp, events: Int16(POLLIN), revents: 0), pollfd(fd: listener, events: Int16(POLLIN), revents: 0),
+            ]
             descriptors += clients.map { pollfd(fd: $0.socket, events: $0.events, revents: 0) }
             let found = poll(&descriptors, nfds_t(descriptors.count), timeout)
             if found < 0, errno != EINTR { break }
@@ -35,7 +36,9 @@ struct TelemetryLoop {
 
     /// Milliseconds of poll(2); without a client it sleeps for ever.
     private var timeout: Int32 {
-        guard let deadline = clients.filter(\.canExpire).map(\.deadline).min() else { return -1 }
+        let now = now
+        let deadlines = clients.filter(\.canExpire).map(\.deadline) + (listening > now ? [listening] : [])
+        guard let deadline = deadlines.min() else { return -1 }
         return Int32(clamping: max(0, deadline - now))
     }
 
@@ -46,10 +49,14 @@ struct TelemetryLoop {
     private mutating func accept() {
         while true {
             let socket = demi_accept(service.listener.file, nil, nil)
-            guard socket >= 0 else { return }
-            var client = TelemetryClientState(identifier: nextIdentifier, socket: socket, deadline: now + TelemetryLoop.silence)
+            guard socket >= 0 else {
+                // Without a descriptor the client stays in the backlog, and the listener readable.
+                if errno != EAGAIN { listening = now + 1_000 }
+                return
+            }
+            var client = TelemetryClientState(identifier: nextIdentifier, socket: socket, deadline: now + limits.silence)
             nextIdentifier += 1
-            if clients.count >= TelemetryServer.maximumClients {
+            if clients.count >= limits.maximumClients {
                 client.answer(refusal(EBUSY, "too many clients: end some of them"), thenEnd: true)
                 _ = client.send()
                 close(socket)
@@ -78,7 +85,7 @@ struct TelemetryLoop {
             guard clients[index].send() else { return remove(index) }
             if clients[index].output.isEmpty {
                 clients[index].phase = .reading
-                clients[index].deadline = now + TelemetryLoop.silence
+                clients[index].deadline = now + limits.silence
                 readRequest(index)
             }
         case .ending: if !clients[index].send() || clients[index].output.isEmpty { remove(index) }
@@ -113,7 +120,7 @@ struct TelemetryLoop {
 
     /// Answers and closes.
     private mutating func finish(_ index: Int, _ text: String) {
-        clients[index].deadline = now + TelemetryLoop.reception
+        clients[index].deadline = now + limits.reception
         clients[index].answer(text, thenEnd: true)
     }
 
@@ -145,7 +152,7 @@ struct TelemetryLoop {
         case (.captureBegun(let error), .beginningCapture): captureBegun(index, error)
         case (.captureEnded(let rest), .endingCapture):
             clients[index].captured = nil
-            clients[index].deadline = now + TelemetryLoop.reception
+            clients[index].deadline = now + limits.reception
             clients[index].output = rest
             clients[index].phase = .ending
         default: break
@@ -159,7 +166,7 @@ struct TelemetryLoop {
         clients[index].snapshots = [:]
         clients[index].awaited = 0
         clients[index].phase = .collecting
-        clients[index].deadline = now + TelemetryLoop.collection
+        clients[index].deadline = now + limits.collection
         for (number, runtime) in service.runtimes.enumerated() {
             let isAsked = runtime?.visit { [service] core in service.deliver(.snapshot(runtime: number, core.takeSnapshot()), to: client) } ?? false
             if isAsked { clients[index].awaited += 1 }
@@ -181,7 +188,7 @@ struct TelemetryLoop {
         }
         let text = PrometheusText.format(metrics)
         clients[index].snapshots = [:]
-        clients[index].deadline = now + TelemetryLoop.reception
+        clients[index].deadline = now + limits.reception
         clients[index].answer("\(TelemetryProtocol.name) \(TelemetryProtocol.version) ok \(text.utf8.count)\n\(text)")
     }
 
@@ -198,7 +205,7 @@ struct TelemetryLoop {
         // Asked for first, so that the answer stands in front of the first frame.
         let answer = Array("\(TelemetryProtocol.name) \(TelemetryProtocol.version) ok stream\n".utf8)
         clients[index].phase = .beginningCapture
-        clients[index].deadline = now + TelemetryLoop.collection
+        clients[index].deadline = now + limits.collection
         let isAsked = runtime.visit { [service] core in
             defer { close(socket) }
             var error = core.beginCapture(FrameCaptureRequest(owner: UInt64(client), socket: socket, snapshotByteCount: snapshotByteCount))
@@ -235,8 +242,10 @@ struct TelemetryLoop {
     private mutating func endCapture(_ index: Int) {
         let client = clients[index].identifier
         clients[index].phase = .endingCapture
-        clients[index].deadline = now + TelemetryLoop.collection
-        let isAsked = clients[index].captured?.visit { [service] core in service.deliver(.captureEnded(core.endCapture(owner: UInt64(client)).rest), to: client) } ?? false
+        clients[index].deadline = now + limits.collection
+        let isAsked =
+            clients[index].captured?.visit { [service] core in service.deliver(.captureEnded(core.endCapture(owner: UInt64(client)).rest), to: client)
+            } ?? false
         // A runtime that has ended has ended its capture, too.
         if !isAsked { remove(index) }
     }

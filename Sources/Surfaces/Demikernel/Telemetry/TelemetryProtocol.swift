@@ -36,7 +36,9 @@ public enum TelemetryProtocol {
         switch (words[2], words.count) {
         case ("metrics", 3): return .metrics
         case ("capture", 5):
-            guard let runtime = number(words[3], "runtime=", 0...1023), let snapshot = number(words[4], "snapshot=", 1...262_144) else { throw .malformed }
+            guard let runtime = number(words[3], "runtime=", 0...1023), let snapshot = number(words[4], "snapshot=", 1...262_144) else {
+                throw .malformed
+            }
             return .capture(runtime: runtime, snapshotByteCount: snapshot)
         default: throw .malformed
         }

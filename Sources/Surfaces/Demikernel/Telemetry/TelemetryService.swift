@@ -7,6 +7,7 @@ import Synchronization
 final class TelemetryService: Sendable {
     let program: String
     let listener: PathSocket.Listener
+    let limits: TelemetryLimits
     /// Readable when a visit has brought something, or the service is to end.
     let wakeUp: Int32
     private let state = Mutex(State())
@@ -27,8 +28,9 @@ final class TelemetryService: Sendable {
         case captureEnded([UInt8])
     }
 
-    init(program: String, listener: PathSocket.Listener) throws(DemikernelError) {
+    init(program: String, listener: PathSocket.Listener, limits: TelemetryLimits) throws(DemikernelError) {
         self.program = program
+        self.limits = limits
         self.listener = listener
         wakeUp = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
         guard wakeUp >= 0 else { throw DemikernelError(errno, .initialize, "no descriptor is left for telemetry: raise the limit with ulimit -n") }
@@ -38,7 +40,8 @@ final class TelemetryService: Sendable {
         close(wakeUp)
     }
 
-    func start() {
+    /// - Throws: `EAGAIN` when there can be no more threads.
+    func start() throws(DemikernelError) {
         let box = Unmanaged.passRetained(self)
         var thread = pthread_t()
         // Signals are for the program's threads.
@@ -55,7 +58,10 @@ final class TelemetryService: Sendable {
                 return nil
             }, box.toOpaque())
         pthread_sigmask(SIG_SETMASK, &before, nil)
-        precondition(result == 0, "no thread could be started")
+        guard result == 0 else {
+            box.release()
+            throw DemikernelError(result, .initialize, "no thread for telemetry can be started: raise the limit with ulimit -u")
+        }
         state.withLock { $0.thread = thread }
     }
 
@@ -72,10 +78,11 @@ final class TelemetryService: Sendable {
 
     var isStopping: Bool { state.withLock { $0.isStopping } }
 
-    /// - Parameter number: nil for the next one.
+    /// - Parameter number: nil for the first one that no runtime has.
     func add(_ runtime: Interrupter, _ number: Int?) {
         state.withLock { state in
-            let number = number ?? state.runtimes.count
+            let number = number ?? state.runtimes.firstIndex { $0?.hasEnded ?? true } ?? state.runtimes.count
+            precondition((0...1023).contains(number), "the number of a runtime is 0 to 1023")
             while state.runtimes.count <= number { state.runtimes.append(nil) }
             state.runtimes[number] = runtime
         }

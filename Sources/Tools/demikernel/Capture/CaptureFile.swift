@@ -16,6 +16,7 @@ struct CaptureFile {
     /// Packets written; and packets that captures could not keep, as they say themselves.
     private(set) var packetCount = 0
     private(set) var droppedCount: UInt64 = 0
+    private var writtenPacketCount = 0
     /// Packets at most.
     let maximumPacketCount: Int
 
@@ -30,7 +31,9 @@ struct CaptureFile {
         numbers = Array(repeating: [], count: captures)
         unread = Array(repeating: [], count: captures)
         if path == "-" {
-            guard isatty(STDOUT_FILENO) == 0 else { throw CommandFailure("a capture is no text for a terminal: name a file, or pipe it into a program (| tcpdump -r -)") }
+            guard isatty(STDOUT_FILENO) == 0 else {
+                throw CommandFailure("a capture is no text for a terminal: name a file, or pipe it into a program (| tcpdump -r -)")
+            }
             descriptor = dup(STDOUT_FILENO)
         } else {
             // What an earlier capture may have found is not lost by a slip.
@@ -39,7 +42,8 @@ struct CaptureFile {
         guard descriptor >= 0 else {
             switch errno {
             case EEXIST: throw CommandFailure("\(path) exists: choose another name, or replace it with --force")
-            case EACCES, EROFS: throw CommandFailure("no permission to write \(path): choose a place that can be written, such as /tmp/capture.pcapng")
+            case EACCES, EROFS:
+                throw CommandFailure("no permission to write \(path): choose a place that can be written, such as /tmp/capture.pcapng")
             case ENOENT, ENOTDIR: throw CommandFailure("the folder of \(path) does not exist: make it, or choose another")
             case EISDIR: throw CommandFailure("\(path) is a folder: name a file in it")
             default: throw CommandFailure("make \(path)", errno: errno)
@@ -145,11 +149,12 @@ struct CaptureFile {
                 let error = errno
                 // Half a block would make the whole file look broken.
                 if isRegular { _ = ftruncate(descriptor, byteCount) }
-                throw CommandFailure("write \(path)", errno: error)
+                throw CommandFailure("write \(path) (\(writtenPacketCount) packets are in it)", errno: error)
             }
             written += count
         }
         byteCount += written
+        writtenPacketCount = packetCount
     }
 
     private var malformed: CommandFailure { CommandFailure("what the process sends is no capture") }

@@ -9,7 +9,8 @@ final class ServerCapture: Sendable {
     private let path: String
     private let command: String
     private let readers: [Int32]
-    private let writers: [Int32]
+    /// The runtimes' ends, until they have them.
+    private let writers: Mutex<[Int32?]>
     private let thread = Mutex<pthread_t?>(nil)
 
     /// Makes the file.
@@ -17,7 +18,7 @@ final class ServerCapture: Sendable {
     init(path: String, replaces: Bool, shards: Int, command: String) throws(CommandFailure) {
         let file = try CaptureFile(path: path, replaces: replaces, captures: shards)
         var readers: [Int32] = []
-        var writers: [Int32] = []
+        var writers: [Int32?] = []
         for _ in 0..<shards {
             var ends: [Int32] = [-1, -1]
             guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0, &ends) == 0 else {
@@ -32,22 +33,28 @@ final class ServerCapture: Sendable {
         self.path = path
         self.command = command
         self.readers = readers
-        self.writers = writers
+        self.writers = Mutex(writers)
         start(file)
     }
 
     /// Begins with a runtime's frames, on its thread and before its first turn.
     func begin(on runtime: borrowing Runtime, shard: Int) throws(DemikernelError) {
-        let error = runtime.core.beginCapture(FrameCaptureRequest(owner: 0, socket: writers[shard]))
-        close(writers[shard])
-        guard error == 0 else { throw DemikernelError(error, .initialize, "frames are captured on an Ethernet device: --capture needs --libos catnip") }
+        guard let writer = writers.withLock({ $0[shard].take() }) else { return }
+        let error = runtime.core.beginCapture(FrameCaptureRequest(owner: 0, socket: writer))
+        // The capture has a copy.
+        close(writer)
+        guard error == 0 else {
+            throw DemikernelError(error, .initialize, "frames are captured on an Ethernet device: --capture needs --libos catnip")
+        }
     }
 
     /// When the runtimes have ended: returns when all is written.
     func finish() {
         guard let thread = thread.withLock({ $0.take() }) else { return }
         // Of runtimes that never began.
-        for writer in writers { shutdown(writer, Int32(SHUT_WR)) }
+        for writer in writers.withLock({ $0 }) {
+            if let writer { close(writer) }
+        }
         pthread_join(thread, nil)
     }
 

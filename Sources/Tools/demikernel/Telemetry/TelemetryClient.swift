@@ -48,7 +48,8 @@ final class TelemetryClient {
             }
             let isRemoved = unlink(path) == 0
             return CommandFailure("the process that published at \(path) has ended\(isRemoved ? "; the socket that it had left was removed" : "")")
-        case EACCES, EPERM: return CommandFailure("no permission to use \(path): the process belongs to another user; run as that user, or as root (sudo)")
+        case EACCES, EPERM:
+            return CommandFailure("no permission to use \(path): the process belongs to another user; run as that user, or as root (sudo)")
         case EPROTOTYPE: return CommandFailure("\(path) is the socket of another kind of program: it is no demikernel process's telemetry")
         case EAGAIN: return CommandFailure("the process at \(path) does not take connections: it is stopped, or has too many clients")
         case ENAMETOOLONG: return CommandFailure("the path of a socket has 107 bytes at most")

@@ -15,7 +15,9 @@ enum TelemetryTarget {
         guard let text else { return try onlyProcess(command).path }
         if text.contains("/") { return text }
         guard let process = pid_t(text), process > 0 else {
-            throw CommandFailure("\"\(text)\" must be the number of a process or the path of its telemetry socket, such as 1234 or /run/user/1000/demikernel/1234.sock")
+            throw CommandFailure(
+                "\"\(text)\" must be the number of a process or the path of its telemetry socket, such as 1234 or /run/user/1000/demikernel/1234.sock"
+            )
         }
         return try path(of: process)
     }
@@ -58,7 +60,8 @@ enum TelemetryTarget {
             throw CommandFailure("process \(process) (\(commandLine(of: process))) belongs to user \(owner): run as that user, or as root (sudo)")
         }
         throw CommandFailure(
-            "process \(process) (\(commandLine(of: process))) publishes no telemetry: servers of the demikernel command do, and programs that call publishTelemetry")
+            "process \(process) (\(commandLine(of: process))) publishes no telemetry: servers of the demikernel command do, and programs that call publishTelemetry"
+        )
     }
 
     private static func owner(of process: pid_t) -> uid_t? {

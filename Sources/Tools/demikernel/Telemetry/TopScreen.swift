@@ -22,13 +22,15 @@ struct TopScreen {
         var lines = ["runtime \(Self.printable(runtime))  \(libraryOSes.map(Self.printable).joined(separator: ", "))"]
         lines.append(
             row(
-                "operations", "\(rate("demikernel_operations_completed_total", labels, modulo: 4_294_967_296))/s, \(whole("demikernel_operations_live", labels)) live",
+                "operations",
+                "\(rate("demikernel_operations_completed_total", labels, modulo: 4_294_967_296))/s, \(whole("demikernel_operations_live", labels)) live",
                 "turns \(rate("demikernel_turns_total", labels))/s, sleeps \(rate("demikernel_sleeps_total", labels))/s"))
         lines.append(
             row(
                 "queues",
                 "\(whole("demikernel_queues_open", labels)) open, \(whole("demikernel_queues_closing", labels)) closing",
-                "opened \(rate("demikernel_queues_opened_total", labels))/s, \(whole("demikernel_tasks", labels)) tasks, \(whole("demikernel_timers", labels)) timers"))
+                "opened \(rate("demikernel_queues_opened_total", labels))/s, \(whole("demikernel_tasks", labels)) tasks, \(whole("demikernel_timers", labels)) timers"
+            ))
         let limit = after.sum("demikernel_heap_limit_bytes", labels)
         let used = after.sum("demikernel_heap_used_bytes", labels)
         lines.append(
@@ -44,7 +46,8 @@ struct TopScreen {
             if !after.all("demikernel_shared_memory_connections_total", labels).isEmpty {
                 lines.append(
                     row(
-                        "memory", "\(whole("demikernel_shared_memory_connections_total", labels)) connections, "
+                        "memory",
+                        "\(whole("demikernel_shared_memory_connections_total", labels)) connections, "
                             + "\(whole("demikernel_shared_memory_peers_lost_total", labels)) peers lost",
                         "wake-ups sent \(rate("demikernel_shared_memory_wake_ups_sent_total", labels))/s"))
                 lines += drops("demikernel_shared_memory_refused_total", labels)
@@ -58,16 +61,20 @@ struct TopScreen {
         let isGone = after.sum("demikernel_device_gone", labels) > 0
         let isCapturing = after.sum("demikernel_device_capturing", labels) > 0
         var lines = ["  \(name)\(isGone ? "  the interface is gone" : "")\(isCapturing ? "  captured" : "")"]
-        for (title, direction, frames) in [("received", "received", "demikernel_frames_received_total"), ("sent", "transmitted", "demikernel_frames_sent_total")] {
+        for (title, direction, frames) in [
+            ("received", "received", "demikernel_frames_received_total"), ("sent", "transmitted", "demikernel_frames_sent_total"),
+        ] {
             lines.append(
                 row(
-                    title, "\(rate("demikernel_device_\(direction)_frames_total", labels)) packets/s, "
+                    title,
+                    "\(rate("demikernel_device_\(direction)_frames_total", labels)) packets/s, "
                         + "\(Self.bytes(growth("demikernel_device_\(direction)_bytes_total", labels) / seconds))/s",
                     "\(whole(frames, labels)) frames by the stack"))
         }
         lines.append(
             row(
-                "TCP", "\(whole("demikernel_connections", labels)) connections, segments \(rate("demikernel_tcp_segments_received_total", labels))/s in, "
+                "TCP",
+                "\(whole("demikernel_connections", labels)) connections, segments \(rate("demikernel_tcp_segments_received_total", labels))/s in, "
                     + "\(rate("demikernel_tcp_segments_sent_total", labels))/s out",
                 "retransmitted \(rate("demikernel_tcp_retransmitted_segments_total", labels))/s, "
                     + "\(whole("demikernel_tcp_retransmitted_segments_total", labels)) in all, "
@@ -82,7 +89,8 @@ struct TopScreen {
         after.all(name, labels).filter { $0.value > 0 }.map { sample in
             let grown = sample.value - before.sum(name, sample.labels)
             let reason = [sample.labels["direction"], sample.labels["reason"]].compactMap(\.self).joined(separator: " ")
-            return row("drops", "\(Self.printable(reason)) \(NumberText.grouped(sample.value))", grown > 0 ? "+\(Self.number(grown / seconds))/s" : "")
+            return row(
+                "drops", "\(Self.printable(reason)) \(NumberText.grouped(sample.value))", grown > 0 ? "+\(Self.number(grown / seconds))/s" : "")
         }
     }
 
