@@ -32,7 +32,8 @@ let package = Package(
         .library(
             name: "Demikernel",
             targets: [
-                "Demikernel", "UserNetwork", "NetworkStack", "WireFormats", "EthernetDevice", "TAPDevice", "XDPDevice", "QueueRuntime", "TaskScheduler",
+                "Demikernel", "UserNetwork", "NetworkStack", "WireFormats", "EthernetDevice", "TAPDevice", "XDPDevice", "QueueRuntime",
+                "TaskScheduler",
                 "DatapathMemory",
             ]),
         // `libdemikernel.so`, as `scripts/install` installs it; here it is named as the target is, since the command has the other name.
@@ -126,8 +127,9 @@ let package = Package(
         .target(
             name: "Demikernel",
             dependencies: core + [
-                "DPDKDevice", "EthernetDevice", "KernelSockets", "MemifDevice", "NetworkInterface", "NetworkStack", "SharedMemoryQueues", "TAPDevice",
-                "UserNetwork", "WireFormats", "XDPDevice",
+                "DPDKDevice", "EthernetDevice", "KernelSockets", "MemifDevice", "NetworkInterface", "NetworkStack", "SharedMemory",
+                "SharedMemoryQueues",
+                "TAPDevice", "UserNetwork", "WireFormats", "XDPDevice",
             ],
             path: "Sources/Surfaces/Demikernel", swiftSettings: settings),
         .target(name: "CDemikernel", path: "Sources/Surfaces/CDemikernel", cSettings: cSettings),
@@ -152,8 +154,9 @@ let package = Package(
         .executableTarget(
             name: "DemikernelCommand",
             dependencies: core + [
-                "CLinux", "Demikernel", "Echo", "EthernetDevice", "KeyValue", "KeyValueStore", "NetworkStack", "Simulation", "TAPDevice", "UserNetwork", "WireFormats",
-                "XDPDevice",
+                "CLinux", "Demikernel", "Echo", "EthernetDevice", "KeyValue", "KeyValueStore", "NetworkStack", "SharedMemory", "Simulation",
+                "TAPDevice",
+                "UserNetwork", "WireFormats", "XDPDevice",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
@@ -181,7 +184,8 @@ let package = Package(
             name: "CommandProcess",
             path: "Tests/CommandProcess", swiftSettings: settings),
         .testTarget(
-            name: "SharedMemoryQueuesTests", dependencies: core + ["CommandProcess", "Demikernel", "DemikernelCommand", "SharedMemory", "SharedMemoryQueues"],
+            name: "SharedMemoryQueuesTests",
+            dependencies: core + ["CommandProcess", "Demikernel", "DemikernelCommand", "SharedMemory", "SharedMemoryQueues"],
             path: "Tests/SharedMemoryQueuesTests", swiftSettings: settings),
         .testTarget(
             name: "KeyValueStoreTests", dependencies: ["KeyValueStore"],
@@ -191,10 +195,19 @@ let package = Package(
             path: "Tests/ApplicationTests", swiftSettings: settings),
         .testTarget(
             name: "DemikernelCommandTests",
-            dependencies: ["DemikernelCommand", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            dependencies: ["DemikernelCommand", "PcapngReader", .product(name: "ArgumentParser", package: "swift-argument-parser")],
             path: "Tests/DemikernelCommandTests", swiftSettings: settings),
+        .target(
+            name: "PcapngReader",
+            path: "Tests/PcapngReader", swiftSettings: settings),
         .testTarget(
-            name: "EthernetDeviceTests", dependencies: ["CDatapath", "DatapathMemory", "EthernetDevice"],
+            name: "TelemetryTests",
+            dependencies: core + [
+                "CommandProcess", "Demikernel", "DemikernelCommand", "EthernetDevice", "PcapngReader", "UserNetwork", "WireFormats",
+            ],
+            path: "Tests/TelemetryTests", swiftSettings: settings),
+        .testTarget(
+            name: "EthernetDeviceTests", dependencies: ["CDatapath", "DatapathMemory", "EthernetDevice", "PcapngReader"],
             path: "Tests/EthernetDeviceTests", swiftSettings: settings),
         .testTarget(
             name: "MemifDeviceTests",
@@ -203,7 +216,8 @@ let package = Package(
         .testTarget(
             name: "LinuxDeviceTests",
             dependencies: core + [
-                "CLinux", "CLinuxDevices", "Demikernel", "DPDKDevice", "Echo", "EthernetDevice", "KeyValue", "NetworkInterface", "NetworkStack", "TAPDevice",
+                "CLinux", "CLinuxDevices", "Demikernel", "DPDKDevice", "Echo", "EthernetDevice", "KeyValue", "NetworkInterface", "NetworkStack",
+                "TAPDevice",
                 "UserNetwork", "WireFormats", "XDPDevice",
             ],
             path: "Tests/LinuxDeviceTests", swiftSettings: settings),

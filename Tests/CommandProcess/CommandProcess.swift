@@ -3,12 +3,14 @@ import Glibc
 /// The `demikernel` command in a process of its own, for tests of two processes. A target that uses it depends on `DemikernelCommand`, so that there is one.
 public final class CommandProcess {
     private let process: pid_t
+    /// The number of the process.
+    public var identifier: pid_t { process }
     private let output: Int32
     private var text = ""
     private var status: Int32?
 
     /// The command stands beside the bundle of the tests.
-    private static let path: String = {
+    public static let path: String = {
         let bundle = CommandLine.arguments.first { $0.hasSuffix(".xctest") } ?? CommandLine.arguments[0]
         let folder = bundle.lastIndex(of: "/").map { String(bundle[..<$0]) } ?? "."
         return "\(folder)/demikernel"
@@ -59,6 +61,14 @@ public final class CommandProcess {
             self.text += String(decoding: bytes[..<count], as: UTF8.self)
         }
         return true
+    }
+
+    /// Reads until the process closes its output, as it does when it ends.
+    /// - Returns: all that it has said.
+    public func readAll() -> String {
+        var bytes = [UInt8](repeating: 0, count: 65_536)
+        while case let count = read(output, &bytes, bytes.count), count > 0 { text += String(decoding: bytes[..<count], as: UTF8.self) }
+        return text
     }
 
     /// Ends the process at once, as a crash does, and waits until it is gone.

@@ -1,5 +1,6 @@
 import DatapathMemory
 import Glibc
+import PcapngReader
 import Testing
 
 @testable import EthernetDevice

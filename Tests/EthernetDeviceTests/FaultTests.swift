@@ -1,4 +1,5 @@
 import DatapathMemory
+import PcapngReader
 import Testing
 
 @testable import EthernetDevice

@@ -31,10 +31,11 @@ private let allowedDependencies: [String: Set<String>] = [
     // Simulation
     "Simulation": core.union(["EthernetDevice", "NetworkStack", "UserNetwork", "WireFormats"]),
     // Surfaces
-    // It makes every library OS by its name, over every device by its name.
+    // It makes every library OS by its name, over every device by its name, and publishes telemetry at a socket with a path (SharedMemory has those).
     "Demikernel": core.union([
-        "DPDKDevice", "EthernetDevice", "KernelSockets", "MemifDevice", "NetworkInterface", "NetworkStack", "SharedMemoryQueues", "TAPDevice", "UserNetwork",
-        "WireFormats", "XDPDevice",
+        "DPDKDevice", "EthernetDevice", "KernelSockets", "MemifDevice", "NetworkInterface", "NetworkStack", "SharedMemory", "SharedMemoryQueues",
+        "TAPDevice",
+        "UserNetwork", "WireFormats", "XDPDevice",
     ]),
     "CDemikernel": [],
     // Devices by their names come from the Swift surface.
@@ -47,8 +48,8 @@ private let allowedDependencies: [String: Set<String>] = [
     "CLinux": [],
     "DemiLab": core.union(["Demikernel", "EthernetDevice", "NetworkStack", "UserNetwork", "WireFormats"]),
     "DemikernelCommand": core.union([
-        "CLinux", "Demikernel", "Echo", "EthernetDevice", "KeyValue", "KeyValueStore", "NetworkStack", "Simulation", "TAPDevice", "UserNetwork",
-        "WireFormats", "XDPDevice",
+        "CLinux", "Demikernel", "Echo", "EthernetDevice", "KeyValue", "KeyValueStore", "NetworkStack", "SharedMemory", "Simulation", "TAPDevice",
+        "UserNetwork", "WireFormats", "XDPDevice",
     ]),
 ]
 

@@ -79,6 +79,7 @@ public struct EchoServer: ~Copyable {
                     // The next pop follows the push: a peer that does not read is not read from.
                     _ = try runtime.push(queue, array)
                 }
+                runtime.noteReply(toRequestAt: runtime.core.now)
             case .pushed:
                 _ = try runtime.pop(queue)
             case .failed(let error, _):

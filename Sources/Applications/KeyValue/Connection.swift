@@ -12,6 +12,8 @@ struct Connection: ~Copyable {
     var pushesInFlight = 0
     /// What it has asked of other shards. While it waits for them, nothing is popped and nothing executed.
     var gather: Gather?
+    /// When the turn began that brought its last bytes, of the runtime's clock.
+    var requestTime: UInt64 = 0
     /// The connection ends when what it waits for is sent.
     var closesAfterGather = false
 

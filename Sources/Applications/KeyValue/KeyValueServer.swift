@@ -153,6 +153,7 @@ public struct KeyValueServer: ~Copyable {
         case .popped(let array, _):
             guard let connection = connections[queue.slot] else { return }
             statistics.batches += 1
+            connection.pointee.requestTime = runtime.core.now
             receive(array, connection, now, rooms, on: runtime)
         case .pushed:
             guard let connection = connections[queue.slot], connection.pointee.queue == queue else { return }
@@ -317,9 +318,11 @@ public struct KeyValueServer: ~Copyable {
     ) -> Bool {
         let queue = connection.pointee.queue
         var isPushed = true
+        let pushesBefore = connection.pointee.pushesInFlight
         rooms.pointee.finish(written: replies.written) { array in
             if (try? runtime.push(queue, array)) == nil { isPushed = false } else { connection.pointee.pushesInFlight += 1 }
         }
+        if connection.pointee.pushesInFlight > pushesBefore { runtime.noteReply(toRequestAt: connection.pointee.requestTime) }
         return isPushed
     }
 }

@@ -141,6 +141,8 @@ struct CoreState {
     /// Async tasks that wait for memory, and how much was used when they began to.
     var memoryWaiters: [(UnsafeContinuation<Void, Never>, Int)] = []
     var counters = RuntimeCounters()
+    /// Times from requests to their replies, while somebody is interested.
+    var replyTimes: UnsafeMutablePointer<ReplyTimes>?
 }
 
 /// Counts of the runtime since it was made.

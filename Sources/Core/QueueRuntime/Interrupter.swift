@@ -1,6 +1,7 @@
 import CDatapath
 import DatapathMemory
 import Glibc
+import Synchronization
 
 /// Ends a runtime's wait from outside: the wait in progress, or the next one, throws `EINTR`.
 ///
@@ -10,6 +11,14 @@ public final class Interrupter: Sendable {
     let descriptor: Int32
     // Two 32-bit flags (an interruption; a wake-up) in memory of its own, reached only through atomics: so sharing the address between threads is sound.
     nonisolated(unsafe) let flag: UnsafeMutablePointer<UInt32>
+    /// What other threads have asked the runtime's own to do; nil when the runtime is gone.
+    private let visits = Mutex<[Visit]?>([])
+
+    /// Something that another thread asks for.
+    public typealias Visit = @Sendable (_ core: RuntimeCore) -> Void
+
+    /// Visits that wait at once.
+    public static let maximumVisits = 64
 
     /// - Throws: `EMFILE` when no descriptor is left.
     init() throws(DemikernelError) {
@@ -50,6 +59,38 @@ public final class Interrupter: Sendable {
         guard isWakeUpPending, demi_exchange_u32(flag + 1, 0) != 0 else { return false }
         if !isRequested { drain() }
         return true
+    }
+
+    /// Has the runtime's own thread call `visit` at the start of one of its next turns, and wakes it for that. From any thread, not from a signal handler.
+    ///
+    /// A visit looks at the runtime from within, and must neither wait nor run turns. While the thread is busy with something else than the runtime, and
+    /// while each wait for one token is over within its first turn, it has to be patient. A runtime that ends forgets the visits that have not come.
+    /// - Returns: false, and nothing happens, when the runtime has ended or `maximumVisits` wait already.
+    public func visit(_ visit: @escaping Visit) -> Bool {
+        let isTaken = visits.withLock { visits in
+            guard let count = visits?.count, count < Interrupter.maximumVisits else { return false }
+            visits?.append(visit)
+            return true
+        }
+        if isTaken { wake() }
+        return isTaken
+    }
+
+    /// Whether the runtime has ended, and takes no more visits.
+    public var hasEnded: Bool { visits.withLock { $0 == nil } }
+
+    /// Takes the visits that wait.
+    func takeVisits() -> [Visit] {
+        visits.withLock { visits in
+            guard visits != nil else { return [] }
+            defer { visits?.removeAll() }
+            return visits.unsafelyUnwrapped
+        }
+    }
+
+    /// At the runtime's end.
+    func endVisits() {
+        visits.withLock { $0 = nil }
     }
 
     /// After a sleep: takes what is left on the descriptor of an interruption that was taken between its flag and its write. The flags are set

@@ -44,6 +44,12 @@ public struct LibraryOS {
     public var prepareToSleep: (@convention(c) (_ context: Context) -> Int32)?
     /// Ends the library OS; its queues are closed already or are dropped.
     public var destroy: @convention(c) (_ context: Context) -> Void
+    /// Writes what the library OS has counted to `into`, an `(any MetricSource)?`. Nil for one that counts nothing.
+    public var metrics: (@convention(c) (_ context: Context, _ into: UnsafeMutableRawPointer) -> Void)?
+    /// Begins to capture the frames of its device as `request`, a `FrameCaptureRequest`, says. Nil for a library OS without frames.
+    public var beginCapture: (@convention(c) (_ context: Context, _ request: UnsafeRawPointer) -> Int32)?
+    /// Ends that; writes to `into`, a `FrameCaptureEnd`, what could not be written.
+    public var endCapture: (@convention(c) (_ context: Context, _ into: UnsafeMutableRawPointer) -> Void)?
 
     /// From `prepareToSleep`: no wake-up can be had, so the sleep is capped.
     public static let cannotWake: Int32 = -1
@@ -66,7 +72,10 @@ public struct LibraryOS {
         option: @escaping @convention(c) (Context, UInt32, UInt8, UnsafeMutableRawPointer) -> Int32,
         poll: (@convention(c) (Context) -> Int32)?,
         prepareToSleep: (@convention(c) (Context) -> Int32)?,
-        destroy: @escaping @convention(c) (Context) -> Void
+        destroy: @escaping @convention(c) (Context) -> Void,
+        metrics: (@convention(c) (Context, UnsafeMutableRawPointer) -> Void)? = nil,
+        beginCapture: (@convention(c) (Context, UnsafeRawPointer) -> Int32)? = nil,
+        endCapture: (@convention(c) (Context, UnsafeMutableRawPointer) -> Void)? = nil
     ) {
         self.name = name
         self.context = context
@@ -87,6 +96,9 @@ public struct LibraryOS {
         self.poll = poll
         self.prepareToSleep = prepareToSleep
         self.destroy = destroy
+        self.metrics = metrics
+        self.beginCapture = beginCapture
+        self.endCapture = endCapture
     }
 }
 

@@ -66,7 +66,10 @@ extension RuntimeCore {
                 operation.pointee.array?.releaseArray()
             }
         }
+        state.pointee.interruption.endVisits()
         state.pointee.jobExecutor?.end()
+        state.pointee.replyTimes?.deinitialize(count: 1)
+        state.pointee.replyTimes?.deallocate()
         state.pointee.scheduler.deallocate()
         unmapSlab(state.pointee.operations, capacity: 1 << 20)
         unmapSlab(state.pointee.queues, capacity: 1 << QueueDescriptor.slotBits)
@@ -189,6 +192,7 @@ extension RuntimeCore {
         statistics.timers = state.pointee.scheduler.timerCount
         statistics.clockSource = state.pointee.clock.source
         statistics.memory = state.pointee.heap.statistics
+        statistics.operationsCompleted = state.pointee.completions
         return statistics
     }
 

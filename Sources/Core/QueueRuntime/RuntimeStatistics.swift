@@ -3,7 +3,7 @@ import TaskScheduler
 
 /// Counts of a runtime since it was made, and its state now. A plain layout: fields are only ever added at the end, with a higher version.
 public struct RuntimeStatistics: Sendable {
-    public let version: UInt32 = 1
+    public let version: UInt32 = 2
     /// Turns of the run loop, and sleeps in the kernel among the waits.
     public var turns: UInt64 = 0
     public var sleeps: UInt64 = 0
@@ -19,6 +19,8 @@ public struct RuntimeStatistics: Sendable {
     public var timers = 0
     public var clockSource = RuntimeClock.Source.kernel
     public var memory = MemoryStatistics()
+    /// Operations that have completed, modulo 2^32.
+    public var operationsCompleted: UInt32 = 0
 
     public init() {}
 }

@@ -10,11 +10,9 @@ extension RuntimeCore {
     func turn() -> Int {
         precondition(state.pointee.phase == .outside, "the run loop must not be entered from inside a task")
         beginTurn()
+        if demi_load_relaxed_u32(state.pointee.interruptionFlag + 1) != 0 { takeWakeUp() }
         let scheduler = state.pointee.scheduler
-        if let executor = state.pointee.jobExecutor {
-            if state.pointee.interruption.takeWakeUp() { executor.drainInbox() }
-            if !state.pointee.memoryWaiters.isEmpty { resumeMemoryWaiters() }
-        }
+        if state.pointee.jobExecutor != nil, !state.pointee.memoryWaiters.isEmpty { resumeMemoryWaiters() }
         var progress = scheduler.hasReadyTask ? scheduler.runReadyTasks() : 0
         if scheduler.timerCount > 0 { progress &+= scheduler.runTimers(now: state.pointee.now) }
         progress &+= pollAll()
@@ -67,6 +65,14 @@ extension RuntimeCore {
         state.pointee.counters.turns &+= 1
         if progress > 0 { state.pointee.lastProgress = state.pointee.now }
         state.pointee.phase = .outside
+    }
+
+    /// Does what other threads have left when they woke the runtime.
+    @inline(never)
+    private func takeWakeUp() {
+        guard state.pointee.interruption.takeWakeUp() else { return }
+        state.pointee.jobExecutor?.drainInbox()
+        for visit in state.pointee.interruption.takeVisits() { visit(self) }
     }
 
     /// Takes a pending interruption.

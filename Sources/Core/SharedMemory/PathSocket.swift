@@ -2,15 +2,22 @@ import CDatapath
 import DatapathMemory
 import Glibc
 
-/// Unix sockets that keep message boundaries (`SOCK_SEQPACKET`) and are found by a path in the file system. Non-blocking, and closed on exec.
+/// Unix sockets that are found by a path in the file system. Non-blocking, and closed on exec.
 public enum PathSocket {
+    public enum Kind: Sendable {
+        /// `SOCK_SEQPACKET`: message boundaries are kept.
+        case messages
+        /// `SOCK_STREAM`.
+        case stream
+    }
+
     /// The longest path, in bytes (unix(7)).
     public static let maximumPathByteCount = 107
 
     /// Makes a socket.
     /// - Throws: `EMFILE` when no descriptor is left.
-    public static func make() throws(DemikernelError) -> Int32 {
-        let type = Int32(SOCK_SEQPACKET.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+    public static func make(_ kind: Kind = .messages) throws(DemikernelError) -> Int32 {
+        let type = Int32((kind == .messages ? SOCK_SEQPACKET : SOCK_STREAM).rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
         let file = socket(AF_UNIX, type, 0)
         guard file >= 0 else { throw DemikernelError(errno, .socket, "no descriptor is left: raise the limit with ulimit -n") }
         return file
@@ -35,7 +42,7 @@ public enum PathSocket {
     }
 
     /// A socket that listens at a path, and the file that stands for it.
-    public struct Listener {
+    public struct Listener: Sendable {
         public let file: Int32
         public let path: String
         private let device: UInt
@@ -60,12 +67,12 @@ public enum PathSocket {
 
     /// Listens at `path`. The file can be reached by its owner alone (mode 0600). A socket that a process left there when it died is replaced.
     /// - Throws: `EADDRINUSE` when a process listens there, or when the file is no socket; `ENOENT`, `EACCES`, `EMFILE` with their mends.
-    public static func listen(at path: String, backlog: Int32) throws(DemikernelError) -> Listener {
-        let file = try make()
+    public static func listen(at path: String, backlog: Int32, _ kind: Kind = .messages) throws(DemikernelError) -> Listener {
+        let file = try make(kind)
         do throws(DemikernelError) {
             // The kernel gives the file the mode of the socket (unix_bind), so that it is nobody else's for no moment.
             guard fchmod(file, 0o600) == 0 else { throw DemikernelError(errno, .bind) }
-            try bind(file, to: path, backlog)
+            try bind(file, to: path, backlog, kind)
             return Listener(file: file, path: path)
         } catch {
             Glibc.close(file)
@@ -73,7 +80,7 @@ public enum PathSocket {
         }
     }
 
-    private static func bind(_ file: Int32, to path: String, _ backlog: Int32) throws(DemikernelError) {
+    private static func bind(_ file: Int32, to path: String, _ backlog: Int32, _ kind: Kind) throws(DemikernelError) {
         if try bindAndListen(file, path, backlog) { return }
         // From the look at the old file until the new one listens nobody else may do the same: another process would remove what was just made.
         let lock = open(folder(of: path), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
@@ -82,7 +89,7 @@ public enum PathSocket {
         guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
             throw DemikernelError(EADDRINUSE, .bind, "another process is taking over this path: choose another path, or try again")
         }
-        try removeStale(path)
+        try removeStale(path, kind)
         if try bindAndListen(file, path, backlog) { return }
         throw DemikernelError(EADDRINUSE, .bind, bindMessage(EADDRINUSE))
     }
@@ -99,14 +106,14 @@ public enum PathSocket {
     }
 
     /// Removes a socket that nobody listens at.
-    private static func removeStale(_ path: String) throws(DemikernelError) {
+    private static func removeStale(_ path: String, _ kind: Kind) throws(DemikernelError) {
         var status = stat()
         // It may have been removed in between.
         guard lstat(path, &status) == 0 else { return }
         guard status.st_mode & S_IFMT == S_IFSOCK else {
             throw DemikernelError(EADDRINUSE, .bind, "a file that is no socket stands at this path: choose another path, or remove it")
         }
-        let probe = try make()
+        let probe = try make(kind)
         defer { Glibc.close(probe) }
         let result = try withAddress(path, .bind) { Glibc.connect(probe, $0, $1) }
         if result == 0 || errno != ECONNREFUSED { throw DemikernelError(EADDRINUSE, .bind, bindMessage(EADDRINUSE)) }

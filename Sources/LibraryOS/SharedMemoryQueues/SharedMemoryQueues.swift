@@ -71,7 +71,10 @@ public enum SharedMemoryQueues {
             },
             poll: { context in SharedMemoryQueuesHandle(context).poll() },
             prepareToSleep: { context in SharedMemoryQueuesHandle(context).prepareToSleep() },
-            destroy: { context in SharedMemoryQueuesHandle(context).destroy() })
+            destroy: { context in SharedMemoryQueuesHandle(context).destroy() },
+            metrics: { context, source in
+                source.assumingMemoryBound(to: (any MetricSource)?.self).pointee = SharedMemoryQueuesHandle(context).state.pointee.statistics
+            })
     }
 }
 

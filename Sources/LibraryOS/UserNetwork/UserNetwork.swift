@@ -11,11 +11,13 @@ import WireFormats
 /// is copied between the program and the device. A call that has something to send hands it to the device before it returns.
 public enum UserNetwork {
     /// Makes the library OS for a runtime, which owns it once it is registered. The device is taken over, and closed also when this throws.
-    /// - Parameter configuration: `NetworkConfiguration(for:addresses:seed:)` gives one that suits the device.
+    /// - Parameters:
+    ///   - configuration: `NetworkConfiguration(for:addresses:seed:)` gives one that suits the device.
+    ///   - deviceName: what users call the device, for metrics and captures; nil for the name of its kind.
     /// - Throws: `EINVAL` for a configuration that contradicts itself or asks for what the device cannot do, `EBUSY` for a device that has a heap
     ///   already, what the device refused the heap with, `ENOMEM` when the stack's tables cannot be mapped.
     public static func make(
-        for core: RuntimeCore, device: EthernetDevice, configuration: NetworkConfiguration
+        for core: RuntimeCore, device: EthernetDevice, configuration: NetworkConfiguration, deviceName: String? = nil
     ) throws(DemikernelError) -> LibraryOS {
         precondition(WaitingPops.unlimitedByteCount >= NetworkStack.maximumDeliveryByteCount, "a pop without a limit must take every delivery")
         let stack: NetworkStack
@@ -28,7 +30,7 @@ public enum UserNetwork {
             throw error
         }
         let state = UnsafeMutablePointer<UserNetworkState>.allocate(capacity: 1)
-        state.initialize(to: UserNetworkState(core: core, stack: stack, device: device))
+        state.initialize(to: UserNetworkState(core: core, stack: stack, device: device, deviceName: deviceName ?? "\(device.name)"))
         return libraryOS(state)
     }
 
@@ -128,7 +130,16 @@ public enum UserNetwork {
             },
             poll: { context in UserNetworkHandle(context).poll() },
             prepareToSleep: { context in UserNetworkHandle(context).prepareToSleep() },
-            destroy: { context in UserNetworkHandle(context).destroy() })
+            destroy: { context in UserNetworkHandle(context).destroy() },
+            metrics: { context, source in
+                source.assumingMemoryBound(to: (any MetricSource)?.self).pointee = UserNetworkHandle(context).metrics
+            },
+            beginCapture: { context, request in
+                UserNetworkHandle(context).beginCapture(request.assumingMemoryBound(to: FrameCaptureRequest.self).pointee)
+            },
+            endCapture: { context, end in
+                UserNetworkHandle(context).endCapture(into: end.assumingMemoryBound(to: FrameCaptureEnd.self))
+            })
     }
 }
 

@@ -9,7 +9,12 @@ import TaskScheduler
 struct UserNetworkState: ~Copyable {
     let core: RuntimeCore
     let stack: NetworkStack
-    let device: EthernetDevice
+    /// What the stack's frames go to and come from: the device itself, or what captures them on their way.
+    var device: EthernetDevice
+    /// What users call the device.
+    let deviceName: String
+    /// While frames are captured.
+    var capture: FrameCapture?
     /// Indexed by the descriptor's slot; those below `carvedSockets` are initialised.
     let sockets: UnsafeMutablePointer<NetworkSocket>
     var carvedSockets = 0
@@ -26,8 +31,9 @@ struct UserNetworkState: ~Copyable {
     /// Datagrams of discarded pushes that the stack had no room for.
     var droppedSendBufferFull: UInt64 = 0
 
-    init(core: RuntimeCore, stack: NetworkStack, device: EthernetDevice) {
+    init(core: RuntimeCore, stack: NetworkStack, device: EthernetDevice, deviceName: String) {
         self.core = core
+        self.deviceName = deviceName
         self.stack = stack
         self.device = device
         sockets = .allocate(capacity: core.limits.maximumQueues + 1)
@@ -228,6 +234,7 @@ struct UserNetworkHandle {
         // The last FINs and resets; what the device has no room for is lost.
         flush()
         stack.deallocate()
+        finishCapture()
         state.pointee.device.close()
         state.pointee.inbound.deallocate()
         state.pointee.deliveries.deallocate()

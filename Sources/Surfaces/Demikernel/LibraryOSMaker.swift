@@ -24,7 +24,10 @@ public struct LibraryOSMaker: Sendable {
         LibraryOSMaker(name: .catnip) { (core) throws(DemikernelError) in
             var device = try interface.openDevice(heap: core.heap, at: place)
             if let place, place.count > 1 { device = device.sharingControlFrames(place.mesh, shard: place.shard, lane: place.controlLane) }
-            return try UserNetwork.make(for: core, device: device, configuration: interface.networkConfiguration(for: device, seed: core.nextRandom()))
+            let name = place.map { $0.count > 1 ? "\(interface.device) queue \($0.shard)" : "\(interface.device)" }
+            return try UserNetwork.make(
+                for: core, device: device, configuration: interface.networkConfiguration(for: device, seed: core.nextRandom()),
+                deviceName: name ?? "\(interface.device)")
         }
     }
 }

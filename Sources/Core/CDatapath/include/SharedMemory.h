@@ -143,4 +143,11 @@ static inline socklen_t demi_unix_address(struct sockaddr_un *address, const cha
     return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + count + 1);
 }
 
+/// The user of the process that made a unix socket's other end (SO_PEERCRED), or -1.
+static inline int64_t demi_peer_user(int file) {
+    struct { pid_t process; uid_t user; gid_t group; } peer;  // struct ucred
+    socklen_t byte_count = sizeof peer;
+    return getsockopt(file, SOL_SOCKET, SO_PEERCRED, &peer, &byte_count) == 0 ? (int64_t)peer.user : -1;
+}
+
 #endif

@@ -5,6 +5,7 @@ enum CaptureBlock {
     private enum BlockType {
         static let sectionHeader: UInt32 = 0x0a0d_0d0a
         static let interfaceDescription: UInt32 = 1
+        static let interfaceStatistics: UInt32 = 5
         static let enhancedPacket: UInt32 = 6
     }
 
@@ -15,6 +16,8 @@ enum CaptureBlock {
         static let interfaceAddress: UInt16 = 6
         static let timeResolution: UInt16 = 9
         static let packetFlags: UInt16 = 2
+        static let received: UInt16 = 4
+        static let dropped: UInt16 = 5
     }
 
     private static let byteOrderMagic: UInt32 = 0x1a2b_3c4d
@@ -46,6 +49,21 @@ enum CaptureBlock {
         append(option: Option.timeResolution, [nanoseconds], to: &body)
         append(option: Option.end, [], to: &body)
         return block(BlockType.interfaceDescription, body)
+    }
+
+    /// Section 4.6: how many packets came, and how many of them could not be kept.
+    static func interfaceStatistics(interface: UInt32, time: UInt64, received: UInt64, dropped: UInt64) -> [UInt8] {
+        var body: [UInt8] = []
+        append(interface, to: &body)
+        append(UInt32(truncatingIfNeeded: time >> 32), to: &body)
+        append(UInt32(truncatingIfNeeded: time), to: &body)
+        for (option, count) in [(Option.received, received), (Option.dropped, dropped)] {
+            append(option, to: &body)
+            append(UInt16(8), to: &body)
+            append(count, to: &body)
+        }
+        append(option: Option.end, [], to: &body)
+        return block(BlockType.interfaceStatistics, body)
     }
 
     /// Bytes of the enhanced packet block of a frame of which `capturedByteCount` bytes are kept.

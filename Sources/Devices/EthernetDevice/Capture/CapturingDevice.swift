@@ -6,11 +6,15 @@ import DatapathMemory
 /// inbound frame is captured as it is given to the caller.
 public enum CapturingDevice {
     /// Wraps a device, which is closed with the returned one and not used by itself any more. The writer stays the caller's: it is closed after the
-    /// device. Frames are kept up to the device's `maximumFrameByteCount`.
-    /// - Parameter interfaceName: what the device is called in the capture.
+    /// device.
+    /// - Parameters:
+    ///   - interfaceName: what the device is called in the capture.
+    ///   - snapshotByteCount: bytes of a frame that are kept; the device's `maximumFrameByteCount` at most.
     /// - Throws: what `PacketCaptureWriter.addInterface` throws; the device is as it was.
-    public static func wrap(_ device: EthernetDevice, writer: PacketCaptureWriter, interfaceName: String) throws(DemikernelError) -> EthernetDevice {
-        let snapshotByteCount = device.capabilities.maximumFrameByteCount
+    public static func wrap(
+        _ device: EthernetDevice, writer: PacketCaptureWriter, interfaceName: String, snapshotByteCount: Int = .max
+    ) throws(DemikernelError) -> EthernetDevice {
+        let snapshotByteCount = min(max(snapshotByteCount, 1), device.capabilities.maximumFrameByteCount)
         let interface = try writer.addInterface(
             name: interfaceName, macAddress: device.capabilities.macAddress, snapshotByteCount: snapshotByteCount)
         let state = UnsafeMutablePointer<CapturingState>.allocate(capacity: 1)
@@ -23,6 +27,15 @@ public enum CapturingDevice {
             receive: { Int32(truncatingIfNeeded: CapturingState.at($0).receive($1.assumingMemoryBound(to: Frame.self), Int($2))) },
             prepareToSleep: { CapturingState.at($0).prepareToSleep() },
             statistics: { CapturingState.at($0).pointee.device.statisticsFunction(CapturingState.at($0).pointee.device.context, $1) })
+    }
+
+    /// Ends the capture of a device that `wrap` returned, and is not to be used any more.
+    /// - Returns: the device that was wrapped, as if it had never been.
+    public static func unwrap(_ capturing: EthernetDevice) -> EthernetDevice {
+        let state = CapturingState.at(capturing.context)
+        let device = state.pointee.device
+        state.deallocateAll()
+        return device
     }
 }
 
@@ -102,6 +115,8 @@ extension UnsafeMutablePointer<CapturingState> {
                 pointee.writer.write(
                     frames[index], interface: pointee.interface, direction: .inbound, time: time, snapshotByteCount: pointee.snapshotByteCount)
             }
+        } else {
+            pointee.writer.flushWhenIdle()
         }
         return count
     }
@@ -115,6 +130,10 @@ extension UnsafeMutablePointer<CapturingState> {
     fileprivate func close() {
         pointee.device.close()
         pointee.writer.flush()
+        deallocateAll()
+    }
+
+    fileprivate func deallocateAll() {
         pointee.stage.deallocate()
         deinitialize(count: 1)
         deallocate()

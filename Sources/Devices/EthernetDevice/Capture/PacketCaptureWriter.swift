@@ -14,6 +14,12 @@ public struct PacketCaptureWriter {
         let clock: CaptureClock
         /// -1 for a capture in memory.
         let fileDescriptor: Int32
+        /// The file is a socket: it is never waited for, and its peer may go.
+        let isSocket: Bool
+        /// Before this time a socket that was full is not tried again by who is idle.
+        var retryTime: UInt64 = 0
+        /// The socket's peer is gone: what comes is dropped at once.
+        var isBroken = false
         /// The buffer never gets larger than this.
         let limit: Int
         var bytes: UnsafeMutableRawPointer
@@ -41,17 +47,24 @@ public struct PacketCaptureWriter {
         self.init(fileDescriptor: descriptor, clock: clock)
     }
 
+    /// Writes to a stream socket, which `close` closes, without ever waiting for its peer: what finds the buffer full is dropped and counted.
+    /// - Parameter bufferByteCount: the size of the buffer; a packet larger than it is dropped.
+    public init(socket: Int32, clock: CaptureClock = .realTime, bufferByteCount: Int = 1 << 20) {
+        precondition(socket >= 0, "a capture needs an open socket")
+        self.init(clock, socket, isSocket: true, limit: max(bufferByteCount, 4096), capacity: max(bufferByteCount, 4096))
+    }
+
     /// Collects the capture in memory, for `withUnsafeBytes`.
     /// - Parameter limit: bytes at most; what comes when they are used is dropped.
     public init(inMemoryLimit limit: Int, clock: CaptureClock) {
         self.init(clock, -1, limit: max(limit, 4096), capacity: 4096)
     }
 
-    private init(_ clock: CaptureClock, _ fileDescriptor: Int32, limit: Int, capacity: Int) {
+    private init(_ clock: CaptureClock, _ fileDescriptor: Int32, isSocket: Bool = false, limit: Int, capacity: Int) {
         state = UnsafeMutablePointer<State>.allocate(capacity: 1)
         state.initialize(
             to: State(
-                clock: clock, fileDescriptor: fileDescriptor, limit: limit,
+                clock: clock, fileDescriptor: fileDescriptor, isSocket: isSocket, limit: limit,
                 bytes: UnsafeMutableRawPointer.allocate(byteCount: capacity, alignment: 16), capacity: capacity))
         // Fits into the least capacity.
         CaptureBlock.sectionHeader().withUnsafeBytes { _ = append($0.baseAddress.unsafelyUnwrapped, $0.count) }
@@ -67,6 +80,9 @@ public struct PacketCaptureWriter {
         state.pointee.interfaceCount += 1
         return state.pointee.interfaceCount - 1
     }
+
+    /// The file or socket; -1 for a capture in memory. It stays the writer's.
+    public var fileDescriptor: Int32 { state.pointee.fileDescriptor }
 
     /// Nanoseconds, from the capture's clock.
     public var now: UInt64 { state.pointee.clock.now(state.pointee.clock.context) }
@@ -99,18 +115,55 @@ public struct PacketCaptureWriter {
         guard state.pointee.fileDescriptor >= 0 else { return }
         var written = 0
         while written < state.pointee.count {
-            let result = Glibc.write(state.pointee.fileDescriptor, state.pointee.bytes + written, state.pointee.count - written)
+            let result = put(state.pointee.bytes + written, state.pointee.count - written)
             if result > 0 {
                 written += result
+            } else if state.pointee.isSocket, errno == EAGAIN {
+                state.pointee.retryTime = now &+ 1_000_000
+                break
             } else if errno != EINTR {
                 state.pointee.statistics.failedWrites += 1
                 state.pointee.statistics.lastError = errno
+                state.pointee.isBroken = state.pointee.isSocket
                 break
             }
         }
         state.pointee.statistics.writtenBytes += UInt64(written)
         state.pointee.count -= written
         if state.pointee.count > 0, written > 0 { memmove(state.pointee.bytes, state.pointee.bytes + written, state.pointee.count) }
+    }
+
+    /// For who has nothing else to do: gives a socket what is in the buffer, unless it was full a moment ago. A file is left for `flush`.
+    public func flushWhenIdle() {
+        guard state.pointee.isSocket, state.pointee.count > 0, !state.pointee.isBroken else { return }
+        if state.pointee.retryTime != 0 {
+            guard now >= state.pointee.retryTime else { return }
+            state.pointee.retryTime = 0
+        }
+        flush()
+    }
+
+    /// Ends a capture and frees the writer, as `close` does.
+    /// - Returns: what the file has not got yet, and the counts of `interface`, which belong at its end: so a capture that dropped frames says so itself.
+    public func closeReturningRest(_ interface: UInt32) -> [UInt8] {
+        flush()
+        let statistics = CaptureBlock.interfaceStatistics(
+            interface: interface, time: now, received: state.pointee.statistics.packets &+ state.pointee.statistics.droppedPackets,
+            dropped: state.pointee.statistics.droppedPackets)
+        let rest = withUnsafeBytes { [UInt8]($0) } + statistics
+        state.pointee.count = 0
+        close()
+        return rest
+    }
+
+    /// A write to a file, or a send to a socket, which neither waits nor raises `SIGPIPE`.
+    private func put(_ bytes: UnsafeMutableRawPointer, _ byteCount: Int) -> Int {
+        guard state.pointee.isSocket else { return Glibc.write(state.pointee.fileDescriptor, bytes, byteCount) }
+        guard !state.pointee.isBroken else {
+            errno = EPIPE
+            return -1
+        }
+        return send(state.pointee.fileDescriptor, bytes, byteCount, Int32(MSG_DONTWAIT) | Int32(MSG_NOSIGNAL))
     }
 
     /// Calls `body` with the bytes that are in the buffer: the whole capture, if it is one in memory.

@@ -15,6 +15,7 @@ struct EchoCommand: ParsableCommand {
               demikernel echo --listen 127.0.0.1:7000 --shards 2
               demikernel echo --protocol udp --listen [::1]:7000 --idle spin
               demikernel echo --libos catmem --path /run/user/1000/echo.sock
+              sudo demikernel echo --libos catnip --device xdp:eth0 --address 192.0.2.9/24 --capture echo.pcapng
 
             \(SettingKey.listing)
             """)
@@ -30,11 +31,13 @@ struct EchoCommand: ParsableCommand {
 
     @OptionGroup var settings: SettingsOptions
     @OptionGroup var process: ProcessOptions
+    @OptionGroup var telemetry: TelemetryOptions
 
     func run() throws {
         let transport = transport == .tcp ? EchoServer.Transport.tcp : .udp
         try LibraryOSServer(
-            command: "echo", listen: listen, port: 7, socketType: transport == .tcp ? .stream : .datagram, settings: settings, process: process
+            command: "echo", listen: listen, port: 7, socketType: transport == .tcp ? .stream : .datagram, settings: settings, process: process,
+            telemetry: telemetry
         ).run { runtime, _, address, socketOptions, whenReady throws(DemikernelError) in
             var server = EchoServer(transport, listen: address, socketOptions: socketOptions)
             try server.run(on: runtime, whenReady: whenReady)

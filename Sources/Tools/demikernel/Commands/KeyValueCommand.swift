@@ -28,10 +28,11 @@ struct KeyValueCommand: ParsableCommand {
 
     @OptionGroup var settings: SettingsOptions
     @OptionGroup var process: ProcessOptions
+    @OptionGroup var telemetry: TelemetryOptions
 
     func run() throws {
         let seed = UInt64.random(in: .min ... .max)
-        try LibraryOSServer(command: "kv", listen: listen, port: 6379, laneCount: KeyValueServer.laneCount, settings: settings, process: process)
+        try LibraryOSServer(command: "kv", listen: listen, port: 6379, laneCount: KeyValueServer.laneCount, settings: settings, process: process, telemetry: telemetry)
             .run { runtime, shard, address, socketOptions, whenReady throws(DemikernelError) in
                 let maximumQueues = runtime.core.limits.maximumQueues
                 var server = KeyValueServer(listen: address, socketOptions: socketOptions, seed: seed, maximumQueues: maximumQueues, shard: shard)

@@ -15,6 +15,7 @@ struct LibraryOSServer {
     var laneCount = 0
     let settings: SettingsOptions
     let process: ProcessOptions
+    let telemetry: TelemetryOptions
 
     /// Runs the server on a shard's runtime and calls `whenReady` with its address; returns a line of statistics when the runtime is interrupted.
     typealias Serve =
@@ -31,6 +32,10 @@ struct LibraryOSServer {
         let interruption = Interrupting()
         Interruption.watch { interruption.interrupt() }
         try process.apply()
+        let published = telemetry.publish(command)
+        defer { published?.close() }
+        let capture = try telemetry.beginCapture(command, settings)
+        defer { capture?.finish() }
         let processors = ProcessorPinning.allowed
         do throws(DemikernelError) {
             let group = try ShardGroup(count: settings.shards, laneCount: laneCount)
@@ -45,6 +50,8 @@ struct LibraryOSServer {
                 },
                 whenReady: { bound in ReadyLine.print(command, "\(bound)", carrier: settings.carrier) },
                 serve: { (runtime, shard, address, whenReady) throws(DemikernelError) in
+                    published?.add(runtime, number: shard.index)
+                    try capture?.begin(on: runtime, shard: shard.index)
                     var address = address
                     var options = socketType == .stream ? settings.socketOptions : []
                     if settings.libOS.sharesPortsByOption, shard.count > 1 {

@@ -14,13 +14,14 @@ struct RootCommand: ParsableCommand {
               demikernel demo
               demikernel kv --listen 127.0.0.1:6379
               demikernel bench kv --connect 127.0.0.1:6379 --pipeline 16
+              demikernel top
 
             Exit codes: 0 success, 1 failure, 64 a mistake in arguments or settings, 130 interrupted.
             """,
         version: "0.1.0",
         subcommands: [
             DemoCommand.self, EchoCommand.self, KeyValueCommand.self, BenchCommand.self, BaselineCommand.self, PingCommand.self, TestbedCommand.self,
-            DoctorCommand.self, SimulateCommand.self, GoodputCommand.self,
+            DoctorCommand.self, TopCommand.self, MetricsCommand.self, CaptureCommand.self, SimulateCommand.self, GoodputCommand.self,
         ])
 
     static func main() {

@@ -1,35 +1,54 @@
-/// Reads a pcapng file as draft-ietf-opsawg-pcapng tells it, without a look at how it was written: either byte order, unknown blocks and options skipped.
-struct PcapngReader {
-    struct Interface: Equatable {
-        var linkType = 0
-        var snapshotByteCount = 0
-        var name = ""
-        var address: [UInt8] = []
+/// For tests: reads a pcapng file as draft-ietf-opsawg-pcapng tells it, without a look at how it was written: either byte order, unknown blocks and options skipped.
+public struct PcapngReader {
+    public struct Interface: Equatable {
+        public var linkType = 0
+        public var snapshotByteCount = 0
+        public var name = ""
+        public var address: [UInt8] = []
         /// Power of ten of a second in which times count; 6 where the file does not say.
-        var timeResolution = 6
+        public var timeResolution = 6
+        /// From the statistics at the end; nil where there are none.
+        public var received: UInt64?
+        public var dropped: UInt64?
+
+        public init(linkType: Int = 0, snapshotByteCount: Int = 0, name: String = "", address: [UInt8] = [], timeResolution: Int = 6) {
+            self.linkType = linkType
+            self.snapshotByteCount = snapshotByteCount
+            self.name = name
+            self.address = address
+            self.timeResolution = timeResolution
+        }
     }
 
-    struct Packet: Equatable {
-        var interface = 0
-        var time: UInt64 = 0
-        var bytes: [UInt8] = []
-        var originalByteCount = 0
+    public struct Packet: Equatable {
+        public var interface = 0
+        public var time: UInt64 = 0
+        public var bytes: [UInt8] = []
+        public var originalByteCount = 0
         /// 0 unknown, 1 inbound, 2 outbound.
-        var direction: UInt32 = 0
+        public var direction: UInt32 = 0
+
+        public init(interface: Int = 0, time: UInt64 = 0, bytes: [UInt8] = [], originalByteCount: Int = 0, direction: UInt32 = 0) {
+            self.interface = interface
+            self.time = time
+            self.bytes = bytes
+            self.originalByteCount = originalByteCount
+            self.direction = direction
+        }
     }
 
-    struct FormatError: Error, CustomStringConvertible {
-        let description: String
+    public struct FormatError: Error, CustomStringConvertible {
+        public let description: String
     }
 
-    private(set) var interfaces: [Interface] = []
-    private(set) var packets: [Packet] = []
-    private(set) var application = ""
+    public private(set) var interfaces: [Interface] = []
+    public private(set) var packets: [Packet] = []
+    public private(set) var application = ""
 
     private let bytes: [UInt8]
     private var isLittleEndian = true
 
-    init(_ bytes: [UInt8]) throws {
+    public init(_ bytes: [UInt8]) throws {
         self.bytes = bytes
         var offset = 0
         while offset < bytes.count {
@@ -69,6 +88,14 @@ struct PcapngReader {
                 }
             }
             interfaces.append(interface)
+        case 5:
+            let interface = Int(number(start, 4))
+            guard interface < interfaces.count else { throw FormatError(description: "statistics of an unknown interface") }
+            for (code, value) in try options(start + 12, end) where code == 4 || code == 5 {
+                guard value.count == 8 else { throw FormatError(description: "a count of \(value.count) bytes") }
+                let count = (isLittleEndian ? Array(value.reversed()) : value).reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+                if code == 4 { interfaces[interface].received = count } else { interfaces[interface].dropped = count }
+            }
         case 6:
             let captured = Int(number(start + 12, 4))
             guard captured <= end - start - 20 else { throw FormatError(description: "a packet is longer than its block") }
