@@ -210,6 +210,8 @@ extension ScenarioPlan {
         snooping.queryInterval = random.pick([10, 20]) * ScenarioPlan.second
         // The oldest version has ten seconds for good.
         snooping.maximumResponseTime = snooping.igmp == .igmpv1 ? 10 * ScenarioPlan.second : random.pick([1, 5]) * ScenarioPlan.second
+        var reports = root.stream("group reports")
+        snooping.floodsReports = reports.oneIn(2)
         self.snooping = snooping
         for index in 0..<random.between(1...2) {
             let sender = random.between(0...hosts.count - 1)
