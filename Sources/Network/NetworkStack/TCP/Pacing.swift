@@ -65,6 +65,15 @@ extension NetworkStack {
         control.pointee.pacing.deadline = .max
     }
 
+    /// The retransmission timer has expired: what it asks for does not wait behind what has left before, of which nothing has arrived.
+    //= RFC 6298 section 5.4
+    //# Retransmit the earliest segment that has not been acknowledged by the TCP receiver.
+    @inline(never)
+    func endPacingDelay(_ c: ConnectionPointer) {
+        let control = state.pointee.rateControls[c.pointee.rateControl]
+        control.pointee.pacing.departure = min(control.pointee.pacing.departure, state.pointee.now)
+    }
+
     /// It is time to send on.
     func pacingTimerFired(_ c: ConnectionPointer) {
         state.pointee.rateControls[c.pointee.rateControl].pointee.pacing.deadline = .max
