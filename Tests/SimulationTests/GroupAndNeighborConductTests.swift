@@ -27,6 +27,9 @@ import WireFormats
         }
         bytes[14] = 0x46
         (bytes[34], bytes[35]) = (option, 4)
+        (bytes[24], bytes[25]) = (0, 0)
+        let checksum = bytes.withUnsafeBytes { InternetChecksum.finish(InternetChecksum.sum($0.baseAddress! + 14, count: 24)) }
+        bytes.withUnsafeMutableBytes { $0.storeBytes(of: checksum, toByteOffset: 24, as: UInt16.self) }
         return bytes
     }
 

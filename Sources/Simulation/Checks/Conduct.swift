@@ -93,6 +93,7 @@ struct FlowConduct {
         let isAccepted = receiver.received(header, isForged: isForged, flow, conduct, at: time)
         marks.received(segment, isAccepted: isAccepted, isForged: isForged, at: time)
         sender.received(header, isAccepted: isAccepted, flow, conduct, at: time)
+        pacing.received(header, flow, at: time)
         if header.flags.contains(.rst), receiver.mayTakeReset(header) { isOver = true }
         noteTimeWait(at: time)
         return flow.isTainted ? nil : complaint
