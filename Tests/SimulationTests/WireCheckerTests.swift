@@ -143,6 +143,24 @@ import WireFormats
         talk.world.end()
     }
 
+    @Test func aConnectionBeginsWithTheCookieThatComesBack() throws {
+        for tooMany: UInt32 in [0, 1] {
+            let talk = try Conversation(conduct: Conversation.conduct())
+            let size: [UInt8] = [2, 4, 1, 0xf4]
+            talk.send(.syn, sequence: 100, options: size)
+            talk.send(isBack: true, [.syn, .ack], sequence: 900, acknowledgement: 101, options: size)
+            // A copy of the SYN, and an answer that is lost.
+            talk.send(.syn, sequence: 100, options: size, at: 10)
+            talk.send(isBack: true, [.syn, .ack], sequence: 70_000, acknowledgement: 101, options: size, isLost: true, at: 10)
+            talk.send(.ack, sequence: 101, acknowledgement: 901, byteCount: 500, at: 20)
+            talk.send(isBack: true, .ack, sequence: 901, acknowledgement: 601 + tooMany, byteCount: 500, at: 30)
+            talk.send(.ack, sequence: 601, acknowledgement: 1_401, at: 40)
+            talk.send(isBack: true, .ack, sequence: 1_401, acknowledgement: 601 + tooMany, byteCount: 500, at: 50)
+            #expect(talk.violations.isEmpty == (tooMany == 0))
+            talk.world.end()
+        }
+    }
+
     private static let permitsSelective: [UInt8] = [1, 1, 4, 2]
 
     @Test func aSYNIsAnAnswerToTheOneWithoutAcknowledgement() throws {

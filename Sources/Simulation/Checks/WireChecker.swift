@@ -20,6 +20,8 @@ public final class WireChecker {
     private var stations: [ObjectIdentifier: Station] = [:]
     private var flows: [FlowKey: Flow] = [:]
     private var conducts: [FlowKey: FlowConduct] = [:]
+    /// Of hosts that send cookies: what they have begun and not gone on with, the latest last.
+    private var earlierFlows: [FlowKey: [EarlierFlow]] = [:]
     /// Resets that each host may have taken, and for each connection when one came last, with nothing else at that time.
     private var resetsTaken: [ObjectIdentifier: UInt64] = [:]
     private var lastResets: [FlowKey: UInt64] = [:]
@@ -45,6 +47,7 @@ public final class WireChecker {
         let address: IPAddress
         let ipv6Address: IPAddress?
         let maximumTransmissionUnit: Int
+        let sendsCookies: Bool
         var conduct: Conduct?
         /// When it sent resets to segments with an acknowledgement, within the last second.
         var resetTimes: [UInt64] = []
@@ -70,10 +73,10 @@ public final class WireChecker {
 
     init() {}
 
-    func add(_ host: SimulatedHost, maximumTransmissionUnit: Int) {
+    func add(_ host: SimulatedHost, maximumTransmissionUnit: Int, sendsCookies: Bool) {
         stations[ObjectIdentifier(host)] = Station(
             name: host.name, macAddress: host.macAddress, address: host.address, ipv6Address: host.ipv6Address,
-            maximumTransmissionUnit: maximumTransmissionUnit)
+            maximumTransmissionUnit: maximumTransmissionUnit, sendsCookies: sendsCookies)
     }
 
     /// Holds a host to what it must do, from now on.
@@ -108,6 +111,7 @@ public final class WireChecker {
             else { return }
             let key = FlowKey(local: segment.destination, remote: segment.source)
             with(key) { $0.received(segment, isForged: frame.isForged) }
+            for index in earlierFlows[key]?.indices ?? 0..<0 { receivedEarlier(key, index, segment, isForged: frame.isForged, station, at: time) }
             if segment.header.flags.contains(.rst) {
                 if conducts[key]?.mayTakeReset(segment.header) ?? true {
                     resetsTaken[ObjectIdentifier(host), default: 0] += 1
@@ -241,6 +245,7 @@ public final class WireChecker {
             countReset(segment, key, host, at: time)
         }
         let peer = flows[key.reversed]
+        if station.sendsCookies { takeUpEarlier(key, segment.header) }
         var complaint: String?
         let before = flows[key]
         with(key) { complaint = $0.transmitted(segment, peer: peer) }
@@ -257,6 +262,30 @@ public final class WireChecker {
             complaint = complaint ?? failing
         }
         if let complaint { report(station, "\(segment.source) to \(segment.destination): \(complaint)") }
+    }
+
+    /// What a host that sends cookies gets may be for any of its answers.
+    private func receivedEarlier(_ key: FlowKey, _ index: Int, _ segment: Segment, isForged: Bool, _ station: Station, at time: UInt64) {
+        earlierFlows[key]![index].flow.received(segment, isForged: isForged)
+        guard let conduct = station.conduct(from: key.local.address), let flow = earlierFlows[key]?[index].flow else { return }
+        // It owes nothing while nobody has brought the answer back.
+        _ = earlierFlows[key]![index].conduct?.received(segment, isForged: isForged, flow, conduct, at: time)
+    }
+
+    /// The host sends a segment, and the flow becomes the one that it belongs to: a new answer to a SYN sets the one before aside, and who goes on behind
+    /// an earlier answer has taken that up.
+    private func takeUpEarlier(_ key: FlowKey, _ header: TCPSegmentHeader) {
+        guard !header.flags.contains(.rst), let current = flows[key], let own = current.own else { return }
+        var earlier = earlierFlows[key] ?? []
+        let isAnswer = header.flags.contains(.syn)
+        let begun = isAnswer ? header.sequence : header.sequence + -1
+        guard isAnswer ? own.initialSequence != begun : !current.includes(header.sequence) else { return }
+        let found = earlier.firstIndex { $0.flow.own?.initialSequence == begun }.map { earlier.remove(at: $0) }
+        guard isAnswer || found != nil else { return }
+        if current.mayBeCookie { earlier.append(EarlierFlow(flow: current, conduct: conducts[key])) }
+        if earlier.count > EarlierFlow.limit { earlier.removeFirst() }
+        earlierFlows[key] = earlier
+        if let found { (flows[key], conducts[key]) = (found.flow, found.conduct) }
     }
 
     private func countReset(_ segment: Segment, _ key: FlowKey, _ host: ObjectIdentifier, at time: UInt64) {

@@ -117,7 +117,8 @@ final class ScenarioConnection {
 
     func finished(_ end: StreamEnd) {
         openEnds -= 1
-        if end === client, end.hasBegun, !server.hasBegun, isViolent || run.plan.mayLoseConnections, plan.kind != .simultaneousOpen {
+        let mayBeLost = isViolent || run.plan.mayLoseConnections || end.failure != nil && run.mayHaveLostCookie(self)
+        if end === client, end.hasBegun, !server.hasBegun, mayBeLost, plan.kind != .simultaneousOpen {
             // It was over before it was accepted.
             hasServer = false
             server.neverBegins()

@@ -11,6 +11,7 @@ extension ScenarioPlan {
         drawLinks(root)
         drawConnections(root)
         drawModelledTransfer(root)
+        haveClientsSpeak()
         drawFlowTables(root)
         drawSequenceNumbers(root)
         drawDatagrams(root)
@@ -121,6 +122,14 @@ extension ScenarioPlan {
         plan.serverEnd.byteCount = 1
         connections = [plan]
         listeners = [ListenerPlan(host: 1, port: 1_000)]
+    }
+
+    /// Whose answer was a cookie does not send it again: where the handshake's last acknowledgement is lost, only what the client sends brings the connection
+    /// into being (RFC 4987, section 3.6).
+    private mutating func haveClientsSpeak() {
+        for index in connections.indices where hosts[connections[index].server].mayRunOutOfRoom && hosts[connections[index].server].tcp.sendsCookies {
+            connections[index].clientEnd.byteCount = max(connections[index].clientEnd.byteCount, 1)
+        }
     }
 
     private static func drawEnds(_ random: inout SimulationRandom, _ budget: Int) -> (client: EndPlan, server: EndPlan) {

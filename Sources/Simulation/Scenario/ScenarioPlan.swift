@@ -178,7 +178,13 @@ struct ScenarioPlan {
     var losesFrames: Bool {
         !faults.isEmpty || links.contains { [$0.forward, $0.backward].contains { $0.loss > 0 || $0.losesBursts || $0.corruption > 0 || $0.bandwidth != nil } }
     }
+    var losesOrReordersFrames: Bool { losesFrames || links.contains { [$0.forward, $0.backward].contains { $0.reordering > 0 } } }
     private var changesDuplicate: Bool {
         faults.contains { if case .conditions(_, _, let conditions) = $0 { conditions.duplication > 0 } else { false } }
     }
+}
+
+extension SimulatedHost.Settings {
+    /// So few connections may be half-open that those of a scenario are too many.
+    var mayRunOutOfRoom: Bool { networkLimits.maximumHalfOpen <= 4 }
 }

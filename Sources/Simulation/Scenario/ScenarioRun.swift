@@ -19,6 +19,8 @@ final class ScenarioRun {
     private var middle: SimulatedSwitch?
     private var attacker: MisbehavingStation?
     private var expected: [FlowKey: ScenarioConnection] = [:]
+    /// The flows of which a connection was accepted.
+    private var accepted: Set<FlowKey> = []
     private let narrator: ((String) -> Void)?
     /// What the programs say when the world ends under them tells nothing.
     private var isOver = false
@@ -187,6 +189,15 @@ final class ScenarioRun {
         expected[FlowKey(local: server.asEndpoint, remote: client.asEndpoint)] = connection
     }
 
+    /// Whether a client may have been reset before its server knew of it: what it sent behind a segment that was lost, or came too late, brings no cookie
+    /// back, and belongs to nobody.
+    //= RFC 9293 section 3.10.7.2
+    //# Any acknowledgment is bad if it arrives on a connection still in the LISTEN state. An acceptable reset segment should be formed for any arriving
+    //# ACK-bearing segment.
+    func mayHaveLostCookie(_ connection: ScenarioConnection) -> Bool {
+        !connection.server.hasBegun && hosts[connection.plan.server].networkStatistics.tcp.cookiesSent > 0 && plan.losesOrReordersFrames
+    }
+
     /// Whether a connection may have found no room at its listener for so long that the client has given up: more come to it than may be half-open, without
     /// cookies, they all send again at the same times, and until the last of these it has accepted others.
     func isCrowdedOut(_ connection: ScenarioConnection) -> Bool {
@@ -236,8 +247,13 @@ final class ScenarioRun {
             listener.acceptedAt = world.now
             let family: AddressFamily = peer.asEndpoint.address.isIPv4 ? .ipv4 : .ipv6
             let local = Endpoint(address: host.address(family), port: listener.plan.port)
-            if let known = expected.removeValue(forKey: FlowKey(local: local, remote: peer.asEndpoint)) {
+            let key = FlowKey(local: local, remote: peer.asEndpoint)
+            if let known = expected.removeValue(forKey: key) {
+                accepted.insert(key)
                 known.accepted(connection, runtime)
+            } else if accepted.contains(key), host.networkStatistics.tcp.cookiesAccepted > 0 {
+                // A copy of what brought a cookie back brings it back again when the connection is over: nothing is left that knows.
+                try runtime.close(connection)
             } else if let attacker {
                 attacker.accepted(connection, on: host)
             } else {
