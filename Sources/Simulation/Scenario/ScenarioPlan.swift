@@ -154,6 +154,8 @@ struct ScenarioPlan {
             default: false
             }
         }
+        // A listener that has refused a cookie does not reset what belongs to nobody: no frame tells that a connection is over.
+        if host.mayRunOutOfRoom && host.tcp.sendsCookies { return nil }
         // A frame may have to wait for its neighbour, too.
         guard !isDisturbed, host.transmitQueueLength == nil, !host.staticNeighbors.isEmpty || !losesFrames && attack == nil else { return nil }
         return Conduct(

@@ -252,7 +252,9 @@ final class ScenarioRun {
                 accepted.insert(key)
                 known.accepted(connection, runtime)
             } else if accepted.contains(key), host.networkStatistics.tcp.cookiesAccepted > 0 {
-                // A copy of what brought a cookie back brings it back again when the connection is over: nothing is left that knows.
+                // A copy of what brought a cookie back brings it back again when the connection is over: nothing is left that knows. To a client that still
+                // waits for its own connection a close would look like that one's end.
+                try runtime.setOption(.linger(seconds: 0), on: connection)
                 try runtime.close(connection)
             } else if let attacker {
                 attacker.accepted(connection, on: host)
