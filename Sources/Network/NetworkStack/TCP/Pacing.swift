@@ -81,7 +81,10 @@ extension NetworkStack {
     }
 
     /// When a connection that is paced sends on; `.max` for never.
-    func pacingDeadline(_ c: ConnectionPointer) -> UInt64 { state.pointee.rateControls[c.pointee.rateControl].pointee.pacing.deadline }
+    func pacingDeadline(_ c: ConnectionPointer) -> UInt64 {
+        if DeliberateBug.isPresent(.pacingTimerNotStarted) { return .max }
+        return state.pointee.rateControls[c.pointee.rateControl].pointee.pacing.deadline
+    }
 }
 
 extension Pacing {
