@@ -28,6 +28,8 @@ public final class WireChecker {
     private var lastReceived: [FlowKey: UInt64] = [:]
     /// Those of whose connection a reset has come that may have been taken.
     private var resetFlows: Set<FlowKey> = []
+    /// Connections to hosts that send cookies, of which one has come to nothing: a host that kept nothing has reset what did not bring the cookie back.
+    private var deniedCookies: Set<FlowKey> = []
     /// How many more resets a host may send: one to each segment that it gets, and one of each connection.
     private var resetsAllowed: [FlowKey: Int] = [:]
     /// The flows in the order in which they were first seen.
@@ -89,6 +91,12 @@ public final class WireChecker {
 
     /// Whether a reset has come to the flow's host that may have ended its last connection.
     func wasReset(_ key: FlowKey) -> Bool { resetFlows.contains(key) }
+
+    /// Whether the flow's host has reset what came in a connection of which it kept nothing.
+    func hasDeniedCookie(_ key: FlowKey) -> Bool { deniedCookies.contains(key) }
+
+    /// A connection begins anew.
+    func forgetDeniedCookie(_ key: FlowKey) { deniedCookies.remove(key) }
 
     // MARK: Frames
 
@@ -243,6 +251,10 @@ public final class WireChecker {
                 report(station, "\(segment.source) to \(segment.destination): a reset in answer to a reset")
             }
             countReset(segment, key, host, at: time)
+            //= RFC 9293 section 3.10.7.2
+            //# Any acknowledgment is bad if it arrives on a connection still in the LISTEN state. An acceptable reset segment should be formed for any
+            //# arriving ACK-bearing segment.
+            if station.sendsCookies, !segment.header.flags.contains(.ack), flows[key]?.mayBeCookie ?? false { deniedCookies.insert(key) }
         }
         let peer = flows[key.reversed]
         if station.sendsCookies { takeUpEarlier(key, segment.header) }

@@ -15,6 +15,8 @@ final class ScenarioConnection {
     private var hasServer = true
     private var openEnds = 2
     private var isOver = false
+    /// As its server has it; nil before the client has an address, and where it does not matter.
+    var serverFlow: FlowKey?
     /// When both ends close that close together, in the world's time.
     var closingTime: UInt64?
 

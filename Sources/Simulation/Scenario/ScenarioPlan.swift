@@ -154,8 +154,6 @@ struct ScenarioPlan {
             default: false
             }
         }
-        // A listener that has refused a cookie does not reset what belongs to nobody: no frame tells that a connection is over.
-        if host.mayRunOutOfRoom && host.tcp.sendsCookies { return nil }
         // A frame may have to wait for its neighbour, too.
         guard !isDisturbed, host.transmitQueueLength == nil, !host.staticNeighbors.isEmpty || !losesFrames && attack == nil else { return nil }
         return Conduct(
@@ -167,7 +165,8 @@ struct ScenarioPlan {
             timeWait: host.networkLimits.maximumTimeWait > 3 ? 2 * host.tcp.maximumSegmentLifetime : 0,
             asksForNeighbors: host.staticNeighbors.isEmpty && middle != .router,
             echoesEachMark: host.tcp.congestionControl == .dctcp,
-            maximumPacingRate: host.tcp.maximumPacingRate == 0 ? nil : host.tcp.maximumPacingRate)
+            maximumPacingRate: host.tcp.maximumPacingRate == 0 ? nil : host.tcp.maximumPacingRate,
+            mayForgetSilently: host.mayRunOutOfRoom && host.tcp.sendsCookies)
     }
 
     /// Whether a frame may arrive that is not as it was sent, or was never right.
@@ -180,7 +179,6 @@ struct ScenarioPlan {
     var losesFrames: Bool {
         !faults.isEmpty || links.contains { [$0.forward, $0.backward].contains { $0.loss > 0 || $0.losesBursts || $0.corruption > 0 || $0.bandwidth != nil } }
     }
-    var losesOrReordersFrames: Bool { losesFrames || links.contains { [$0.forward, $0.backward].contains { $0.reordering > 0 } } }
     private var changesDuplicate: Bool {
         faults.contains { if case .conditions(_, _, let conditions) = $0 { conditions.duplication > 0 } else { false } }
     }

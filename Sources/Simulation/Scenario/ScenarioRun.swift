@@ -186,16 +186,16 @@ final class ScenarioRun {
 
     /// A client says which connection will come to a listener.
     func expect(_ connection: ScenarioConnection, from client: SocketAddress, to server: SocketAddress) {
-        expected[FlowKey(local: server.asEndpoint, remote: client.asEndpoint)] = connection
+        let key = FlowKey(local: server.asEndpoint, remote: client.asEndpoint)
+        expected[key] = connection
+        connection.serverFlow = key
+        world.checker.forgetDeniedCookie(key)
     }
 
-    /// Whether a client may have been reset before its server knew of it: what it sent behind a segment that was lost, or came too late, brings no cookie
-    /// back, and belongs to nobody.
-    //= RFC 9293 section 3.10.7.2
-    //# Any acknowledgment is bad if it arrives on a connection still in the LISTEN state. An acceptable reset segment should be formed for any arriving
-    //# ACK-bearing segment.
+    /// Whether a connection may have been reset before its server knew of it: what a client sends behind a segment that was lost, or comes too late, brings
+    /// no cookie back, and belongs to nobody. What brings it back later finds the client gone.
     func mayHaveLostCookie(_ connection: ScenarioConnection) -> Bool {
-        !connection.server.hasBegun && hosts[connection.plan.server].networkStatistics.tcp.cookiesSent > 0 && plan.losesOrReordersFrames
+        connection.serverFlow.map { world.checker.hasDeniedCookie($0) } ?? false
     }
 
     /// Whether a connection may have found no room at its listener for so long that the client has given up: more come to it than may be half-open, without
