@@ -27,6 +27,9 @@ import WireFormats
         }
         bytes[14] = 0x46
         (bytes[34], bytes[35]) = (option, 4)
+        (bytes[24], bytes[25]) = (0, 0)
+        let checksum = bytes.withUnsafeBytes { InternetChecksum.finish(InternetChecksum.sum($0.baseAddress! + 14, count: 24)) }
+        bytes.withUnsafeMutableBytes { $0.storeBytes(of: checksum, toByteOffset: 24, as: UInt16.self) }
         return bytes
     }
 
@@ -69,6 +72,14 @@ import WireFormats
                 (0, true, T.report(.changeToExclude)), (100, false, T.query(isOlder: true)), (1_000, true, T.olderReport()),
                 (2_000, false, T.query(isOlder: true)), (2_500, false, T.olderReport()),
             ]) == [])
+        // To one that has heard no older querier it is nothing: the change is told again as if nobody else had told of the group.
+        #expect(groups([(0, true, T.report(.changeToExclude)), (100, false, T.olderReport()), (900, true, T.report(.changeToExclude))]) == [])
+        // What the host drops changes nothing: a query whose IP header is damaged, or that has come over a router.
+        var damaged = T.query(isOlder: true)
+        damaged[19] ^= 1
+        for query in [damaged, T.igmp([0x11, 10, 0, 0, 0, 0, 0, 0], to: .allHosts, timeToLive: 2)] {
+            #expect(groups([(0, true, T.report(.changeToExclude)), (100, false, query), (900, true, T.report(.changeToExclude))]) == [])
+        }
     }
 
     @Test func whatAHostMustNotSayOfGroupsOrMustSayIsFound() {
@@ -108,7 +119,28 @@ import WireFormats
         #expect(snooping.ports(datagram, at: T.second) == [])
         snooping.observe(T.report(.modeIsExclude), port: 1, at: T.second)
         #expect(snooping.ports(datagram, at: 22 * T.second) == [1] && snooping.ports(datagram, at: 24 * T.second) == [])
+        // Damage in the IP header, and in the message.
+        for place in [19, 45] {
+            var damaged = T.report(.changeToExclude)
+            damaged[place] ^= 1
+            snooping.observe(damaged, port: 2, at: 30 * T.second)
+        }
+        #expect(snooping.ports(datagram, at: 30 * T.second) == [])
         for query in snooping.queries { #expect(T.with(query) { $0.destination.isMulticast && $0.hopLimit == 1 && $0.isHeaderChecksumValid }) }
+    }
+
+    /// RFC 4541, section 2.1.1: hosts do not hear each other's reports; where they do, one report speaks for all that would keep silent for it.
+    @Test func aSnoopingSwitchKeepsReportsToItselfOrCountsThemForAll() {
+        typealias T = GroupAndNeighborConductTests
+        let datagram = T.igmp([0, 0, 0, 0, 0, 0, 0, 0], to: T.group)
+        for floods in [false, true] {
+            var snooping = GroupSnooping()
+            snooping.floodsReports = floods
+            snooping.observe(T.olderReport(), port: 3, at: 0)
+            snooping.observe(T.olderReport(), port: 5, at: 15 * T.second)
+            for report in [T.olderReport(), T.report(.changeToExclude)] { #expect(snooping.ports(report, at: 0) == (floods ? nil : [])) }
+            #expect(snooping.ports(datagram, at: 30 * T.second) == (floods ? [3, 5] : [5]))
+        }
     }
 
     // MARK: Neighbours

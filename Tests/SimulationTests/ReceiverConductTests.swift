@@ -46,6 +46,22 @@ import WireFormats
         talk.world.end()
     }
 
+    /// A listener that has refused a cookie is silent where others reset what belongs to nobody: no frame tells when a connection of its has ended.
+    @Test(arguments: [(true, 2_000, true), (true, 1_000, false), (false, 2_000, false)])
+    func whoMayForgetSilentlyOwesNothingAfterALongSilence(mayForget: Bool, milliseconds: UInt64, isFine: Bool) throws {
+        var conduct = Conversation.conduct()
+        conduct.mayForgetSilently = mayForget
+        let talk = try Conversation(conduct: conduct)
+        talk.shakeHands()
+        for received: UInt32 in [0, 250] {
+            talk.send(.ack, sequence: 101 + received, acknowledgement: 901, byteCount: 250, at: 10)
+            talk.send(isBack: true, .ack, sequence: 901, acknowledgement: 351 + received, at: 10)
+        }
+        for time: UInt64 in [0, 700] { talk.send(.ack, sequence: 601, acknowledgement: 901, byteCount: 400, at: 10 + milliseconds + time) }
+        #expect(talk.violations.contains { $0.contains("data was not acknowledged within half a second") } != isFine)
+        talk.world.end()
+    }
+
     /// Two pieces come before the handshake is complete, two behind it, and the gaps between them are filled.
     private func talkOutOfOrder(reassemblyPieces: Int) throws -> Conversation {
         let talk = try Conversation(conduct: Conversation.conduct(reassemblyPieces: reassemblyPieces))

@@ -143,6 +143,44 @@ import WireFormats
         talk.world.end()
     }
 
+    @Test func aConnectionBeginsWithTheCookieThatComesBack() throws {
+        for tooMany: UInt32 in [0, 1] {
+            let talk = try Conversation(conduct: Conversation.conduct())
+            let size: [UInt8] = [2, 4, 1, 0xf4]
+            talk.send(.syn, sequence: 100, options: size)
+            talk.send(isBack: true, [.syn, .ack], sequence: 900, acknowledgement: 101, options: size)
+            // A copy of the SYN, and an answer that is lost.
+            talk.send(.syn, sequence: 100, options: size, at: 10)
+            talk.send(isBack: true, [.syn, .ack], sequence: 70_000, acknowledgement: 101, options: size, isLost: true, at: 10)
+            talk.send(.ack, sequence: 101, acknowledgement: 901, byteCount: 500, at: 20)
+            talk.send(isBack: true, .ack, sequence: 901, acknowledgement: 601 + tooMany, byteCount: 500, at: 30)
+            talk.send(.ack, sequence: 601, acknowledgement: 1_401, at: 40)
+            talk.send(isBack: true, .ack, sequence: 1_401, acknowledgement: 601 + tooMany, byteCount: 500, at: 50)
+            #expect(talk.violations.isEmpty == (tooMany == 0))
+            talk.world.end()
+        }
+    }
+
+    /// What belongs to nobody is reset without an acknowledgement of one's own (RFC 9293, section 3.10.7.1): with one a connection ends that is there.
+    @Test func aCookieIsDeniedByResetsOfHostsThatHaveKeptNothing() throws {
+        for (flags, goesOn, isDenied): (TCPFlags, Bool, Bool) in [(.rst, false, true), ([.rst, .ack], false, false), (.rst, true, false)] {
+            let talk = try Conversation()
+            let size: [UInt8] = [2, 4, 1, 0xf4]
+            talk.send(.syn, sequence: 100, options: size)
+            talk.send(isBack: true, [.syn, .ack], sequence: 900, acknowledgement: 101, options: size)
+            talk.send(.ack, sequence: 101, acknowledgement: 901, isLost: true, at: 10)
+            if goesOn { talk.send(isBack: true, .ack, sequence: 901, acknowledgement: 101, byteCount: 1, at: 10) }
+            talk.send(.ack, sequence: 201, acknowledgement: 901, byteCount: 100, at: 20)
+            talk.send(isBack: true, flags, sequence: 901, acknowledgement: 101, at: 20)
+            let server = Endpoint(address: talk.server.address(.ipv4), port: 80)
+            let key = FlowKey(local: server, remote: Endpoint(address: talk.client.address(.ipv4), port: 5_000))
+            #expect(talk.world.checker.hasDeniedCookie(key) == isDenied)
+            talk.world.checker.forgetDeniedCookie(key)
+            #expect(!talk.world.checker.hasDeniedCookie(key) && !talk.world.checker.hasDeniedCookie(key.reversed))
+            talk.world.end()
+        }
+    }
+
     private static let permitsSelective: [UInt8] = [1, 1, 4, 2]
 
     @Test func aSYNIsAnAnswerToTheOneWithoutAcknowledgement() throws {

@@ -149,6 +149,8 @@ public enum DeliberateBug: String, CaseIterable, Sendable {
     // MARK: Connections
     /// Connections that were accepted still count for the backlog.
     case acceptedFillBacklog
+    /// The connection of a SYN cookie takes any segment size for the peer's.
+    case cookieSegmentSizeForgotten
     /// A half-open connection that is complete still counts as half-open.
     case halfOpenNotForgotten
     /// Ending one direction ends the other one, too.

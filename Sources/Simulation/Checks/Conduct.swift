@@ -26,11 +26,15 @@ public struct Conduct {
     public var echoesEachMark: Bool
     /// The most bytes a second that its connections may send, `.max` if that is their own choice; nil where they may send as much at once as they like.
     public var maximumPacingRate: UInt64?
+    /// Whether it may not say that a connection is over: a listener that has refused a cookie drops what belongs to nobody.
+    public var mayForgetSilently: Bool
 
     public init(
         minimumRetransmissionTimeout: UInt64, maximumSegmentSize: Int, reassemblyPieces: Int, challengesPerSecond: Int, acknowledgementsPerSecond: Int,
-        resetsPerSecond: Int, timeWait: UInt64, asksForNeighbors: Bool, echoesEachMark: Bool = false, maximumPacingRate: UInt64? = nil
+        resetsPerSecond: Int, timeWait: UInt64, asksForNeighbors: Bool, echoesEachMark: Bool = false, maximumPacingRate: UInt64? = nil,
+        mayForgetSilently: Bool = false
     ) {
+        self.mayForgetSilently = mayForgetSilently
         self.maximumPacingRate = maximumPacingRate
         self.echoesEachMark = echoesEachMark
         self.minimumRetransmissionTimeout = minimumRetransmissionTimeout
@@ -56,6 +60,8 @@ struct FlowConduct {
     /// When both ends were acknowledged, that of the host the earlier one.
     private var timeWaitSince: UInt64?
     private var hasFinishedFirst = false
+    /// When the host last sent a segment of it.
+    private var lastSent: UInt64 = 0
     /// When a SYN came that is not of this connection.
     private var strangeSynchronize: UInt64?
 
@@ -87,12 +93,15 @@ struct FlowConduct {
     /// - Returns: what it should have done before.
     mutating func received(_ segment: Segment, isForged: Bool, _ flow: Flow, _ conduct: Conduct, at time: UInt64) -> String? {
         let header = segment.header
+        // FIN_WAIT_2 and retransmission have patience for this long at least.
+        if conduct.mayForgetSilently, time - lastSent >= 2_000_000_000 { isOver = true }
         if isOver { return nil }
         if header.flags.contains(.syn), flow.peer.map({ $0.initialSequence != header.sequence }) ?? false { strangeSynchronize = time }
         let complaint = sender.settle(time) ?? receiver.settle(time)
         let isAccepted = receiver.received(header, isForged: isForged, flow, conduct, at: time)
         marks.received(segment, isAccepted: isAccepted, isForged: isForged, at: time)
         sender.received(header, isAccepted: isAccepted, flow, conduct, at: time)
+        pacing.received(header, flow, at: time)
         if header.flags.contains(.rst), receiver.mayTakeReset(header) { isOver = true }
         noteTimeWait(at: time)
         return flow.isTainted ? nil : complaint
@@ -108,6 +117,7 @@ struct FlowConduct {
     /// - Returns: what is wrong with the segment, or what the host should have done before.
     mutating func transmitted(_ segment: Segment, before: Flow, _ flow: Flow, _ conduct: Conduct, at time: UInt64) -> String? {
         let header = segment.header
+        lastSent = time
         if header.flags.contains(.rst) {
             //= RFC 5961 section 4.2
             //# If the SYN bit is set, irrespective of the sequence number, TCP MUST send an ACK (also referred to as challenge ACK) to the remote peer.

@@ -18,6 +18,8 @@ struct GroupConduct {
 
     /// A host believes an older querier for longer than this: twice the query interval of 125 s.
     private static let trust: UInt64 = 250_000_000_000
+    /// And for no longer than this: the time that a query gives for answers comes on top.
+    private static let longestTrust: UInt64 = trust + 10_000_000_000
 
     /// What a packet of IGMP or MLD says.
     private enum Message {
@@ -50,7 +52,15 @@ struct GroupConduct {
 
     /// The host has got a packet.
     mutating func received(_ packet: PacketView, at time: UInt64) {
-        guard let message = GroupConduct.message(packet) else { return }
+        //= RFC 3376 section 4
+        //# Every IGMP message described in this document is sent with an IP Time-to-Live of 1
+        //= RFC 3810 section 6.2
+        //# Upon reception of an MLD message that contains a Query, the node checks if the source address of the message is a valid link-local address, if the
+        //# Hop Limit is set to 1, and if the Router Alert option is present in the Hop-By-Hop Options header of the IPv6 packet. If any of these checks
+        //# fails, the packet is dropped.
+        guard packet.isHeaderChecksumValid, packet.hopLimit == 1, packet.isIPv4 || packet.source.isLinkLocal && packet.hasRouterAlert,
+            let message = GroupConduct.message(packet)
+        else { return }
         with(packet.isIPv4) { family in
             switch message {
             case .query(let query):
@@ -66,6 +76,10 @@ struct GroupConduct {
                     family.answers[group] = min(family.answers[group] ?? .max, time + query.maximumResponseTime)
                 }
             case .olderReport(let group):
+                //= RFC 3376 section 7.2.2
+                //# A host MAY allow its IGMPv3 Membership Record to be suppressed by either a Version 1 Membership Report, or a Version 2 Membership Report.
+                // It does not: another host's report is nothing to one that has heard no older querier.
+                guard family.olderQuerierAt.map({ time - $0 <= GroupConduct.longestTrust }) ?? false else { return }
                 // It stands for the host's own, and routers need not be told when the host leaves.
                 (family.answers[group], family.repeats[group]) = (nil, nil)
                 family.joined.remove(group)

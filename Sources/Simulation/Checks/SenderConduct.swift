@@ -198,17 +198,17 @@ struct SenderConduct {
             return "a fast retransmit after \(duplicates) duplicate acknowledgements"
         }
         // By the timer.
-        if conduct.maximumPacingRate != nil {
-            // Or because it was its turn.
-            (recovery, sinceTimeout, isUncertain) = (nil, nil, true)
-            return nil
-        }
-        defer { (recovery, sinceTimeout, hasTimedOut, duplicates) = (nil, 0, true, 0) }
         timeouts += 1
         //= RFC 4821 section 7.6.1
         //# full-stop timeout: a retransmission timeout while nothing gets through; the MTU may have dropped, and eff_pmtu is reduced
         // To the sizes of RFC 4821, section 7.2, after the second and the fourth (Specifications/exceptions): segments of these are full ones then.
         if timeouts >= 2 { suspectedPathMTU = min(suspectedPathMTU, timeouts >= 4 ? 576 : 1_024) }
+        if conduct.maximumPacingRate != nil {
+            // Or, for the first time, because it was its turn.
+            (recovery, sinceTimeout, isUncertain) = (nil, nil, true)
+            return nil
+        }
+        defer { (recovery, sinceTimeout, hasTimedOut, duplicates) = (nil, 0, true, 0) }
         guard isCertain, time - lastProgress < conduct.minimumRetransmissionTimeout else { return nil }
         //= RFC 6298 section 5.3
         //# When an ACK is received that acknowledges new data, restart the retransmission timer so that it will expire after RTO seconds

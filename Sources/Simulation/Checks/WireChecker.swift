@@ -20,12 +20,16 @@ public final class WireChecker {
     private var stations: [ObjectIdentifier: Station] = [:]
     private var flows: [FlowKey: Flow] = [:]
     private var conducts: [FlowKey: FlowConduct] = [:]
+    /// Of hosts that send cookies: what they have begun and not gone on with, the latest last.
+    private var earlierFlows: [FlowKey: [EarlierFlow]] = [:]
     /// Resets that each host may have taken, and for each connection when one came last, with nothing else at that time.
     private var resetsTaken: [ObjectIdentifier: UInt64] = [:]
     private var lastResets: [FlowKey: UInt64] = [:]
     private var lastReceived: [FlowKey: UInt64] = [:]
     /// Those of whose connection a reset has come that may have been taken.
     private var resetFlows: Set<FlowKey> = []
+    /// Connections to hosts that send cookies, of which one has come to nothing: a host that kept nothing has reset what did not bring the cookie back.
+    private var deniedCookies: Set<FlowKey> = []
     /// How many more resets a host may send: one to each segment that it gets, and one of each connection.
     private var resetsAllowed: [FlowKey: Int] = [:]
     /// The flows in the order in which they were first seen.
@@ -45,6 +49,7 @@ public final class WireChecker {
         let address: IPAddress
         let ipv6Address: IPAddress?
         let maximumTransmissionUnit: Int
+        let sendsCookies: Bool
         var conduct: Conduct?
         /// When it sent resets to segments with an acknowledgement, within the last second.
         var resetTimes: [UInt64] = []
@@ -70,10 +75,10 @@ public final class WireChecker {
 
     init() {}
 
-    func add(_ host: SimulatedHost, maximumTransmissionUnit: Int) {
+    func add(_ host: SimulatedHost, maximumTransmissionUnit: Int, sendsCookies: Bool) {
         stations[ObjectIdentifier(host)] = Station(
             name: host.name, macAddress: host.macAddress, address: host.address, ipv6Address: host.ipv6Address,
-            maximumTransmissionUnit: maximumTransmissionUnit)
+            maximumTransmissionUnit: maximumTransmissionUnit, sendsCookies: sendsCookies)
     }
 
     /// Holds a host to what it must do, from now on.
@@ -86,6 +91,12 @@ public final class WireChecker {
 
     /// Whether a reset has come to the flow's host that may have ended its last connection.
     func wasReset(_ key: FlowKey) -> Bool { resetFlows.contains(key) }
+
+    /// Whether the flow's host has reset what came in a connection of which it kept nothing.
+    func hasDeniedCookie(_ key: FlowKey) -> Bool { deniedCookies.contains(key) }
+
+    /// A connection begins anew.
+    func forgetDeniedCookie(_ key: FlowKey) { deniedCookies.remove(key) }
 
     // MARK: Frames
 
@@ -108,6 +119,7 @@ public final class WireChecker {
             else { return }
             let key = FlowKey(local: segment.destination, remote: segment.source)
             with(key) { $0.received(segment, isForged: frame.isForged) }
+            for index in earlierFlows[key]?.indices ?? 0..<0 { receivedEarlier(key, index, segment, isForged: frame.isForged, station, at: time) }
             if segment.header.flags.contains(.rst) {
                 if conducts[key]?.mayTakeReset(segment.header) ?? true {
                     resetsTaken[ObjectIdentifier(host), default: 0] += 1
@@ -239,8 +251,13 @@ public final class WireChecker {
                 report(station, "\(segment.source) to \(segment.destination): a reset in answer to a reset")
             }
             countReset(segment, key, host, at: time)
+            //= RFC 9293 section 3.10.7.2
+            //# Any acknowledgment is bad if it arrives on a connection still in the LISTEN state. An acceptable reset segment should be formed for any
+            //# arriving ACK-bearing segment.
+            if station.sendsCookies, !segment.header.flags.contains(.ack), flows[key]?.mayBeCookie ?? false { deniedCookies.insert(key) }
         }
         let peer = flows[key.reversed]
+        if station.sendsCookies { takeUpEarlier(key, segment.header) }
         var complaint: String?
         let before = flows[key]
         with(key) { complaint = $0.transmitted(segment, peer: peer) }
@@ -257,6 +274,30 @@ public final class WireChecker {
             complaint = complaint ?? failing
         }
         if let complaint { report(station, "\(segment.source) to \(segment.destination): \(complaint)") }
+    }
+
+    /// What a host that sends cookies gets may be for any of its answers.
+    private func receivedEarlier(_ key: FlowKey, _ index: Int, _ segment: Segment, isForged: Bool, _ station: Station, at time: UInt64) {
+        earlierFlows[key]![index].flow.received(segment, isForged: isForged)
+        guard let conduct = station.conduct(from: key.local.address), let flow = earlierFlows[key]?[index].flow else { return }
+        // It owes nothing while nobody has brought the answer back.
+        _ = earlierFlows[key]![index].conduct?.received(segment, isForged: isForged, flow, conduct, at: time)
+    }
+
+    /// The host sends a segment, and the flow becomes the one that it belongs to: a new answer to a SYN sets the one before aside, and who goes on behind
+    /// an earlier answer has taken that up.
+    private func takeUpEarlier(_ key: FlowKey, _ header: TCPSegmentHeader) {
+        guard !header.flags.contains(.rst), let current = flows[key], let own = current.own else { return }
+        var earlier = earlierFlows[key] ?? []
+        let isAnswer = header.flags.contains(.syn)
+        let begun = isAnswer ? header.sequence : header.sequence + -1
+        guard isAnswer ? own.initialSequence != begun : !current.includes(header.sequence) else { return }
+        let found = earlier.firstIndex { $0.flow.own?.initialSequence == begun }.map { earlier.remove(at: $0) }
+        guard isAnswer || found != nil else { return }
+        if current.mayBeCookie { earlier.append(EarlierFlow(flow: current, conduct: conducts[key])) }
+        if earlier.count > EarlierFlow.limit { earlier.removeFirst() }
+        earlierFlows[key] = earlier
+        if let found { (flows[key], conducts[key]) = (found.flow, found.conduct) }
     }
 
     private func countReset(_ segment: Segment, _ key: FlowKey, _ host: ObjectIdentifier, at time: UInt64) {

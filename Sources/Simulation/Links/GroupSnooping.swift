@@ -9,6 +9,9 @@ public struct GroupSnooping {
     /// Between two queries, and how long hosts have to answer one, in nanoseconds.
     public var queryInterval: UInt64 = 10_000_000_000
     public var maximumResponseTime: UInt64 = 1_000_000_000
+    /// Whether reports go to all ports and not to routers alone, of which there are none: then hosts hear each other's, and in the older versions keep
+    /// silent for them.
+    public var floodsReports = false
 
     private struct Membership: Hashable {
         let port: Int
@@ -23,10 +26,23 @@ public struct GroupSnooping {
     /// The ports that a frame to a group goes to; nil for all of them.
     func ports(_ frame: [UInt8], at time: UInt64) -> Set<Int>? {
         frame.withUnsafeBytes { bytes in
-            guard let ethernet = EthernetView(bytes.baseAddress!, count: bytes.count), let packet = PacketView(ethernet), packet.destination.isMulticast,
-                GroupSnooping.isSnooped(packet.destination)
+            guard let ethernet = EthernetView(bytes.baseAddress!, count: bytes.count), let packet = PacketView(ethernet), packet.destination.isMulticast
             else { return nil }
+            // RFC 4541, section 2.1.1: reports are forwarded to routers alone, unless the switch was told otherwise, as in the older versions they can keep
+            // other hosts from joining.
+            if GroupSnooping.isReport(packet) { return floodsReports ? nil : [] }
+            guard GroupSnooping.isSnooped(packet.destination) else { return nil }
             return Set(memberships.lazy.filter { $0.key.group == packet.destination && $0.value >= time }.map(\.key.port))
+        }
+    }
+
+    private static func isReport(_ packet: PacketView) -> Bool {
+        guard packet.payloadByteCount >= 8, !packet.isFragment else { return false }
+        let type = packet.payload.load(as: UInt8.self)
+        switch packet.protocolNumber {
+        case IPProtocol.igmp where packet.isIPv4: return [IGMPType.version1Report, IGMPType.version2Report, IGMPType.version3Report].contains(type)
+        case IPProtocol.icmpv6: return [ICMPv6Type.multicastListenerReportVersion1, ICMPv6Type.multicastListenerReport].contains(type)
+        default: return false
         }
     }
 
@@ -37,30 +53,49 @@ public struct GroupSnooping {
 
     /// Takes notice of a frame that has come from a port.
     mutating func observe(_ frame: [UInt8], port: Int, at time: UInt64) {
-        // RFC 3376, section 8.4: twice the query interval, and the time to answer; and what a link delays.
-        let until = time + 2 * queryInterval + maximumResponseTime + 500_000_000
         frame.withUnsafeBytes { bytes in
-            guard let ethernet = EthernetView(bytes.baseAddress!, count: bytes.count), let packet = PacketView(ethernet), packet.payloadByteCount >= 8 else {
-                return
-            }
+            guard let ethernet = EthernetView(bytes.baseAddress!, count: bytes.count), let packet = PacketView(ethernet), packet.payloadByteCount >= 8,
+                GroupSnooping.isChecksumValid(packet)
+            else { return }
             let type = packet.payload.load(as: UInt8.self)
             switch (packet.protocolNumber, type) {
             case (IPProtocol.igmp, IGMPType.version3Report), (IPProtocol.icmpv6, ICMPv6Type.multicastListenerReport):
                 for record in GroupConduct.records(packet, addressByteCount: packet.isIPv4 ? 4 : 16) {
                     // The host at a port is the only one there.
                     let isLeave = record.type == .changeToInclude
-                    memberships[Membership(port: port, group: record.group)] = isLeave ? nil : until
+                    memberships[Membership(port: port, group: record.group)] = isLeave ? nil : end(of: time)
                 }
             case (IPProtocol.igmp, IGMPType.version1Report), (IPProtocol.igmp, IGMPType.version2Report):
-                memberships[Membership(port: port, group: IPAddress(ipv4Raw: packet.payload.loadUnaligned(fromByteOffset: 4, as: UInt32.self)))] = until
+                takeOlderReport(IPAddress(ipv4Raw: packet.payload.loadUnaligned(fromByteOffset: 4, as: UInt32.self)), port: port, at: time)
             case (IPProtocol.igmp, IGMPType.leaveGroup):
                 memberships[Membership(port: port, group: IPAddress(ipv4Raw: packet.payload.loadUnaligned(fromByteOffset: 4, as: UInt32.self)))] = nil
             case (IPProtocol.icmpv6, ICMPv6Type.multicastListenerReportVersion1) where packet.payloadByteCount >= 24:
-                memberships[Membership(port: port, group: IPAddress(ipv6At: packet.payload + 8))] = until
+                takeOlderReport(IPAddress(ipv6At: packet.payload + 8), port: port, at: time)
             case (IPProtocol.icmpv6, ICMPv6Type.multicastListenerDone) where packet.payloadByteCount >= 24:
                 memberships[Membership(port: port, group: IPAddress(ipv6At: packet.payload + 8))] = nil
             default: break
             }
+        }
+    }
+
+    /// RFC 3376, section 8.4: twice the query interval, and the time to answer; and what a link delays.
+    private func end(of time: UInt64) -> UInt64 { time + 2 * queryInterval + maximumResponseTime + 500_000_000 }
+
+    private mutating func takeOlderReport(_ group: IPAddress, port: Int, at time: UInt64) {
+        memberships[Membership(port: port, group: group)] = end(of: time)
+        // Who hears it need not say the same.
+        guard floodsReports else { return }
+        for membership in memberships.keys where membership.group == group && memberships[membership]! >= time { memberships[membership] = end(of: time) }
+    }
+
+    /// RFC 4541, section 2.1.1: no use is made of packets whose IP or IGMP header has an error.
+    private static func isChecksumValid(_ packet: PacketView) -> Bool {
+        guard packet.isHeaderChecksumValid else { return false }
+        switch packet.protocolNumber {
+        case IPProtocol.igmp: return IGMPView(packet.payload, count: packet.payloadByteCount)?.isChecksumValid ?? false
+        case IPProtocol.icmpv6:
+            return ICMPv6View(packet.payload, count: packet.payloadByteCount)?.isChecksumValid(source: packet.source, destination: packet.destination) ?? false
+        default: return false
         }
     }
 

@@ -15,6 +15,8 @@ final class ScenarioConnection {
     private var hasServer = true
     private var openEnds = 2
     private var isOver = false
+    /// As its server has it; nil before the client has an address, and where it does not matter.
+    var serverFlow: FlowKey?
     /// When both ends close that close together, in the world's time.
     var closingTime: UInt64?
 
@@ -117,7 +119,8 @@ final class ScenarioConnection {
 
     func finished(_ end: StreamEnd) {
         openEnds -= 1
-        if end === client, end.hasBegun, !server.hasBegun, isViolent || run.plan.mayLoseConnections, plan.kind != .simultaneousOpen {
+        let mayBeLost = isViolent || run.plan.mayLoseConnections || end.failure != nil && run.mayHaveLostCookie(self)
+        if end === client, end.hasBegun, !server.hasBegun, mayBeLost, plan.kind != .simultaneousOpen {
             // It was over before it was accepted.
             hasServer = false
             server.neverBegins()

@@ -95,8 +95,8 @@ extension ScenarioPlan {
         if random.oneIn(6) { host.networkLimits.datagramQueueByteCount = 4_096 }
         if random.oneIn(4) {
             host.networkLimits.maximumHalfOpen = random.between(2...4)
-            // A connection that begins with a cookie begins with whichever of them comes back, which the checks cannot follow yet.
-            host.tcp.sendsCookies = false
+            var choice = stream.stream("cookies")
+            host.tcp.sendsCookies = choice.oneIn(2)
         }
         // Segments that nobody forges call for few challenges.
         if random.oneIn(3) { host.networkLimits.challengesPerSecond = random.between(1...2) }

@@ -11,6 +11,7 @@ extension ScenarioPlan {
         drawLinks(root)
         drawConnections(root)
         drawModelledTransfer(root)
+        haveClientsSpeak()
         drawFlowTables(root)
         drawSequenceNumbers(root)
         drawDatagrams(root)
@@ -123,6 +124,14 @@ extension ScenarioPlan {
         listeners = [ListenerPlan(host: 1, port: 1_000)]
     }
 
+    /// Whose answer was a cookie does not send it again: where the handshake's last acknowledgement is lost, only what the client sends brings the connection
+    /// into being (RFC 4987, section 3.6).
+    private mutating func haveClientsSpeak() {
+        for index in connections.indices where hosts[connections[index].server].mayRunOutOfRoom && hosts[connections[index].server].tcp.sendsCookies {
+            connections[index].clientEnd.byteCount = max(connections[index].clientEnd.byteCount, 1)
+        }
+    }
+
     private static func drawEnds(_ random: inout SimulationRandom, _ budget: Int) -> (client: EndPlan, server: EndPlan) {
         var (client, server) = (drawEnd(&random, budget), drawEnd(&random, budget))
         // Mostly one direction carries more than the other.
@@ -210,6 +219,8 @@ extension ScenarioPlan {
         snooping.queryInterval = random.pick([10, 20]) * ScenarioPlan.second
         // The oldest version has ten seconds for good.
         snooping.maximumResponseTime = snooping.igmp == .igmpv1 ? 10 * ScenarioPlan.second : random.pick([1, 5]) * ScenarioPlan.second
+        var reports = root.stream("group reports")
+        snooping.floodsReports = reports.oneIn(2)
         self.snooping = snooping
         for index in 0..<random.between(1...2) {
             let sender = random.between(0...hosts.count - 1)

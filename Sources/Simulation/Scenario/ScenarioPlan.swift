@@ -165,7 +165,8 @@ struct ScenarioPlan {
             timeWait: host.networkLimits.maximumTimeWait > 3 ? 2 * host.tcp.maximumSegmentLifetime : 0,
             asksForNeighbors: host.staticNeighbors.isEmpty && middle != .router,
             echoesEachMark: host.tcp.congestionControl == .dctcp,
-            maximumPacingRate: host.tcp.maximumPacingRate == 0 ? nil : host.tcp.maximumPacingRate)
+            maximumPacingRate: host.tcp.maximumPacingRate == 0 ? nil : host.tcp.maximumPacingRate,
+            mayForgetSilently: host.mayRunOutOfRoom && host.tcp.sendsCookies)
     }
 
     /// Whether a frame may arrive that is not as it was sent, or was never right.
@@ -181,4 +182,9 @@ struct ScenarioPlan {
     private var changesDuplicate: Bool {
         faults.contains { if case .conditions(_, _, let conditions) = $0 { conditions.duplication > 0 } else { false } }
     }
+}
+
+extension SimulatedHost.Settings {
+    /// So few connections may be half-open that those of a scenario are too many.
+    var mayRunOutOfRoom: Bool { networkLimits.maximumHalfOpen <= 4 }
 }

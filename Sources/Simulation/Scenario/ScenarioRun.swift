@@ -19,6 +19,8 @@ final class ScenarioRun {
     private var middle: SimulatedSwitch?
     private var attacker: MisbehavingStation?
     private var expected: [FlowKey: ScenarioConnection] = [:]
+    /// The flows of which a connection was accepted.
+    private var accepted: Set<FlowKey> = []
     private let narrator: ((String) -> Void)?
     /// What the programs say when the world ends under them tells nothing.
     private var isOver = false
@@ -184,7 +186,16 @@ final class ScenarioRun {
 
     /// A client says which connection will come to a listener.
     func expect(_ connection: ScenarioConnection, from client: SocketAddress, to server: SocketAddress) {
-        expected[FlowKey(local: server.asEndpoint, remote: client.asEndpoint)] = connection
+        let key = FlowKey(local: server.asEndpoint, remote: client.asEndpoint)
+        expected[key] = connection
+        connection.serverFlow = key
+        world.checker.forgetDeniedCookie(key)
+    }
+
+    /// Whether a connection may have been reset before its server knew of it: what a client sends behind a segment that was lost, or comes too late, brings
+    /// no cookie back, and belongs to nobody. What brings it back later finds the client gone.
+    func mayHaveLostCookie(_ connection: ScenarioConnection) -> Bool {
+        connection.serverFlow.map { world.checker.hasDeniedCookie($0) } ?? false
     }
 
     /// Whether a connection may have found no room at its listener for so long that the client has given up: more come to it than may be half-open, without
@@ -236,8 +247,15 @@ final class ScenarioRun {
             listener.acceptedAt = world.now
             let family: AddressFamily = peer.asEndpoint.address.isIPv4 ? .ipv4 : .ipv6
             let local = Endpoint(address: host.address(family), port: listener.plan.port)
-            if let known = expected.removeValue(forKey: FlowKey(local: local, remote: peer.asEndpoint)) {
+            let key = FlowKey(local: local, remote: peer.asEndpoint)
+            if let known = expected.removeValue(forKey: key) {
+                accepted.insert(key)
                 known.accepted(connection, runtime)
+            } else if accepted.contains(key), host.networkStatistics.tcp.cookiesAccepted > 0 {
+                // A copy of what brought a cookie back brings it back again when the connection is over: nothing is left that knows. To a client that still
+                // waits for its own connection a close would look like that one's end.
+                try runtime.setOption(.linger(seconds: 0), on: connection)
+                try runtime.close(connection)
             } else if let attacker {
                 attacker.accepted(connection, on: host)
             } else {

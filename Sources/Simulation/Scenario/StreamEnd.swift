@@ -108,7 +108,8 @@ final class StreamEnd {
         if hasLeft { return }
         // Who has closed has no endless patience with a peer that does not end its own direction: FIN_WAIT_2 and the runtime's close have limits.
         let peerHasLostPatience = connection.peer(of: self).closedAt.map { run.world.now - $0 >= StreamEnd.leastPatience } ?? false
-        fail(error, isAllowed: connection.isViolent || run.plan.mayLoseConnections || peerHasLostPatience, operation)
+        let hasLostCookie = error.errno == ECONNRESET && run.mayHaveLostCookie(connection)
+        fail(error, isAllowed: connection.isViolent || run.plan.mayLoseConnections || peerHasLostPatience || hasLostCookie, operation)
     }
 
     /// An operation has not completed in an hour or more.

@@ -53,7 +53,7 @@ public final class Simulation {
         let host = try SimulatedHost(name, number: addressCount, settings, simulation: self, capture: capture)
         hosts.append(host)
         nodes.append(host)
-        checker.add(host, maximumTransmissionUnit: settings.maximumTransmissionUnit)
+        checker.add(host, maximumTransmissionUnit: settings.maximumTransmissionUnit, sendsCookies: settings.tcp.sendsCookies)
         return host
     }
 

@@ -336,6 +336,27 @@ import WireFormats
         #expect(script.drops(.dataAfterClose) == 1)
     }
 
+    // RFC 2018, section 8
+    @Test("what was acknowledged selectively before the program's close is not asked for again")
+    func selectedBeforeClose() throws {
+        let script = try SegmentScript { $0.tcp.offersTimestamps = false }
+        let connection = script.established(mss: 1_000, sackPermitted: true)
+        script.send(connection, 5)
+        script.expect([.psh, .ack], seq: 1, length: 5)
+        script.peer(.ack, seq: 1_001, ack: 1, length: 1_000)
+        #expect(script.expect(.ack, ack: 1).sackBlocks == [1_001..<2_001])
+        script.close(connection)
+        script.expect([.fin, .ack], seq: 6)
+        // Nobody reads it, but what was pushed is still on its way.
+        script.peer(.ack, seq: 1, ack: 1, length: 1_000)
+        script.expect(.ack, ack: 2_001)
+        #expect(script.drops(.dataAfterClose) == 2)
+        script.peer(.fin, seq: 2_001, ack: 7)
+        script.expect(.ack, ack: 2_002)
+        #expect(script.state(connection) == .timeWait)
+        script.end()
+    }
+
     @Test("a linger of zero makes the close a reset", arguments: [ConnectionState.established, .finWait1, .finWait2, .closeWait])
     func lingerZero(_ state: ConnectionState) throws {
         let script = try SegmentScript()

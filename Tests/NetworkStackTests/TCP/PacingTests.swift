@@ -108,6 +108,22 @@ import WireFormats
         #expect(first <= 3 && script.stack.statistics.tcp.tailLossProbes == 1)
     }
 
+    // RFC 6298, section 5.4
+    @Test("the earliest segment does not wait for its turn when the retransmission timer expires", arguments: [false, true])
+    func timeout(permitsSelective: Bool) throws {
+        let script = try SegmentScript { $0.tcp.offersTimestamps = false }
+        let connection = script.established(mss: 500, scale: 7, sackPermitted: permitsSelective)
+        script.stack.setMaximumPacingRate(connection, 250)
+        script.send(connection, 3_000)
+        let first = Self.departures(script, milliseconds: 0).count
+        // Two seconds for each, and as much again until one more goes alone.
+        #expect((1...3).contains(first))
+        script.advance(3_500)
+        let timeouts = script.stack.statistics.tcp.retransmissionTimeouts
+        #expect(timeouts >= 2)
+        #expect(script.takeSent().count { $0.seq == 1 && $0.length == 500 } == timeouts)
+    }
+
     @Test("a user timeout and a fixed send buffer are two things")
     func flags() throws {
         let (script, connection) = try Self.established(0)

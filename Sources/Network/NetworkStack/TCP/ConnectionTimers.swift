@@ -175,6 +175,7 @@ extension NetworkStack {
         //# If the window shrinks to zero, the TCP implementation MUST probe it in the standard way (MUST-35).
         // What is sent again now is the first probe.
         if c.pointee.sendWindow == 0 { c.pointee.flags.insert(.persisting) }
+        if c.pointee.flags.contains(.isPaced) { endPacingDelay(c) }
         // A window that has closed meanwhile must not keep the earliest segment from being sent again.
         if c.pointee.sendWindow < c.pointee.sendSegmentSize { retransmitFirst(c) } else { sendPending(c) }
     }

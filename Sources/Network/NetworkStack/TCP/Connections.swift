@@ -280,6 +280,7 @@ extension NetworkStack {
             let c = state.pointee.connections[index]
             discardSendQueue(c)
             discardReceiveQueue(c)
+            c.pointee.reassembly.discard()
         }
     }
 

@@ -65,6 +65,15 @@ extension NetworkStack {
         control.pointee.pacing.deadline = .max
     }
 
+    /// The retransmission timer has expired: what it asks for does not wait behind what has left before, of which nothing has arrived.
+    //= RFC 6298 section 5.4
+    //# Retransmit the earliest segment that has not been acknowledged by the TCP receiver.
+    @inline(never)
+    func endPacingDelay(_ c: ConnectionPointer) {
+        let control = state.pointee.rateControls[c.pointee.rateControl]
+        control.pointee.pacing.departure = min(control.pointee.pacing.departure, state.pointee.now)
+    }
+
     /// It is time to send on.
     func pacingTimerFired(_ c: ConnectionPointer) {
         state.pointee.rateControls[c.pointee.rateControl].pointee.pacing.deadline = .max
@@ -72,7 +81,10 @@ extension NetworkStack {
     }
 
     /// When a connection that is paced sends on; `.max` for never.
-    func pacingDeadline(_ c: ConnectionPointer) -> UInt64 { state.pointee.rateControls[c.pointee.rateControl].pointee.pacing.deadline }
+    func pacingDeadline(_ c: ConnectionPointer) -> UInt64 {
+        if DeliberateBug.isPresent(.pacingTimerNotStarted) { return .max }
+        return state.pointee.rateControls[c.pointee.rateControl].pointee.pacing.deadline
+    }
 }
 
 extension Pacing {

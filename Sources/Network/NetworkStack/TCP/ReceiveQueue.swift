@@ -137,6 +137,9 @@ extension NetworkStack {
         return head
     }
 
+    /// What was received in order; what waits behind a gap goes with the connection.
+    //= RFC 2018 section 8
+    //# Such discarding of SACKed packets is discouraged, but may be used if the receiver runs out of buffer space.
     func discardReceiveQueue(_ c: ConnectionPointer) {
         while let frame = c.pointee.receiveHead {
             c.pointee.receiveHead = frame.pointee.nextArray
@@ -145,7 +148,6 @@ extension NetworkStack {
         c.pointee.receiveTail = nil
         c.pointee.receiveByteCount = 0
         c.pointee.receivePinnedByteCount = 0
-        c.pointee.reassembly.discard()
     }
 
     // MARK: Text and FIN

@@ -85,7 +85,7 @@ extension NetworkStack {
             return state.pointee.now < state.pointee.cookiesRefusedUntil ? .refused : .noCookie
         }
         synchronize.flags = .syn
-        synchronize.maximumSegmentSize = NetworkStack.cookieSegmentSizes[Int(upper & 7)]
+        synchronize.maximumSegmentSize = NetworkStack.cookieSegmentSizes[DeliberateBug.isPresent(.cookieSegmentSizeForgotten) ? 7 : Int(upper & 7)]
         let options = header.timestampEchoReply & NetworkStack.cookieOptionMask
         let scale = options & 15
         synchronize.windowScale = header.hasTimestamps && scale != NetworkStack.noWindowScale ? UInt8(scale) : 0xff
