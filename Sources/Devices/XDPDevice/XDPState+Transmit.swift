@@ -1,3 +1,4 @@
+import CDatapath
 import CLinuxDevices
 import DatapathMemory
 import EthernetDevice
@@ -38,7 +39,7 @@ extension UnsafeMutablePointer<XDPState> {
             taken &+= 1
         }
         socket.pointee.transmit.publishProduced()
-        flush()
+        if !mayWait(taken) { flush() }
         pointee.counts.transmitRingFull &+= UInt64(truncatingIfNeeded: count &- taken)
         return taken
     }
@@ -64,6 +65,28 @@ extension UnsafeMutablePointer<XDPState> {
             segment = current.nextSegment
         }
         return true
+    }
+
+    /// Whether `count` frames that are in the ring wait for the next ones.
+    ///
+    /// Frames that came together are mostly answered one after the other. A call into the kernel costs as much as what it does for a small frame, so
+    /// the answers share one: the last answer sends all of them, or the next `receive`. A program that takes its time for each answer
+    /// keeps one of them back until the next, and no more.
+    @inline(__always)
+    private func mayWait(_ count: Int) -> Bool {
+        guard pointee.deferrable >= count, socket.pointee.transmit.pending < UInt32(XDPState.kernelBatch) else {
+            pointee.deferrable = 0
+            return false
+        }
+        pointee.deferrable &-= count
+        let now = demi_cycle_counter()
+        if pointee.deferredSince == 0 {
+            pointee.deferredSince = now | 1
+            return true
+        }
+        if now &- pointee.deferredSince < XDPState.deferralCycles { return true }
+        pointee.deferrable = 0
+        return false
     }
 
     /// Writes the descriptors of a frame, whose counts on its blocks become the device's.
@@ -158,6 +181,7 @@ extension UnsafeMutablePointer<XDPState> {
 
     /// Has the kernel send what is in the ring, as far as it goes without waiting.
     func flush() {
+        pointee.deferredSince = 0
         guard socket.pointee.transmit.needsWakeup else { return }
         var pending = socket.pointee.transmit.pending
         while pending > 0 {
