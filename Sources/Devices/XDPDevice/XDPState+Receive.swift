@@ -7,10 +7,11 @@ import Glibc
 extension UnsafeMutablePointer<XDPState> {
     func receive(_ frames: UnsafeMutablePointer<Frame>, _ capacity: Int) -> Int {
         guard pointee.isAttached, !pointee.counts.isGone else { return 0 }
-        if pointee.deferredSince != 0 { flush() }
+        if pointee.deferredSince != 0, !(hasReceived && canWaitLonger) { flush() }
         if pointee.inFlight > 0 { reclaim() }
         var count = 0
-        defer { pointee.deferrable = max(0, count &- 1) }
+        // All but the last of them.
+        defer { pointee.deferrable = count &- 1 }
         guard pointee.socketCount > 1 else {
             count = receive(pointee.sockets, frames, capacity)
             return count

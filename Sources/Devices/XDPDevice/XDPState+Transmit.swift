@@ -67,25 +67,30 @@ extension UnsafeMutablePointer<XDPState> {
         return true
     }
 
-    /// Whether `count` frames that are in the ring wait for the next ones.
+    /// Whether `count` frames that were put into the ring wait for the next ones.
     ///
     /// Frames that came together are mostly answered one after the other. A call into the kernel costs as much as what it does for a small frame, so
-    /// the answers share one: the last answer sends all of them, or the next `receive`. A program that takes its time for each answer
-    /// keeps one of them back until the next, and no more.
+    /// the answers share one: the last answer sends all of them if nothing else has come by then. A program that takes its time for each answer
+    /// keeps one of them back until the next, or until its next turn, and no more.
     @inline(__always)
     private func mayWait(_ count: Int) -> Bool {
-        guard pointee.deferrable >= count, socket.pointee.transmit.pending < UInt32(XDPState.kernelBatch) else {
-            pointee.deferrable = 0
-            return false
-        }
         pointee.deferrable &-= count
-        let now = demi_cycle_counter()
-        if pointee.deferredSince == 0 {
-            pointee.deferredSince = now | 1
-            return true
-        }
-        if now &- pointee.deferredSince < XDPState.deferralCycles { return true }
-        pointee.deferrable = 0
+        guard pointee.deferrable >= 0 || hasReceived, canWaitLonger else { return false }
+        if pointee.deferredSince == 0 { pointee.deferredSince = demi_cycle_counter() | 1 }
+        return true
+    }
+
+    /// Whether what waits to be sent may do so while the next frames are handled.
+    @inline(__always)
+    var canWaitLonger: Bool {
+        guard socket.pointee.transmit.pending < UInt32(XDPState.kernelBatch) else { return false }
+        return pointee.deferredSince == 0 || demi_cycle_counter() &- pointee.deferredSince < XDPState.deferralCycles
+    }
+
+    /// Whether frames have come that `receive` has not taken.
+    @inline(__always)
+    var hasReceived: Bool {
+        for index in 0..<pointee.socketCount where pointee.sockets[index].receive.available(1) > 0 { return true }
         return false
     }
 

@@ -29,7 +29,7 @@ struct XDPState {
     var freeCopyPlaces = UInt32.max
     /// Descriptors in the transmit and completion rings.
     var inFlight: UInt32 = 0
-    /// Frames that may still wait for those that follow, so that one call sends them all: as many as were received together, less the last one.
+    /// Frames that may wait for those that follow, so that one call sends them all: as many as were received together, less the last one.
     var deferrable = 0
     /// The cycle counter when the first of the frames that wait was put into the ring; 0: none waits.
     var deferredSince: UInt64 = 0
