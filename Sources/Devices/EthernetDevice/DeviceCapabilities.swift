@@ -6,6 +6,9 @@ public struct DeviceCapabilities: Sendable {
     public var maximumFrameByteCount: Int
     /// The most segments of a frame that is transmitted.
     public var maximumTransmitSegments: Int
+    /// Whether a frame of one segment costs less than one of several, the copy that makes it one included: what takes the frame copies it anyway, segment by
+    /// segment. A stack then copies the pieces of streams together; a datagram is what was pushed, and leaves from where it lies.
+    public var prefersContiguousStreams: Bool
     /// Queues of the whole device; a handle stands for one of each.
     public var receiveQueueCount: Int
     public var transmitQueueCount: Int
@@ -21,12 +24,14 @@ public struct DeviceCapabilities: Sendable {
     public static let ethernetHeaderByteCount = 14
 
     public init(
-        macAddress: UInt64, maximumFrameByteCount: Int, maximumTransmitSegments: Int, receiveQueueCount: Int = 1, transmitQueueCount: Int = 1,
+        macAddress: UInt64, maximumFrameByteCount: Int, maximumTransmitSegments: Int, prefersContiguousStreams: Bool = false,
+        receiveQueueCount: Int = 1, transmitQueueCount: Int = 1,
         offloads: DeviceOffloads = [], driverMode: StaticString, receiveMode: StaticString, transmitMode: StaticString
     ) {
         self.macAddress = macAddress
         self.maximumFrameByteCount = maximumFrameByteCount
         self.maximumTransmitSegments = maximumTransmitSegments
+        self.prefersContiguousStreams = prefersContiguousStreams
         self.receiveQueueCount = receiveQueueCount
         self.transmitQueueCount = transmitQueueCount
         self.offloads = offloads

@@ -10,7 +10,7 @@ extension MemifHandle {
 
     func transmit(_ frames: UnsafeMutablePointer<Frame>, _ count: Int) -> Int32 {
         guard state.pointee.phase == .up else { return dropAll(frames, count) }
-        guard var room = state.pointee.transmitRing!.available() else {
+        guard var room = state.pointee.transmitRing!.available(atLeast: count) else {
             breakLink(\.brokenIndices)
             return dropAll(frames, count)
         }
@@ -26,9 +26,18 @@ extension MemifHandle {
             } else {
                 let slots = put(frame, byteCount, room)
                 guard slots > 0 else {
-                    if slots == 0 { break }
-                    breakLink(\.brokenDescriptors)
-                    return Int32(taken) + dropAll(frames + taken, count - taken)
+                    guard slots == 0 else {
+                        breakLink(\.brokenDescriptors)
+                        return Int32(taken) + dropAll(frames + taken, count - taken)
+                    }
+                    // The peer may have gone on since its index was read.
+                    guard let more = state.pointee.transmitRing!.available(atLeast: .max) else {
+                        breakLink(\.brokenIndices)
+                        return Int32(taken) + dropAll(frames + taken, count - taken)
+                    }
+                    if more <= room { break }
+                    room = more
+                    continue
                 }
                 room -= slots
                 sent += 1
@@ -43,6 +52,7 @@ extension MemifHandle {
         state.pointee.deviceStatistics.transmitRingFull += UInt64(count - taken)
         if sent > 0 {
             state.pointee.transmitRing!.publish()
+            state.pointee.transmitRing!.prefetch()
             if state.pointee.transmitRing!.wantsSignal() {
                 state.pointee.statistics.wakeUpsSent += 1
                 state.pointee.transmitRing!.signal()
@@ -91,11 +101,12 @@ extension MemifHandle {
         state.pointee.receivesSinceControl &+= 1
         if state.pointee.receivesSinceControl >= MemifHandle.receivesPerControl || state.pointee.controlsDue > 0 { control() }
         guard state.pointee.phase == .up, let heap = state.pointee.heap else { return 0 }
-        guard let available = state.pointee.receiveRing!.available() else {
+        guard let available = state.pointee.receiveRing!.available(atLeast: .max) else {
             breakLink(\.brokenIndices)
             return 0
         }
         guard available > 0 else { return 0 }
+        state.pointee.receiveRing!.prefetch()
         if state.pointee.isArmed { disarm() }
         var count = 0
         var left = available

@@ -25,6 +25,11 @@ struct MemifRing {
     private let regions: UnsafeMutablePointer<MemifRegion>
     /// The next slot. It runs freely.
     private var position: UInt16 = 0
+    /// What this end last saw of the peer's index.
+    private var seen: UInt16 = 0
+    /// Where a server last found a buffer, and how far that was from the one before: clients put them one behind the other.
+    private var lastBuffer: UInt = 0
+    private var stride: UInt = 0
     /// Signalled, or signalling; owned.
     let event: Int32
 
@@ -63,15 +68,33 @@ struct MemifRing {
     private var peerIndex: UnsafeMutableRawPointer { base + (isClient ? Memif.tailOffset : Memif.headOffset) }
 
     /// Slots that can be used now; nil when the peer's index has jumped.
+    ///
+    /// The peer's index is only read while fewer than `wanted` slots are known of: its line is in the other processor's cache.
     @inline(__always)
-    func available() -> Int? {
-        let peer = demi_load_acquire_u16(peerIndex)
-        if isTransmit, isClient {
-            let used = Int(position &- peer)
-            return used <= size ? size &- used : nil
+    mutating func available(atLeast wanted: Int) -> Int? {
+        let known = slots(seen)
+        if known >= wanted { return known }
+        seen = demi_load_acquire_u16(peerIndex)
+        let count = slots(seen)
+        return count >= 0 && count <= size ? count : nil
+    }
+
+    @inline(__always)
+    private func slots(_ peer: UInt16) -> Int {
+        isTransmit && isClient ? size &- Int(position &- peer) : Int(peer &- position)
+    }
+
+    /// Fetches the buffer of the next slot while the descriptor is still on its way: where it will most likely be. Nothing is read or written there.
+    @inline(__always)
+    func prefetch() {
+        let index = Int(position) & (size &- 1)
+        let guess = buffers.map { UInt(bitPattern: $0 + index &* bufferByteCount) } ?? lastBuffer &+ stride
+        let descriptor = base + Memif.descriptorsOffset + index &* Memif.descriptorByteCount
+        for line in 0..<UInt(2) {
+            let address = UnsafeRawPointer(bitPattern: guess &+ line &* 64)
+            if isTransmit { demi_prefetch_for_write(address) } else { demi_prefetch(address) }
         }
-        let count = Int(peer &- position)
-        return count <= size ? count : nil
+        demi_prefetch(descriptor)
     }
 
     /// A descriptor as it was at one moment, with the memory that it stands for; nil memory when it points to none.
@@ -83,7 +106,7 @@ struct MemifRing {
 
     /// The slot `ahead` of the next one.
     @inline(__always)
-    func slot(_ ahead: Int) -> Slot {
+    mutating func slot(_ ahead: Int) -> Slot {
         let index = Int(position &+ UInt16(truncatingIfNeeded: ahead)) & (size &- 1)
         let descriptor = base + Memif.descriptorsOffset + index &* Memif.descriptorByteCount
         let first = demi_load_relaxed_u64(descriptor)
@@ -98,7 +121,11 @@ struct MemifRing {
         guard region < Memif.maximumRegions, offset &+ byteCount <= regions[region].byteCount else {
             return Slot(memory: nil, byteCount: byteCount, isContinued: isContinued)
         }
-        return Slot(memory: regions[region].base + offset, byteCount: byteCount, isContinued: isContinued)
+        let memory = regions[region].base + offset
+        let distance = UInt(bitPattern: memory) &- lastBuffer
+        // A slot may be asked for again.
+        if distance != 0 { (lastBuffer, stride) = (UInt(bitPattern: memory), distance) }
+        return Slot(memory: memory, byteCount: byteCount, isContinued: isContinued)
     }
 
     /// Says how much of a slot was filled.

@@ -163,12 +163,20 @@ public enum XDPDevice {
             case (true, false): "native XDP, the kernel copies"
             case (false, _): "generic XDP, the kernel copies"
             }
+        // Where the kernel copies, each further segment costs it a page, and one that is freed on another processor: half of what bulk data could have.
+        let prefersContiguousStreams = !grant.isZeroCopy && state.pointee.maximumFrameByteCount <= state.pointee.memory.chunkByteCount
+        let transmitMode: StaticString =
+            switch (grant.gathers, prefersContiguousStreams) {
+            case (false, _): "copied together by the stack"
+            case (true, true): "zero copy, streams copied together by the stack"
+            case (true, false): "zero copy"
+            }
         let capabilities = DeviceCapabilities(
             macAddress: descriptors.macAddress, maximumFrameByteCount: state.pointee.maximumFrameByteCount,
-            maximumTransmitSegments: state.pointee.maximumTransmitSegments,
+            maximumTransmitSegments: state.pointee.maximumTransmitSegments, prefersContiguousStreams: prefersContiguousStreams,
             receiveQueueCount: descriptors.sockets.count, transmitQueueCount: 1,
             // Of a frame with a partial checksum nobody has to compute it.
-            offloads: descriptors.acceptsPartialChecksums ? [.receiveChecksumIPv4, .receiveChecksumTCP, .receiveChecksumUDP] : [], driverMode: mode, receiveMode: "zero copy", transmitMode: grant.gathers ? "zero copy" : "copied together by the stack")
+            offloads: descriptors.acceptsPartialChecksums ? [.receiveChecksumIPv4, .receiveChecksumTCP, .receiveChecksumUDP] : [], driverMode: mode, receiveMode: "zero copy", transmitMode: transmitMode)
         return EthernetDevice(
             name: "xdp", context: UnsafeMutableRawPointer(state), capabilities: capabilities,
             close: { XDPState.at($0).close() },

@@ -7,9 +7,15 @@ import Glibc
 extension UnsafeMutablePointer<XDPState> {
     func receive(_ frames: UnsafeMutablePointer<Frame>, _ capacity: Int) -> Int {
         guard pointee.isAttached, !pointee.counts.isGone else { return 0 }
+        if pointee.deferredSince != 0, !(hasReceived && canWaitLonger) { flush() }
         if pointee.inFlight > 0 { reclaim() }
-        guard pointee.socketCount > 1 else { return receive(pointee.sockets, frames, capacity) }
         var count = 0
+        // All but the last of them.
+        defer { pointee.deferrable = count &- 1 }
+        guard pointee.socketCount > 1 else {
+            count = receive(pointee.sockets, frames, capacity)
+            return count
+        }
         let first = pointee.nextSocket
         for turn in 0..<pointee.socketCount where count < capacity {
             count &+= receive(pointee.sockets + (first &+ turn) % pointee.socketCount, frames + count, capacity &- count)

@@ -1,3 +1,4 @@
+import CDatapath
 import CLinuxDevices
 import DatapathMemory
 import EthernetDevice
@@ -38,7 +39,7 @@ extension UnsafeMutablePointer<XDPState> {
             taken &+= 1
         }
         socket.pointee.transmit.publishProduced()
-        flush()
+        if !mayWait(taken) { flush() }
         pointee.counts.transmitRingFull &+= UInt64(truncatingIfNeeded: count &- taken)
         return taken
     }
@@ -64,6 +65,33 @@ extension UnsafeMutablePointer<XDPState> {
             segment = current.nextSegment
         }
         return true
+    }
+
+    /// Whether `count` frames that were put into the ring wait for the next ones.
+    ///
+    /// Frames that came together are mostly answered one after the other. A call into the kernel costs as much as what it does for a small frame, so
+    /// the answers share one: the last answer sends all of them if nothing else has come by then. A program that takes its time for each answer
+    /// keeps one of them back until the next, or until its next turn, and no more.
+    @inline(__always)
+    private func mayWait(_ count: Int) -> Bool {
+        pointee.deferrable &-= count
+        guard pointee.deferrable >= 0 || hasReceived, canWaitLonger else { return false }
+        if pointee.deferredSince == 0 { pointee.deferredSince = demi_cycle_counter() | 1 }
+        return true
+    }
+
+    /// Whether what waits to be sent may do so while the next frames are handled.
+    @inline(__always)
+    var canWaitLonger: Bool {
+        guard socket.pointee.transmit.pending < UInt32(XDPState.kernelBatch) else { return false }
+        return pointee.deferredSince == 0 || demi_cycle_counter() &- pointee.deferredSince < XDPState.deferralCycles
+    }
+
+    /// Whether frames have come that `receive` has not taken.
+    @inline(__always)
+    var hasReceived: Bool {
+        for index in 0..<pointee.socketCount where pointee.sockets[index].receive.available(1) > 0 { return true }
+        return false
     }
 
     /// Writes the descriptors of a frame, whose counts on its blocks become the device's.
@@ -158,6 +186,7 @@ extension UnsafeMutablePointer<XDPState> {
 
     /// Has the kernel send what is in the ring, as far as it goes without waiting.
     func flush() {
+        pointee.deferredSince = 0
         guard socket.pointee.transmit.needsWakeup else { return }
         var pending = socket.pointee.transmit.pending
         while pending > 0 {

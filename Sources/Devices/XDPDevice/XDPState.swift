@@ -29,6 +29,10 @@ struct XDPState {
     var freeCopyPlaces = UInt32.max
     /// Descriptors in the transmit and completion rings.
     var inFlight: UInt32 = 0
+    /// Frames that may wait for those that follow, so that one call sends them all: as many as were received together, less the last one.
+    var deferrable = 0
+    /// The cycle counter when the first of the frames that wait was put into the ring; 0: none waits.
+    var deferredSince: UInt64 = 0
     /// The interface was down when it was last told to send.
     var isDown = false
     var isAttached = false
@@ -42,6 +46,8 @@ struct XDPState {
     static let maximumDescriptors = 16
     /// Frames that one system call sends at most in copy mode.
     static let kernelBatch = 32
+    /// A frame that has waited this long goes with the next one at the latest: about 10 µs.
+    static let deferralCycles: UInt64 = 1 << 15
 
     @inline(__always)
     static func at(_ context: UnsafeMutableRawPointer) -> UnsafeMutablePointer<XDPState> {
@@ -220,7 +226,8 @@ extension UnsafeMutablePointer<XDPState> {
     // MARK: End
 
     func close() {
-        // First nothing comes any more; then the kernel lets go of the memory, and what the rings held is given back.
+        // What still waits goes out. First nothing comes any more; then the kernel lets go of the memory, and what the rings held is given back.
+        if pointee.deferredSince != 0 { flush() }
         if let link = pointee.link { Glibc.close(link) }
         Glibc.close(pointee.map)
         if pointee.socketCount > 1 { Glibc.close(pointee.wakeDescriptor) }

@@ -159,5 +159,6 @@ extension NetworkConfiguration {
         maximumTransmissionUnit = min(capabilities.maximumFrameByteCount - DeviceCapabilities.ethernetHeaderByteCount, 65_535)
         offloads = capabilities.offloads
         maximumTransmitSegments = capabilities.maximumTransmitSegments
+        copiesStreamsTogether = capabilities.prefersContiguousStreams
     }
 }

@@ -33,6 +33,8 @@ public struct NetworkConfiguration: Sendable {
     public var offloads = DeviceOffloads()
     /// The most segments of one frame that the device can gather; 1 means that every frame is copied together.
     public var maximumTransmitSegments = 8
+    /// Whether the pieces of a stream are copied together into one segment, although the device could gather them.
+    public var copiesStreamsTogether = false
     /// Seeds everything that is random in the stack.
     public var seed: UInt64
     public var tcp = TCPConfiguration()

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 int linux_signal_on_parent_exit(int signal_number) { return prctl(PR_SET_PDEATHSIG, (unsigned long)signal_number, 0ul, 0ul, 0ul); }
@@ -31,6 +32,16 @@ int linux_allowed_processors(int *processors, int capacity) {
 }
 
 int linux_unshare_network(void) { return unshare(CLONE_NEWNET); }
+
+uint64_t linux_thread_kernel_nanoseconds(void) {
+    struct rusage usage;
+    if (getrusage(RUSAGE_THREAD, &usage) != 0) return 0;
+    return (uint64_t)usage.ru_stime.tv_sec * 1000000000u + (uint64_t)usage.ru_stime.tv_usec * 1000u;
+}
+
+int linux_open_network_namespace(void) { return open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC); }
+
+int linux_enter_network_namespace(int descriptor) { return setns(descriptor, CLONE_NEWNET); }
 
 static int write_file(const char *path, const char *text) {
     int descriptor = open(path, O_WRONLY | O_CLOEXEC);

@@ -50,6 +50,7 @@ static inline void demi_store_fenced_u64(void *address, uint64_t value) {
 static inline void demi_fence(void) { atomic_thread_fence(memory_order_seq_cst); }
 
 /// Fetches the line for writing, ahead of the store.
+static inline void demi_prefetch(const void *address) { __builtin_prefetch(address, 0, 3); }
 static inline void demi_prefetch_for_write(const void *address) { __builtin_prefetch(address, 1, 3); }
 
 enum {

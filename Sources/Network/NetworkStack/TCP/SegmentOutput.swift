@@ -123,7 +123,9 @@ extension NetworkStack {
             return false
         }
         let headerByteCount = HeaderTemplate.transportOffset + c.pointee.template.extraByteCount + (c.pointee.flags.contains(.timestamps) ? 32 : 20)
-        if byteCount >= NetworkStack.zeroCopyByteCount, let frame = makeGatheredFrame(c, headerByteCount, sequence, flags, cursor, offset, byteCount) {
+        if byteCount >= NetworkStack.zeroCopyByteCount, !state.pointee.configuration.copiesStreamsTogether,
+            let frame = makeGatheredFrame(c, headerByteCount, sequence, flags, cursor, offset, byteCount)
+        {
             transmit(c, frame)
             return true
         }

@@ -3,13 +3,16 @@ import ArgumentParser
 struct BenchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench",
-        abstract: "Load a server, check its replies, and measure latency and throughput.",
+        abstract: "Measure the devices beside their peers, or load a server, check its replies, and measure latency and throughput.",
         discussion: """
             One thread sends the load and spins, so that every server sees the same client: over kernel sockets, over shared memory where --connect is a \
             path, or with --libos over a library OS. \
             With --connect-baseline two servers take turns in short rounds: the table shows medians and the ratio.
 
+            Without a subcommand it measures the table of goals (bench table): all devices beside their peers.
+
             EXAMPLES
+              sudo demikernel bench
               demikernel bench kv --connect 127.0.0.1:6379
               demikernel bench kv --connect 127.0.0.1:6379 --pipeline 16 --connections 50 --get-ratio 0.5
               demikernel bench echo --connect 127.0.0.1:7000 --rate 20000 --svg latency.svg
@@ -18,7 +21,8 @@ struct BenchCommand: ParsableCommand {
               demikernel bench kv --libos catmem --path /run/user/1000/kv.sock
               demikernel bench echo --libos catnip --device memif:/run/x.sock --address 10.0.0.1/24 --connect 10.0.0.2:7
             """,
-        subcommands: [BenchEchoCommand.self, BenchKeyValueCommand.self, BenchRingCommand.self])
+        subcommands: [BenchEchoCommand.self, BenchKeyValueCommand.self, BenchRingCommand.self, BenchTableCommand.self],
+        defaultSubcommand: BenchTableCommand.self)
 }
 
 struct BenchEchoCommand: ParsableCommand {

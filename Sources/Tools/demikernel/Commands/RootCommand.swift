@@ -20,8 +20,9 @@ struct RootCommand: ParsableCommand {
             """,
         version: "0.1.0",
         subcommands: [
-            DemoCommand.self, EchoCommand.self, KeyValueCommand.self, BenchCommand.self, BaselineCommand.self, PingCommand.self, TestbedCommand.self,
-            DoctorCommand.self, TopCommand.self, MetricsCommand.self, CaptureCommand.self, SimulateCommand.self, GoodputCommand.self,
+            DemoCommand.self, EchoCommand.self, KeyValueCommand.self, BenchCommand.self, BaselineCommand.self, ForwardCommand.self, PingCommand.self,
+            TestbedCommand.self, LaunchCommand.self, DoctorCommand.self, TopCommand.self, MetricsCommand.self, CaptureCommand.self, SimulateCommand.self,
+            GoodputCommand.self,
         ])
 
     static func main() {

@@ -1,10 +1,19 @@
 import Glibc
 
-/// What a session asks of a load generator, once a round, whatever its transport is.
-private protocol RoundDriver: AnyObject {
+/// What a session asks of whatever loads a back-end, once a round.
+protocol RoundDriver: AnyObject {
     var needsPreload: Bool { get }
     func preload() throws(CommandFailure)
+    /// Loads the back-end for `duration` nanoseconds.
     func run(for duration: UInt64) throws(CommandFailure) -> RoundResult
+    /// Whether the load comes from the calling thread; else the result says what share of a processor it had.
+    var runsOnThisThread: Bool { get }
+}
+
+extension RoundDriver {
+    var needsPreload: Bool { false }
+    func preload() throws(CommandFailure) {}
+    var runsOnThisThread: Bool { true }
 }
 
 private final class GeneratorBox<Transport: LoadTransport & ~Copyable>: RoundDriver {
@@ -24,20 +33,27 @@ private final class GeneratorBox<Transport: LoadTransport & ~Copyable>: RoundDri
 /// One back-end under load: its connections stay open over all rounds.
 final class LoadTarget {
     let name: String
-    let endpoint: Endpoint
+    /// Where it is, for messages and reports.
+    let place: String
     /// The server's process, when it is known: its processor time is then reported.
     let process: pid_t?
     private let generator: any RoundDriver
     fileprivate(set) var rounds: [RoundResult] = []
 
-    init<Transport: LoadTransport & ~Copyable>(name: String, endpoint: Endpoint, process: pid_t?, generator: consuming LoadGenerator<Transport>) {
+    init(name: String, place: String, process: pid_t?, driver: any RoundDriver) {
         self.name = name
-        self.endpoint = endpoint
+        self.place = place
         self.process = process
-        self.generator = GeneratorBox(generator)
+        generator = driver
     }
 
-    var result: BackEndResult { BackEndResult(name: name, endpoint: "\(endpoint)", rounds: rounds) }
+    convenience init<Transport: LoadTransport & ~Copyable>(
+        name: String, endpoint: Endpoint, process: pid_t?, generator: consuming LoadGenerator<Transport>
+    ) {
+        self.init(name: name, place: "\(endpoint)", process: process, driver: GeneratorBox(generator))
+    }
+
+    var result: BackEndResult { BackEndResult(name: name, endpoint: place, rounds: rounds) }
 
     fileprivate var needsPreload: Bool { generator.needsPreload }
 
@@ -47,10 +63,14 @@ final class LoadTarget {
         try named { () throws(CommandFailure) in
             let before = process.flatMap(ProcessorTime.used(by:))
             let ownBefore = ProcessorTime.usedByThisThread()
+            let inKernelBefore = ProcessorTime.usedByThisThreadInKernel()
             let start = MonotonicClock.now()
             var result = try generator.run(for: duration)
             let end = MonotonicClock.now()
-            result.generatorShare = Double(ProcessorTime.usedByThisThread() - ownBefore) / Double(max(1, end - start))
+            if generator.runsOnThisThread {
+                result.generatorShare = Double(ProcessorTime.usedByThisThread() - ownBefore) / Double(max(1, end - start))
+                result.generatorKernelShare = Double(ProcessorTime.usedByThisThreadInKernel() - inKernelBefore) / Double(max(1, end - start))
+            }
             if let before, let process, let after = ProcessorTime.used(by: process) {
                 // The round's end lies before the wait for the last replies; scaled so that both count the same span.
                 result.serverProcessorTime = UInt64(Double(after &- before) * Double(result.elapsed) / Double(max(1, end - start)))
@@ -60,7 +80,7 @@ final class LoadTarget {
     }
 
     private func named<Result>(_ body: () throws(CommandFailure) -> Result) throws(CommandFailure) -> Result {
-        do throws(CommandFailure) { return try body() } catch { throw CommandFailure("\(name) at \(endpoint): \(error)") }
+        do throws(CommandFailure) { return try body() } catch { throw CommandFailure("\(name) at \(place): \(error)") }
     }
 }
 
@@ -74,6 +94,8 @@ struct LoadSession {
     var warmUp: UInt64
     /// Stops (SIGSTOP) the servers whose process is known while they are not under load: a busy-polling one would take the processor from the others.
     var pausesIdleServers: Bool
+    /// Called with a round's number before each round, while all servers are paused.
+    var beforeRound: (Int) throws(CommandFailure) -> Void = { (_: Int) throws(CommandFailure) in }
 
     /// Runs all rounds, or as many as fit before a signal.
     ///
@@ -94,6 +116,7 @@ struct LoadSession {
             }
         }
         for round in 0..<rounds {
+            try beforeRound(round)
             for target in targets {
                 guard !Interruption.isRequested else { return }
                 let latest = target.rounds.last.map {

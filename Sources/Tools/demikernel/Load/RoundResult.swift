@@ -20,6 +20,8 @@ struct RoundResult: Sendable {
     var serverProcessorTime: UInt64?
     /// The part of the time in which the load generator, which always spins, had a processor: below 1 the machine was busy with other work.
     var generatorShare = 1.0
+    /// The part of the time that the load generator spent in the kernel: on a virtual cable, what it sends is carried to the other end there.
+    var generatorKernelShare = 0.0
 
     /// Latencies above this are recorded as this: one minute.
     static let longestLatency: UInt64 = 60_000_000_000

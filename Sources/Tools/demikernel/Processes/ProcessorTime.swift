@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 /// The processor time that a process has used.
@@ -15,5 +16,10 @@ enum ProcessorTime {
         var time = timespec()
         clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
         return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+    }
+
+    /// Nanoseconds that the calling thread has spent in the kernel.
+    static func usedByThisThreadInKernel() -> UInt64 {
+        linux_thread_kernel_nanoseconds()
     }
 }

@@ -20,8 +20,7 @@ enum ReadyLine {
     static func address(in line: String) -> Endpoint? {
         guard let start = line.firstRange(of: marker) else { return nil }
         let rest = line[start.upperBound...]
-        // The carrier stands behind the last parenthesis; a path may have blanks.
-        guard let end = rest.ranges(of: " (").last else { return nil }
-        return Endpoint(parsing: String(rest[..<end.lowerBound]))
+        // The carrier stands behind the last parenthesis, where the server names one; a path may have blanks.
+        return Endpoint(parsing: String(rest[..<(rest.ranges(of: " (").last?.lowerBound ?? rest.endIndex)]))
     }
 }
