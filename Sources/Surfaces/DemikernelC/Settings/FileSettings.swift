@@ -18,6 +18,8 @@ struct FileSettings {
     var dpdkArguments: [String] = []
     /// Where Catmem's sockets with IP addresses stand; nil for the standard place.
     var sharedMemoryDirectory: String?
+    /// How long a thread that ends stays for what is still to be sent.
+    var exitLingerMilliseconds = 5_000
     var heapMebibytes = 64
     var spins = false
     var socketDefaults = SocketDefaults()
@@ -167,6 +169,7 @@ struct SettingKey {
                 $1.sharedMemoryDirectory = $0
                 return $0.hasPrefix("/") && !$0.utf8.contains(0) && $0.utf8.count <= SharedMemoryQueues.maximumDirectoryByteCount
             },
+            number("demikernel.exit_linger_millis", 0...60_000) { $1.exitLingerMilliseconds = $0 },
             number("demikernel.heap_mebibytes", 4...65_536) { $1.heapMebibytes = $0 },
             text("demikernel.idle", "is neither spin nor adaptive") { text, settings in
                 settings.spins = text == "spin"

@@ -21,8 +21,8 @@ struct DEMI_PACKED demi_args
 /*
  * demi_init: makes the calling thread's runtime
  *
- * Every other call of this thread works on it; a thread that wants to call makes its own. It ends with the thread. The environment chooses what it
- * runs over: LIBOS names the library OS (catnap, kernel sockets, when it is not set), CONFIG_PATH a file of settings. demikernel.yaml(5) has the keys.
+ * Every other call of this thread works on it; a thread that wants to call makes its own. It ends with the thread, which closes what is open and stays until
+ * everything is sent, for a while at most (demikernel.yaml(5), exit_linger_millis). The environment chooses what it runs over: LIBOS names the library OS (catnap, kernel sockets, when it is not set), CONFIG_PATH a file of settings. demikernel.yaml(5) has the keys.
  * What is wrong with either is told on the standard error output, all of it at once.
  *
  * Parameters:
