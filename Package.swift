@@ -135,7 +135,9 @@ let package = Package(
         .target(name: "CDemikernel", path: "Sources/Surfaces/CDemikernel", cSettings: cSettings),
         .target(
             name: "DemikernelC",
-            dependencies: core + ["CDemikernel", "Demikernel", "EthernetDevice", "KernelSockets", "NetworkStack", "UserNetwork", "WireFormats"],
+            dependencies: core + [
+                "CDemikernel", "Demikernel", "EthernetDevice", "KernelSockets", "NetworkStack", "SharedMemoryQueues", "UserNetwork", "WireFormats",
+            ],
             path: "Sources/Surfaces/DemikernelC", swiftSettings: settings),
 
         // Applications
@@ -242,7 +244,8 @@ let package = Package(
         .testTarget(
             name: "DemikernelCTests",
             dependencies: core + [
-                "CDemikernel", "Demikernel", "DemikernelC", "EthernetDevice", "KernelSockets", "NetworkStack", "UserNetwork", "WireFormats",
+                "CDemikernel", "Demikernel", "DemikernelC", "EthernetDevice", "KernelSockets", "NetworkStack", "SharedMemoryQueues", "UserNetwork",
+                "WireFormats",
             ],
             path: "Tests/DemikernelCTests", swiftSettings: settings),
         .target(

@@ -74,6 +74,7 @@ import WireFormats
                 gateway_ipv4_addr: 192.168.0.1
                 local_ipv6_addr: fd00::2
                 local_ipv6_prefix_length: 48
+                catmem_directory: /run/user/1000
                 heap_mebibytes: 8
                 idle: spin
             dpdk:
@@ -86,6 +87,7 @@ import WireFormats
         #expect(mistakes == [])
         #expect(settings.localIPv4PrefixLength == 16 && settings.gatewayIPv4Address == .ipv4(192, 168, 0, 1))
         #expect(settings.localIPv6Address == IPAddress(parsing: "fd00::2") && settings.localIPv6PrefixLength == 48)
+        #expect(settings.sharedMemoryDirectory == "/run/user/1000")
         #expect(settings.heapMebibytes == 8 && settings.spins && settings.dpdkArguments == ["-c", "0x1"])
         var initial = InitialSettings()
         initial.file = settings
@@ -103,6 +105,7 @@ import WireFormats
               local_ipv4_addr: 10.0.0.256
               local_ipv4_adr: 10.0.0.2
               heap_mebibytes: many
+              catmem_directory: sockets
             tcp_socket_options:
               nodelay: yes
               keepalive:
@@ -123,13 +126,14 @@ import WireFormats
                 "line 2: demikernel.local_ipv4_addr: 10.0.0.256 is no IPv4 address of one host",
                 "line 3: demikernel.local_ipv4_adr: there is no such key",
                 "line 4: demikernel.heap_mebibytes: many is no number from 4 to 65536",
-                "line 6: tcp_socket_options.nodelay: yes is neither true nor false",
-                "line 8: tcp_socket_options.keepalive.interval: 0 is no number from 1 to 32767000",
-                "line 10: inetstack_config.mtu: 500 is no number from 576 to 65535",
-                "line 13: inetstack_config.arp_table.ff:ff:ff:ff:ff:ff: the key is no hardware address of one host",
-                "line 14: inetstack_config.arp_table.02:00:00:00:00:01: the value is no IPv4 address",
-                "line 16: raw_socket.linux_interface_name: a/b is no name of an interface: one has 1 to 15 letters, and neither space nor /",
-                "line 18: catnap.speed: there is no such key",
+                "line 5: demikernel.catmem_directory: sockets is no directory's path: one begins with / and has at most 59 bytes",
+                "line 7: tcp_socket_options.nodelay: yes is neither true nor false",
+                "line 9: tcp_socket_options.keepalive.interval: 0 is no number from 1 to 32767000",
+                "line 11: inetstack_config.mtu: 500 is no number from 576 to 65535",
+                "line 14: inetstack_config.arp_table.ff:ff:ff:ff:ff:ff: the key is no hardware address of one host",
+                "line 15: inetstack_config.arp_table.02:00:00:00:00:01: the value is no IPv4 address",
+                "line 17: raw_socket.linux_interface_name: a/b is no name of an interface: one has 1 to 15 letters, and neither space nor /",
+                "line 19: catnap.speed: there is no such key",
                 "inetstack_config.mss: 2000 does not fit into an MTU of 1500 beside 40 bytes of headers",
             ])
     }
@@ -255,6 +259,9 @@ import WireFormats
     @Test(.enabled(if: access("/usr/bin/gcc", X_OK) == 0, "needs gcc: apt-get install gcc libc6-dev"), arguments: [
         ("catnap", nil, 0, []),
         ("", nil, 0, []),
+        ("catmem", nil, 0, []),
+        ("catloop", "demikernel:\n  catmem_directory: /run/demikernel\n", 0, []),
+        ("cattree", nil, ENOTSUP, ["demikernel: LIBOS=cattree: storage is not part of this library yet; LIBOS=catnap works over kernel sockets"]),
         ("catnip", nil, EINVAL, ["demikernel: demikernel.device: LIBOS=catnip needs a device, such as tap:demi0 or xdp:eth0"]),
         ("catpowder", nil, EINVAL, ["demikernel: raw_socket.linux_interface_name: LIBOS=catpowder needs the name of an interface"]),
         ("catnip", "demikernel:\n  device: tap:demi0\n", EINVAL, [
@@ -264,7 +271,7 @@ import WireFormats
             "demikernel: FILE: line 2: demikernel.device: \"ttp:demi0\" is no device of this version, which has: \(DeviceSpecification.forms.joined(separator: ", "))",
         ]),
         ("catfish", "demikernel:\n  idle: fast\n  heap_mebibytes: 1\n", EINVAL, [
-            "demikernel: LIBOS=catfish: there is no such library OS; there are catnap, catnip, catpowder, catmem, catmint, cattree, catloop",
+            "demikernel: LIBOS=catfish: there is no such library OS; there are catnap, catnip, catpowder, catmem, catloop, catmint, cattree",
             "demikernel: FILE: line 2: demikernel.idle: fast is neither spin nor adaptive",
             "demikernel: FILE: line 3: demikernel.heap_mebibytes: 1 is no number from 4 to 65536",
         ]),

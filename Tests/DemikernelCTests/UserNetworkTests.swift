@@ -1,6 +1,6 @@
 import CDemikernel
 import DatapathMemory
-import DemikernelC
+@testable import DemikernelC
 import EthernetDevice
 import Glibc
 import NetworkStack
@@ -28,6 +28,13 @@ import WireFormats
     private static func withHosts(
         faults: FaultConfiguration, _ body: (_ one: LibraryOSIdentifier, _ other: LibraryOSIdentifier, _ network: () -> NetworkStatistics) throws -> Void
     ) throws {
+        try withLibraries(faults: faults) { one, other, library in try body(one, other) { UserNetwork.statistics(of: library).network } }
+    }
+
+    /// As `withHosts`; `library` is that of 10.0.0.1.
+    private static func withLibraries(
+        faults: FaultConfiguration, _ body: (_ one: LibraryOSIdentifier, _ other: LibraryOSIdentifier, _ library: LibraryOS) throws -> Void
+    ) throws {
         var configuration = RuntimeConfiguration()
         configuration.memory = MemoryConfiguration(arenaByteCount: 16 << 20, commitsAtStart: false)
         configuration.seed = 42
@@ -41,7 +48,7 @@ import WireFormats
             try UserNetwork.make(for: runtime.core, device: deviceB, addresses: [IPv4Prefix(address: .ipv4(10, 0, 0, 2), length: 24)]))
         try CInterface.begin(over: runtime)
         defer { CInterface.end() }
-        try body(a, b) { UserNetwork.statistics(of: libraryA).network }
+        try body(a, b, libraryA)
     }
 
     private static func connection(_ one: LibraryOSIdentifier, _ other: LibraryOSIdentifier) throws -> (client: Int32, server: Int32) {
@@ -116,6 +123,56 @@ import WireFormats
             #expect(network().tcp.retransmittedSegments > 0)
             let counts = try statistics()
             #expect(counts.live_arrays == 0)
+        }
+    }
+
+    /// What the kernel does for its sockets when a process is gone: here the thread stays for it.
+    @Test func aThreadThatEndsStaysUntilItsBytesHaveArrived() throws {
+        var losses = FrameFaults()
+        losses.drop = 100_000
+        try UserNetworkTests.withLibraries(faults: FaultConfiguration(both: losses)) { one, other, library in
+            let (client, _) = try UserNetworkTests.connection(one, other)
+            for _ in 0..<50 { try push(client, [UInt8](repeating: 7, count: 1_024)) }
+            let thread = try #require(CurrentRuntime.enter())
+            defer { thread.leave() }
+            #expect(!UserNetwork.isSettled(library))
+            // Nobody waits that has no patience.
+            Parting(userNetwork: library, patience: 0).sendRest(of: thread.state.pointee.runtime)
+            #expect(!UserNetwork.isSettled(library))
+            let start = thread.state.pointee.runtime.now
+            Parting(userNetwork: library, patience: 600_000_000_000).sendRest(of: thread.state.pointee.runtime)
+            #expect(UserNetwork.isSettled(library))
+            #expect(thread.state.pointee.runtime.now - start < 600_000_000_000)
+            #expect(thread.state.pointee.runtime.statistics.openQueues == 1, "the queue that the end itself waits on")
+        }
+    }
+
+    /// A peer that is gone for good keeps a thread for as long as it may, and no longer.
+    @Test func aThreadThatEndsDoesNotStayForEver() throws {
+        var silence = FrameFaults()
+        try UserNetworkTests.withLibraries(faults: FaultConfiguration(both: silence)) { one, other, library in
+            _ = try UserNetworkTests.connection(one, other)
+            let thread = try #require(CurrentRuntime.enter())
+            defer { thread.leave() }
+            Parting(userNetwork: library, patience: 60_000_000_000).sendRest(of: thread.state.pointee.runtime)
+            #expect(UserNetwork.isSettled(library))
+        }
+        silence.drop = 1_000_000
+        try UserNetworkTests.withLibraries(faults: FaultConfiguration(both: silence)) { one, _, library in
+            CInterface.setSocketLibraryOS(one)
+            let sender = try descriptor { demi_socket($0, AF_INET, Int32(SOCK_DGRAM.rawValue), 0) }
+            var sga = try array([1])
+            let push = try withAddress("10.0.0.2:9") { address, length in try token { demi_pushto($0, sender, &sga, address, length) } }
+            try free(sga)
+            #expect(try wait(push, UserNetworkTests.patience).qr_opcode == DEMI_OPC_PUSH)
+            let thread = try #require(CurrentRuntime.enter())
+            defer { thread.leave() }
+            // The datagram waits for a neighbour who never answers.
+            #expect(!UserNetwork.isSettled(library))
+            let start = thread.state.pointee.runtime.now
+            Parting(userNetwork: library, patience: 100_000_000).sendRest(of: thread.state.pointee.runtime)
+            let time = thread.state.pointee.runtime.now - start
+            #expect((100_000_000..<200_000_000).contains(time), "\(time) ns")
         }
     }
 

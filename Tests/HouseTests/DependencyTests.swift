@@ -39,7 +39,9 @@ private let allowedDependencies: [String: Set<String>] = [
     ]),
     "CDemikernel": [],
     // Devices by their names come from the Swift surface.
-    "DemikernelC": core.union(["CDemikernel", "Demikernel", "EthernetDevice", "KernelSockets", "NetworkStack", "UserNetwork", "WireFormats"]),
+    "DemikernelC": core.union([
+        "CDemikernel", "Demikernel", "EthernetDevice", "KernelSockets", "NetworkStack", "SharedMemoryQueues", "UserNetwork", "WireFormats",
+    ]),
     // Applications
     "Echo": core.union(["Demikernel"]),
     "KeyValueStore": [],

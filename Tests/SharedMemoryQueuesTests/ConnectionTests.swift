@@ -98,7 +98,10 @@ import Testing
 
     @Test func socketsOfOtherFamiliesAndTypesAreRefused() throws {
         let world = try World()
-        #expect(refusal { () throws(DemikernelError) in _ = try world.runtime.socket(.ipv4, .stream) }?.errno == EAFNOSUPPORT)
+        #expect(refusal { () throws(DemikernelError) in _ = try world.runtime.socket(.ipv4, .datagram) }?.errno == ESOCKTNOSUPPORT)
+        let ipv4 = try world.runtime.socket(.ipv4, .stream)
+        #expect(refusal { () throws(DemikernelError) in try world.runtime.bind(ipv4, to: folder.address()) }?.errno == EAFNOSUPPORT)
+        #expect(refusal { () throws(DemikernelError) in try world.runtime.bind(ipv4, to: .loopback(.ipv6, port: 7)) }?.errno == EAFNOSUPPORT)
         #expect(refusal { () throws(DemikernelError) in _ = try world.runtime.socket(.path, .datagram) }?.errno == ESOCKTNOSUPPORT)
         let queue = try world.runtime.socket(.path, .stream)
         #expect(refusal { () throws(DemikernelError) in try world.runtime.bind(queue, to: .loopback(port: 7)) }?.errno == EAFNOSUPPORT)

@@ -41,7 +41,8 @@ struct World: ~Copyable {
     let runtime: Runtime
     private let libraryOS: LibraryOS
 
-    init(_ change: (inout RuntimeConfiguration) -> Void = { _ in }) throws(DemikernelError) {
+    /// - Parameter directory: where sockets with IP addresses stand.
+    init(directory: String = SharedMemoryQueues.standardDirectory, _ change: (inout RuntimeConfiguration) -> Void = { _ in }) throws(DemikernelError) {
         var configuration = RuntimeConfiguration()
         configuration.memory.arenaByteCount = 8 << 20
         configuration.memory.commitsAtStart = false
@@ -49,16 +50,21 @@ struct World: ~Copyable {
         configuration.limits.sharedRingByteCount = 1 << 16
         configuration.seed = 42
         change(&configuration)
-        let made = Box()
+        let made = Box(directory)
         runtime = try Runtime(configuration, making: [made.make])
         libraryOS = made.libraryOS!
     }
 
     private final class Box {
+        let directory: String
         var libraryOS: LibraryOS?
 
+        init(_ directory: String) {
+            self.directory = directory
+        }
+
         func make(_ core: RuntimeCore) throws(DemikernelError) -> LibraryOS {
-            let made = try SharedMemoryQueues.make(for: core)
+            let made = try SharedMemoryQueues.make(for: core, directory: directory)
             libraryOS = made
             return made
         }
@@ -123,7 +129,7 @@ extension Runtime {
     }
 
     func listener(_ address: SocketAddress, backlog: Int = 16) throws(DemikernelError) -> QueueDescriptor {
-        let queue = try socket(.path, .stream)
+        let queue = try socket(address.family, .stream)
         do throws(DemikernelError) {
             try bind(queue, to: address)
             try listen(queue, backlog: backlog)
@@ -145,7 +151,7 @@ extension Runtime {
     }
 
     func connected(_ address: SocketAddress) throws(DemikernelError) -> QueueDescriptor {
-        let queue = try socket(.path, .stream)
+        let queue = try socket(address.family, .stream)
         let completion = try wait(connect(queue, to: address), timeout: generous)
         switch consume completion.result {
         case .connected: return queue

@@ -57,7 +57,7 @@ int main(void)
     memset(address, 0, sizeof(*address));
     address->sin_family = AF_INET;
     struct sockaddr *strange = malloc(2);
-    strange->sa_family = AF_UNIX;
+    strange->sa_family = AF_APPLETALK;
     demi_sgarray_t *array = malloc(sizeof(*array)), *freed = malloc(sizeof(*freed)), *forged = malloc(sizeof(*forged));
     *array = demi_sgaalloc(100);
     *freed = demi_sgaalloc(100);

@@ -45,6 +45,12 @@ public struct Runtime: ~Copyable {
         core.destroy()
     }
 
+    /// Closes every queue that is open, as the runtime's end does: what was pushed goes on being sent while turns are taken.
+    public func closeAll() {
+        core.checkThread()
+        for index in (0..<core.state.pointee.libraryCount).reversed() { core.closeAll(of: index) }
+    }
+
     /// Adds a library OS, which the runtime destroys at its end. The first one that was added serves `socket` when none is named.
     /// - Throws: `ENOSPC` beyond 15.
     @discardableResult

@@ -51,11 +51,7 @@ extension RuntimeCore {
         checkThread()
         for index in (0..<state.pointee.libraryCount).reversed() {
             let library = state.pointee.libraries + index
-            for slot in 1..<Int(state.pointee.carvedQueues)
-            where state.pointee.queues[slot].phase == .open && Int(state.pointee.queues[slot].libraryOSIndex) == index {
-                let queue = QueueDescriptor(slot: UInt32(slot), generation: state.pointee.queues[slot].generation)
-                close(state.pointee.queues + slot, queue, operation: 0)
-            }
+            closeAll(of: index)
             library.pointee.destroy(library.pointee.context)
         }
         for index in 1..<state.pointee.carvedOperations {
@@ -79,6 +75,15 @@ extension RuntimeCore {
         state.pointee.heap.close()
         state.deinitialize(count: 1)
         state.deallocate()
+    }
+
+    /// Closes the open queues of a library OS.
+    func closeAll(of libraryOS: Int) {
+        for slot in 1..<Int(state.pointee.carvedQueues)
+        where state.pointee.queues[slot].phase == .open && Int(state.pointee.queues[slot].libraryOSIndex) == libraryOS {
+            let queue = QueueDescriptor(slot: UInt32(slot), generation: state.pointee.queues[slot].generation)
+            close(state.pointee.queues + slot, queue, operation: 0)
+        }
     }
 
     func register(_ libraryOS: LibraryOS) -> LibraryOSIdentifier? {

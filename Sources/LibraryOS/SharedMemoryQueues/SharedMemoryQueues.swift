@@ -10,12 +10,22 @@ import SharedMemory
 /// that the client makes and sends over the unix socket at the path; who may write to that file, its owner, may connect. Boundaries are kept: what is pushed
 /// as one array is popped as one unit, of one segment, and may be empty. A push completes when the unit is in the ring.
 ///
+/// Programs that know IP addresses and ports instead of paths run unchanged: their sockets stand in a directory of the user's, under the address and port as
+/// their name (SocketDirectory.swift). There a unit stands for the next bytes of a stream, and is never empty.
+///
 /// The peer is not trusted: a unit is copied out before anybody looks at it, and a peer that breaks the rules of the ring fails its connection with
 /// `EPROTO`, counted. When a peer's process ends without closing, what it had put into the ring is still popped, then pops fail with `ECONNRESET`.
 public enum SharedMemoryQueues {
+    /// Where sockets with IP addresses stand unless it is said: `/tmp/demikernel-` and the number of the user.
+    public static var standardDirectory: String { "/tmp/demikernel-\(geteuid())" }
+    /// Bytes of the longest path of a directory for sockets with IP addresses, which leaves room for the longest of their names.
+    public static let maximumDirectoryByteCount = SocketDirectory.maximumByteCount
+
     /// Makes the library OS for a runtime, which owns it once it is registered.
-    /// - Throws: `EMFILE` when no descriptor is left.
-    public static func make(for core: RuntimeCore) throws(DemikernelError) -> LibraryOS {
+    /// - Parameter directory: where sockets with IP addresses stand; of 1 to `maximumDirectoryByteCount` bytes.
+    /// - Throws: `EMFILE` when no descriptor is left; `EINVAL`, `ENAMETOOLONG` for what is no such directory's path.
+    public static func make(for core: RuntimeCore, directory: String = standardDirectory) throws(DemikernelError) -> LibraryOS {
+        let directory = try SocketDirectory(directory)
         let events = epoll_create1(Int32(EPOLL_CLOEXEC))
         guard events >= 0 else {
             throw DemikernelError(errno, .initialize, "no descriptor is left for epoll: raise the limit with ulimit -n")
@@ -24,7 +34,7 @@ public enum SharedMemoryQueues {
         let state = UnsafeMutablePointer<SharedMemoryQueuesState>.allocate(capacity: 1)
         state.initialize(
             to: SharedMemoryQueuesState(
-                core: core, heap: core.heap, eventFile: events, queues: .allocate(capacity: capacity), polled: .allocate(capacity: capacity),
+                core: core, heap: core.heap, directory: directory, eventFile: events, queues: .allocate(capacity: capacity), polled: .allocate(capacity: capacity),
                 readyEvents: .allocate(capacity: SharedMemoryQueuesHandle.eventCapacity)))
         return libraryOS(state)
     }
@@ -62,8 +72,8 @@ public enum SharedMemoryQueues {
             address: { context, state, isPeer, address in
                 SharedMemoryQueuesHandle(context).address(Int(state), isPeer: isPeer, address.assumingMemoryBound(to: SocketAddress.self))
             },
-            setOption: { context, state, name, first, _ in
-                SharedMemoryQueuesHandle(context).setOption(Int(state), SocketOption.Name(rawValue: name).unsafelyUnwrapped, first)
+            setOption: { context, state, name, first, second in
+                SharedMemoryQueuesHandle(context).setOption(Int(state), SocketOption.Name(rawValue: name).unsafelyUnwrapped, first, second)
             },
             option: { context, state, name, values in
                 SharedMemoryQueuesHandle(context).option(
@@ -104,6 +114,8 @@ public struct SharedMemoryQueuesStatistics: Equatable, Sendable {
 struct SharedMemoryQueuesState: ~Copyable {
     let core: RuntimeCore
     let heap: DatapathHeap
+    /// Where sockets with IP addresses stand.
+    let directory: SocketDirectory
     /// Watches the unix sockets: of listeners, of clients that have said nothing yet, of connections.
     let eventFile: Int32
     /// Indexed by the descriptor's slot; those below `carvedQueues` are initialised.
@@ -150,7 +162,7 @@ struct SharedMemoryQueuesHandle {
     static let eventCapacity = 64
 
     /// A queue in the descriptor's slot, as new.
-    func install(_ descriptor: QueueDescriptor, _ phase: SharedQueue.Phase) {
+    func install(_ descriptor: QueueDescriptor, _ phase: SharedQueue.Phase, _ family: AddressFamily) {
         while state.pointee.carvedQueues <= descriptor.slot {
             queue(state.pointee.carvedQueues).initialize(to: SharedQueue())
             state.pointee.carvedQueues += 1
@@ -161,6 +173,9 @@ struct SharedMemoryQueuesHandle {
         queue.pointee.epoch = epoch
         queue.pointee.queue = descriptor
         queue.pointee.phase = phase
+        queue.pointee.family = family
+        queue.pointee.address = .unnamed(family)
+        queue.pointee.minimumUnitSize = family == .path ? 0 : 1
     }
 
     func destroy() {

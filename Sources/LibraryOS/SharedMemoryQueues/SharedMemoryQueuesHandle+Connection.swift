@@ -12,13 +12,13 @@ extension SharedMemoryQueuesHandle {
     func connect(_ index: Int, _ operation: UInt32) -> Int32 {
         let queue = queue(index)
         let address = core.operation(operation).pointee.address
-        guard let path = address.path, !path.isEmpty else {
-            return core.refuse(EAFNOSUPPORT, "queues in shared memory are found by a path, such as /run/user/1000/kv.sock")
+        guard address.family == queue.pointee.family, address.path?.isEmpty != true else {
+            return core.refuse(EAFNOSUPPORT, SharedMemoryQueuesHandle.otherFamily)
         }
         switch queue.pointee.phase {
         case .connecting: return core.refuse(EALREADY, "a connect is under way")
         case .connected: return core.refuse(EISCONN, "the queue is connected")
-        case .bound, .listening: return core.refuse(EINVAL, "a queue that is bound to a path can only listen")
+        case .bound, .listening: return core.refuse(EINVAL, "a queue that is bound can only listen")
         case .free, .open, .flushing, .awaitingPeer: break
         }
         queue.pointee.phase = .connecting
@@ -29,18 +29,18 @@ extension SharedMemoryQueuesHandle {
             guard armTimer(index, after: core.limits.handshakeTimeout) else {
                 throw DemikernelError(EAGAIN, .connect, "all timers are armed: raise Limits.maximumTimers")
             }
-            try callServer(index, path)
+            try callServer(index)
         } catch {
             failConnect(index, error.errno, error.message)
         }
         return 0
     }
 
-    /// Connects to the path's socket and sends the first message, with the memory of both rings.
-    private func callServer(_ index: Int, _ path: String) throws(DemikernelError) {
+    /// Connects to the address's socket and sends the first message, with the memory of both rings.
+    private func callServer(_ index: Int) throws(DemikernelError) {
         let queue = queue(index)
         do throws(DemikernelError) {
-            try PathSocket.connect(queue.pointee.file, to: path)
+            try call(queue.pointee.address, queue.pointee.file)
         } catch {
             guard error.errno == EAGAIN else { throw error }
             // No event tells when there is room: it is tried again in each of the turns that an open handshake brings.
@@ -78,7 +78,7 @@ extension SharedMemoryQueuesHandle {
         let queue = queue(index)
         guard queue.pointee.epoch == UInt32(argument >> 32), queue.pointee.phase == .connecting, !queue.pointee.isWatched else { return }
         do throws(DemikernelError) {
-            try callServer(index, queue.pointee.address.path ?? "")
+            try callServer(index)
         } catch {
             failConnect(index, error.errno, error.message)
         }
@@ -128,7 +128,7 @@ extension SharedMemoryQueuesHandle {
         let queue = queue(index)
         if queue.pointee.isWatched { state.pointee.connectCount -= 1 }
         letGo(queue)
-        queue.pointee.address = .unnamedPath
+        queue.pointee.address = .unnamed(queue.pointee.family)
         queue.pointee.phase = .open
     }
 
@@ -329,18 +329,28 @@ extension SharedMemoryQueuesHandle {
         let queue = queue(index)
         let isConnected = queue.pointee.rings != nil && queue.pointee.phase == .connected
         if isPeer, !isConnected { return core.refuse(ENOTCONN, "the queue is not connected") }
-        address.pointee = isPeer != queue.pointee.isServer ? queue.pointee.address : .unnamedPath
+        if isPeer != queue.pointee.isServer {
+            address.pointee = isPeer ? queue.pointee.address.orLoopback : queue.pointee.address
+        } else {
+            address.pointee = isConnected ? .unnamedEnd(queue.pointee.family) : .unnamed(queue.pointee.family)
+        }
         return 0
     }
 
-    func setOption(_ index: Int, _ name: SocketOption.Name, _ value: Int64) -> Int32 {
+    func setOption(_ index: Int, _ name: SocketOption.Name, _ value: Int64, _ second: Int64) -> Int32 {
         switch name {
         case .linger:
             guard value >= -1 else { return core.refuse(EINVAL, "the value is out of range") }
             queue(index).pointee.lingersZero = value == 0
             return 0
-        // Nothing is ever held back.
-        case .noDelay: return 0
+        // Nothing is ever held back, and what a dead process left at an address never keeps another one from it.
+        case .noDelay, .reuseAddress: return 0
+        case .keepAlive:
+            guard let idle = Int32(exactly: value), let interval = Int32(exactly: second), value < 0 || (idle > 0 && interval > 0) else {
+                return core.refuse(EINVAL, "the value is out of range")
+            }
+            queue(index).pointee.keepAlive = value < 0 ? (-1, -1) : (idle, interval)
+            return 0
         default: return core.refuse(EOPNOTSUPP, "queues in shared memory have no such option")
         }
     }
@@ -348,7 +358,8 @@ extension SharedMemoryQueuesHandle {
     func option(_ index: Int, _ name: SocketOption.Name, _ values: UnsafeMutablePointer<Int64>) -> Int32 {
         switch name {
         case .linger: values[0] = queue(index).pointee.lingersZero ? 0 : -1
-        case .noDelay: values[0] = 1
+        case .noDelay, .reuseAddress: values[0] = 1
+        case .keepAlive: (values[0], values[1]) = (Int64(queue(index).pointee.keepAlive.idle), Int64(queue(index).pointee.keepAlive.interval))
         default: return core.refuse(EOPNOTSUPP, "queues in shared memory have no such option")
         }
         return 0

@@ -9,25 +9,23 @@ import TaskScheduler
 extension SharedMemoryQueuesHandle {
     /// A queue in the descriptor's slot; a negative errno on failure.
     func open(_ family: AddressFamily, _ type: SocketType, _ descriptor: QueueDescriptor) -> Int64 {
-        guard family == .path else {
-            return -Int64(core.refuse(EAFNOSUPPORT, "queues in shared memory are found by a path, such as /run/user/1000/kv.sock"))
-        }
         guard type == .stream else {
             return -Int64(core.refuse(ESOCKTNOSUPPORT, "queues in shared memory have connections, and keep boundaries all the same: use .stream"))
         }
-        install(descriptor, .open)
+        install(descriptor, .open, family)
         return Int64(descriptor.slot)
     }
 
     /// Takes the path: from here on clients can reach it, and wait in the kernel's backlog until `listen`.
     func bind(_ index: Int, _ address: SocketAddress) -> Int32 {
         let queue = queue(index)
-        guard let path = address.path, !path.isEmpty else {
-            return core.refuse(EAFNOSUPPORT, "queues in shared memory are found by a path, such as /run/user/1000/kv.sock")
+        guard address.family == queue.pointee.family, address.path?.isEmpty != true else {
+            return core.refuse(EAFNOSUPPORT, SharedMemoryQueuesHandle.otherFamily)
         }
         guard queue.pointee.phase == .open else { return core.refuse(EINVAL, "the queue is bound or connected already") }
+        var address = address
         do throws(DemikernelError) {
-            let socket = try PathSocket.listen(at: path, backlog: 1)
+            let socket = try takePath(of: &address)
             guard watch(socket.file, queue: index, events: EPOLLIN.rawValue | EPOLLET.rawValue) else {
                 let error = errno
                 socket.close()
@@ -46,7 +44,7 @@ extension SharedMemoryQueuesHandle {
     func listen(_ index: Int, _ backlog: Int32) -> Int32 {
         let queue = queue(index)
         guard let listener = queue.pointee.listener else {
-            return core.refuse(EINVAL, queue.pointee.phase == .open ? "bind the queue to a path first" : "the queue is connected or connecting")
+            return core.refuse(EINVAL, queue.pointee.phase == .open ? "bind the queue to an address first" : "the queue is connected or connecting")
         }
         guard Glibc.listen(listener.socket.file, backlog) == 0 else { return core.refuse(errno, "") }
         listener.backlog = Int(backlog)
@@ -193,17 +191,18 @@ extension SharedMemoryQueuesHandle {
             }
             let connection = listener.established.removeFirst()
             let descriptor = core.adopt(beside: queue.pointee.queue).unsafelyUnwrapped
-            install(descriptor, .connected)
+            install(descriptor, .connected, queue.pointee.family)
             let accepted = self.queue(descriptor.slot)
             accepted.pointee.rings = connection.rings
             accepted.pointee.file = connection.file
             accepted.pointee.takesPushes = true
             accepted.pointee.isReceiving = true
-            accepted.pointee.address = queue.pointee.address
+            accepted.pointee.address = queue.pointee.address.orLoopback
             accepted.pointee.isServer = true
             accepted.pointee.lingersZero = queue.pointee.lingersZero
             state.pointee.statistics.connectionsAccepted += 1
-            core.completeAccept(core.removeFirst(from: &queue.pointee.accepts), descriptor, peer: .unnamedPath)
+            accepted.pointee.keepAlive = queue.pointee.keepAlive
+            core.completeAccept(core.removeFirst(from: &queue.pointee.accepts), descriptor, peer: .unnamedEnd(queue.pointee.family))
             // A socket that cannot be watched would never tell of the peer's end.
             accepted.pointee.isWatched = watch(connection.file, queue: descriptor.slot)
             if !accepted.pointee.isWatched { peerEnded(descriptor.slot) }

@@ -11,8 +11,10 @@ extension SharedMemoryQueuesHandle {
         let slot = core.operation(operation)
         let array = slot.pointee.array.unsafelyUnwrapped
         let byteCount = array.arrayByteCount
-        guard queue.pointee.takesPushes, slot.pointee.kind == .push, byteCount <= queue.pointee.rings.unsafelyUnwrapped.maximumUnitSize else {
-            return refusePush(index, isAddressed: slot.pointee.kind != .push)
+        guard queue.pointee.takesPushes, slot.pointee.kind == .push, byteCount >= queue.pointee.minimumUnitSize,
+            byteCount <= queue.pointee.rings.unsafelyUnwrapped.maximumUnitSize
+        else {
+            return refusePush(index, byteCount, isAddressed: slot.pointee.kind != .push)
         }
         if queue.pointee.firstToSend == nil {
             switch put(index, array, byteCount) {
@@ -32,8 +34,10 @@ extension SharedMemoryQueuesHandle {
     func pushDiscarded(_ index: Int, _ array: UnsafeMutablePointer<SegmentDescriptor>, isAddressed: Bool) -> Int32 {
         let queue = queue(index)
         let byteCount = array.arrayByteCount
-        guard queue.pointee.takesPushes, !isAddressed, byteCount <= queue.pointee.rings.unsafelyUnwrapped.maximumUnitSize else {
-            return refusePush(index, isAddressed: isAddressed)
+        guard queue.pointee.takesPushes, !isAddressed, byteCount >= queue.pointee.minimumUnitSize,
+            byteCount <= queue.pointee.rings.unsafelyUnwrapped.maximumUnitSize
+        else {
+            return refusePush(index, byteCount, isAddressed: isAddressed)
         }
         if queue.pointee.firstToSend == nil {
             switch put(index, array, byteCount) {
@@ -56,12 +60,13 @@ extension SharedMemoryQueuesHandle {
     }
 
     @inline(never)
-    private func refusePush(_ index: Int, isAddressed: Bool) -> Int32 {
+    private func refusePush(_ index: Int, _ byteCount: Int, isAddressed: Bool) -> Int32 {
         let queue = queue(index)
         if isAddressed { return core.refuse(EOPNOTSUPP, "a connection has one peer: use push") }
         if queue.pointee.phase != .connected { return core.refuse(ENOTCONN, "the queue is not connected") }
         if queue.pointee.isSendShutDown { return core.refuse(EPIPE, "the sending direction was shut down") }
         if !queue.pointee.takesPushes { return core.refuse(EPIPE, "the peer has closed the connection, or died") }
+        if byteCount < queue.pointee.minimumUnitSize { return core.refuse(EINVAL, "an empty push means nothing on a stream: use shutdown to end it") }
         return core.refuse(EMSGSIZE, "a unit is larger than both sides' Limits.maximumUnitSize, or three quarters of Limits.sharedRingByteCount")
     }
 

@@ -26,6 +26,10 @@ struct SharedQueue {
     var isPolled = false
     /// A close resets the connection.
     var lingersZero = false
+    /// The smallest unit that may be pushed: 1 where an IP address stands for a stream, on which nothing at all would look like its end.
+    var minimumUnitSize = 0
+    /// As it was set, in seconds; -1 for off. The unix socket's end is the notice of a lost peer, so there is nothing to probe.
+    var keepAlive: (idle: Int32, interval: Int32) = (-1, -1)
     /// Why the connection failed, once and for all.
     var failure: Int32 = 0
     var rings: SharedConnection?
@@ -44,7 +48,8 @@ struct SharedQueue {
     var timer = TimerIdentifier.none
     /// When a connect that found the listener's backlog full is tried again.
     var retryTimer = TimerIdentifier.none
-    /// The path that it listens at, or that it is connected to.
+    var family = AddressFamily.path
+    /// The address that it listens at, or that it is connected to.
     var address = SocketAddress.unnamedPath
     /// Whether `address` is its own: a listener's, or an accepted connection's.
     var isServer = false

@@ -62,6 +62,11 @@ public enum UserNetwork {
             droppedSendBufferFull: state.pointee.droppedSendBufferFull)
     }
 
+    /// Whether everything that was pushed to sockets closed since has been sent and acknowledged, and their peers have ended, too: the runtime can end without
+    /// a loss. O(connections that there ever were at once).
+    /// - Parameter libraryOS: made by `make`, and its runtime lives; called on the runtime's thread.
+    public static func isSettled(_ libraryOS: LibraryOS) -> Bool { UserNetworkHandle(libraryOS.context).stack.isSettled }
+
     /// How the connection of a stream socket is doing. O(1).
     /// - Parameter libraryOS: made by `make`, and its runtime lives; called on the runtime's thread.
     /// - Throws: `EBADF` for a queue that is not open in this library OS, `EOPNOTSUPP` for a datagram socket.

@@ -20,12 +20,30 @@ public func demi_init(_ args: UnsafePointer<demi_args>?) -> Int32 {
     }
 }
 
+/// Makes a library OS, and remembers it.
+private final class Making {
+    private let maker: (RuntimeCore) throws(DemikernelError) -> LibraryOS
+    private(set) var made: LibraryOS?
+
+    init(_ maker: @escaping (RuntimeCore) throws(DemikernelError) -> LibraryOS) {
+        self.maker = maker
+    }
+
+    func make(_ core: RuntimeCore) throws(DemikernelError) -> LibraryOS {
+        let library = try maker(core)
+        made = library
+        return library
+    }
+}
+
 /// Makes the calling thread's runtime.
 private func makeThreadRuntime(_ settings: InitialSettings) throws(InitializationFailure) {
     let maker = try settings.libraryOS.maker(settings.file)
     do throws(DemikernelError) {
-        let runtime = try Runtime(settings.runtimeConfiguration, making: [maker])
-        try CurrentRuntime.adopt(try ThreadRuntime(runtime, socketDefaults: settings.file.socketDefaults))
+        let making = Making(maker)
+        let runtime = try Runtime(settings.runtimeConfiguration, making: [making.make])
+        let parting = Parting(userNetwork: settings.libraryOS.hasDevice ? making.made : nil, patience: UInt64(settings.file.exitLingerMilliseconds) * 1_000_000)
+        try CurrentRuntime.adopt(try ThreadRuntime(runtime, socketDefaults: settings.file.socketDefaults, parting: parting))
     } catch {
         throw InitializationFailure(error.errno, "\(settings.libraryOS.rawValue): \(error)")
     }

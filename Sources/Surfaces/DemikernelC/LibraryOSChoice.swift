@@ -3,11 +3,15 @@ import Demikernel
 import Glibc
 import KernelSockets
 import QueueRuntime
+import SharedMemoryQueues
 import XDPDevice
 
 /// The library OSes by the names that `LIBOS` may have. What this library has not is known, so that it can be told.
 enum LibraryOSChoice: String, CaseIterable {
-    case catnap, catnip, catpowder, catmem, catmint, cattree, catloop
+    case catnap, catnip, catpowder, catmem
+    /// Another name of catmem: the original's for sockets with IP addresses over shared memory.
+    case catloop
+    case catmint, cattree
 
     /// What makes the library OS for a runtime.
     /// - Throws: `ENOTSUP` where this library cannot, `EINVAL` where the settings lack what it needs.
@@ -19,7 +23,10 @@ enum LibraryOSChoice: String, CaseIterable {
             try settings.userNetwork(
                 on: settings.device ?? settings.interfaceName.map { .xdp(XDPConfiguration(interface: $0)) },
                 or: "raw_socket.linux_interface_name: LIBOS=catpowder needs the name of an interface")
-        case .catmem, .catloop: throw unsupported("shared memory between processes is not part of this library yet")
+        case .catmem, .catloop:
+            { (core) throws(DemikernelError) in
+                try SharedMemoryQueues.make(for: core, directory: settings.sharedMemoryDirectory ?? SharedMemoryQueues.standardDirectory)
+            }
         case .catmint: throw unsupported("RDMA is not part of this library yet")
         case .cattree: throw unsupported("storage is not part of this library yet")
         }

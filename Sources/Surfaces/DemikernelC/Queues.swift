@@ -9,20 +9,27 @@ import QueueRuntime
 public func demi_socket(_ sockqd_out: UnsafeMutablePointer<Int32>?, _ domain: Int32, _ type: Int32, _ protocol: Int32) -> Int32 {
     guard let thread = CurrentRuntime.enter() else { return CurrentRuntime.refusal() }
     guard let sockqd_out else { return thread.refuse(EINVAL, CurrentRuntime.nullPointer) }
-    guard domain == AF_INET || domain == AF_INET6 else { return thread.refuse(EAFNOSUPPORT, "a domain is AF_INET or AF_INET6") }
+    let family: AddressFamily
+    switch domain {
+    case AF_INET: family = .ipv4
+    case AF_INET6: family = .ipv6
+    case AF_UNIX: family = .path
+    default: return thread.refuse(EAFNOSUPPORT, "a domain is AF_INET, AF_INET6 or AF_UNIX")
+    }
     let socketType: SocketType
     // What says how a descriptor of the kernel blocks, and what becomes of it on exec, means nothing here.
     switch type & ~Int32(SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue) {
     case Int32(SOCK_STREAM.rawValue): socketType = .stream
     case Int32(SOCK_DGRAM.rawValue): socketType = .datagram
+    // Connections that keep the boundaries of what is pushed: what queues in shared memory have.
+    case Int32(SOCK_SEQPACKET.rawValue) where family == .path: socketType = .stream
     default: return thread.refuse(ESOCKTNOSUPPORT, "a type is SOCK_STREAM or SOCK_DGRAM")
     }
-    guard `protocol` == 0 || `protocol` == Int32(socketType == .stream ? IPPROTO_TCP : IPPROTO_UDP) else {
+    guard `protocol` == 0 || family != .path && `protocol` == Int32(socketType == .stream ? IPPROTO_TCP : IPPROTO_UDP) else {
         return thread.refuse(EPROTONOSUPPORT, "the protocol of a stream is TCP, that of datagrams UDP; 0 says the same")
     }
     do throws(DemikernelError) {
-        let queue = try thread.state.pointee.runtime.socket(
-            domain == AF_INET ? .ipv4 : .ipv6, socketType, on: thread.state.pointee.socketLibraryOS)
+        let queue = try thread.state.pointee.runtime.socket(family, socketType, on: thread.state.pointee.socketLibraryOS)
         do throws(DemikernelError) {
             if socketType == .stream { try thread.setDefaults(of: queue) }
         } catch {

@@ -13,17 +13,22 @@ struct ThreadRuntime: ~Copyable {
     var socketLibraryOS: LibraryOSIdentifier?
     var arrays: ArrayTable
     let socketDefaults: SocketDefaults
+    /// What becomes at the thread's end of that which is still to be sent; nil: nothing.
+    let parting: Parting?
+    /// The process that made it. One that was forked from it has a copy, which is none of its business.
+    let process = getpid()
     /// Room for the completions of one wait for several.
     var completions = CompletionRoom()
 
     init(
-        _ runtime: consuming Runtime, socketLibraryOS: LibraryOSIdentifier? = nil, socketDefaults: SocketDefaults
+        _ runtime: consuming Runtime, socketLibraryOS: LibraryOSIdentifier? = nil, socketDefaults: SocketDefaults, parting: Parting? = nil
     ) throws(DemikernelError) {
         arrays = try ArrayTable(generation: runtime.core.nextRandom())
         heap = runtime.core.heap
         self.runtime = runtime
         self.socketLibraryOS = socketLibraryOS
         self.socketDefaults = socketDefaults
+        self.parting = parting
     }
 
     deinit {
@@ -89,12 +94,20 @@ struct CurrentRuntime {
     /// - Throws: `EEXIST` where the thread has one, `ENOMEM`.
     static func adopt(_ thread: consuming ThreadRuntime) throws(DemikernelError) {
         guard !exists else { throw DemikernelError(EEXIST, .initialize, "this thread has a runtime already") }
-        let error = demi_at_thread_exit({ _ in CurrentRuntime.end() }, nil)
+        let error = demi_at_thread_exit({ _ in CurrentRuntime.endWithThread() }, nil)
         guard error == 0 else { throw DemikernelError(error, .initialize, "the thread's end could not be awaited") }
         let state = UnsafeMutablePointer<ThreadRuntime>.allocate(capacity: 1)
         state.initialize(to: thread)
         demi_own(state)
         liveRuntimes.add(1, ordering: .relaxed)
+    }
+
+    /// The thread ends, and perhaps the process: what was pushed is sent before the runtime goes with it.
+    private static func endWithThread() {
+        guard let thread = enter(), thread.state.pointee.process == getpid() else { return }
+        thread.state.pointee.parting?.sendRest(of: thread.state.pointee.runtime)
+        thread.leave()
+        end()
     }
 
     /// Ends the calling thread's runtime, if it has one and no call works on it: where a process ends inside of a call, by a signal handler, what the call

@@ -1,5 +1,6 @@
 import Demikernel
 import Glibc
+import SharedMemoryQueues
 import WireFormats
 
 /// What `CONFIG_PATH` says, checked: every value is in range, and none contradicts another.
@@ -15,6 +16,10 @@ struct FileSettings {
     var device: DeviceSpecification?
     /// Arguments of DPDK's environment.
     var dpdkArguments: [String] = []
+    /// Where Catmem's sockets with IP addresses stand; nil for the standard place.
+    var sharedMemoryDirectory: String?
+    /// How long a thread that ends stays for what is still to be sent.
+    var exitLingerMilliseconds = 5_000
     var heapMebibytes = 64
     var spins = false
     var socketDefaults = SocketDefaults()
@@ -160,6 +165,11 @@ struct SettingKey {
                     return error.mistakes.joined(separator: "; ")
                 }
             },
+            text("demikernel.catmem_directory", "is no directory's path: one begins with / and has at most \(SharedMemoryQueues.maximumDirectoryByteCount) bytes") {
+                $1.sharedMemoryDirectory = $0
+                return $0.hasPrefix("/") && !$0.utf8.contains(0) && $0.utf8.count <= SharedMemoryQueues.maximumDirectoryByteCount
+            },
+            number("demikernel.exit_linger_millis", 0...60_000) { $1.exitLingerMilliseconds = $0 },
             number("demikernel.heap_mebibytes", 4...65_536) { $1.heapMebibytes = $0 },
             text("demikernel.idle", "is neither spin nor adaptive") { text, settings in
                 settings.spins = text == "spin"

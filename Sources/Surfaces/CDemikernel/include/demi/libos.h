@@ -21,8 +21,8 @@ struct DEMI_PACKED demi_args
 /*
  * demi_init: makes the calling thread's runtime
  *
- * Every other call of this thread works on it; a thread that wants to call makes its own. It ends with the thread. The environment chooses what it
- * runs over: LIBOS names the library OS (catnap, kernel sockets, when it is not set), CONFIG_PATH a file of settings. demikernel.yaml(5) has the keys.
+ * Every other call of this thread works on it; a thread that wants to call makes its own. It ends with the thread, which closes what is open and stays until
+ * everything is sent, for a while at most (demikernel.yaml(5), exit_linger_millis). The environment chooses what it runs over: LIBOS names the library OS (catnap, kernel sockets, when it is not set), CONFIG_PATH a file of settings. demikernel.yaml(5) has the keys.
  * What is wrong with either is told on the standard error output, all of it at once.
  *
  * Parameters:
@@ -43,15 +43,20 @@ extern int demi_init(const struct demi_args *args);
  *
  * SOCK_STREAM makes a stream queue (TCP), SOCK_DGRAM a queue of datagrams (UDP).
  *
+ * Over shared memory (LIBOS=catmem) there are connections alone, between the processes of one user on one machine. A program that knows IP addresses runs
+ * unchanged: its sockets stand in a directory of the user's under their address and port (demikernel.yaml(5), catmem_directory), a connect to an address at
+ * which nobody listens comes to whoever listens at 0.0.0.0 or ::, and an end that was not bound is 127.0.0.1 or ::1 with port 0. An AF_UNIX socket has the path
+ * that it is given; its connections keep the boundaries of what is pushed, so that each array is popped as one, and empty ones are popped as well.
+ *
  * Parameters:
  *   sockqd_out  where the queue descriptor goes
- *   domain      AF_INET or AF_INET6
- *   type        SOCK_STREAM or SOCK_DGRAM; SOCK_NONBLOCK and SOCK_CLOEXEC change nothing
+ *   domain      AF_INET or AF_INET6, or AF_UNIX for a path over shared memory
+ *   type        SOCK_STREAM or SOCK_DGRAM; SOCK_SEQPACKET with AF_UNIX says the same as SOCK_STREAM; SOCK_NONBLOCK and SOCK_CLOEXEC change nothing
  *   protocol    0, or the type's protocol
  * Errors:
  *   EINVAL           sockqd_out is NULL
  *   EAFNOSUPPORT     domain is another one, or the library OS has none of it
- *   ESOCKTNOSUPPORT  type is another one
+ *   ESOCKTNOSUPPORT  type is another one, or the library OS has none of it
  *   EPROTONOSUPPORT  protocol is not the type's
  *   EMFILE           65536 queues are open, or the process has no descriptor left
  *   ENOBUFS          there is no memory for another socket
@@ -65,16 +70,21 @@ extern int demi_socket(int *sockqd_out, int domain, int type, int protocol);
  *
  * Parameters:
  *   sockqd  the socket's queue
- *   addr    a struct sockaddr_in or sockaddr_in6
+ *   addr    a struct sockaddr_in or sockaddr_in6; a struct sockaddr_un for a path over shared memory, which ends with its size or at a NUL
  *   size    its size; more than that of its family is as well
  * Errors:
  *   EBADF          no open queue has this descriptor
- *   EINVAL         addr is NULL, size is too small for the family, or the socket is bound or connected
+ *   EINVAL         addr is NULL, size is too small for the family, the path is empty, abstract or no UTF-8, or the socket is bound or connected
+ *   ENAMETOOLONG   the path has more than 107 bytes
  *   EAFNOSUPPORT   the address is of another family than the socket
  *   EADDRINUSE     the address is in use
  *   EADDRNOTAVAIL  the host has no such address
- *   EACCES         the address is not for everyone
+ *   EACCES         the address is not for everyone; over shared memory: the directory is another user's, or others may write to it
+ *   ENOENT         the path's directory does not exist
+ *   ENOTDIR        the path's directory is none
+ *   EMFILE         the process has no descriptor left
  *   EOPNOTSUPP     the queue is no socket's
+ *   ENOBUFS        the process has used 65536 different paths
  */
 extern int demi_bind(int sockqd, const struct sockaddr *addr, socklen_t size);
 
@@ -116,17 +126,18 @@ extern int demi_accept(demi_qtoken_t *qt_out, int sockqd);
  * Parameters:
  *   qt_out  where the token goes
  *   sockqd  the socket's queue
- *   addr    the peer, a struct sockaddr_in or sockaddr_in6
+ *   addr    the peer, a struct sockaddr_in, sockaddr_in6 or sockaddr_un
  *   size    its size
  * Errors:
  *   EBADF         no open queue has this descriptor
- *   EINVAL        a pointer is NULL, size is too small for the family, or the socket listens
+ *   EINVAL        a pointer is NULL, size is too small for the family, the path is empty, abstract or no UTF-8, or the socket listens
+ *   ENAMETOOLONG  the path has more than 107 bytes
  *   EISCONN       the socket is connected
  *   EALREADY      the socket is connecting
  *   EAFNOSUPPORT  the address is of another family than the socket
  *   EOPNOTSUPP    the queue is no socket's
  *   EADDRNOTAVAIL no local port is left
- *   ENOBUFS       262144 operations are pending or not redeemed
+ *   ENOBUFS       262144 operations are pending or not redeemed, or the process has used 65536 different paths
  */
 extern int demi_connect(demi_qtoken_t *qt_out, int sockqd, const struct sockaddr *addr, socklen_t size);
 
@@ -247,6 +258,8 @@ extern int demi_getsockopt(int qd, int level, int optname, void *optval, socklen
 /*
  * demi_getpeername: tells the address that a socket is connected to
  *
+ * A path has the NUL behind it within its size; an AF_UNIX end that was not bound is its family alone, of 2 bytes.
+ *
  * Parameters:
  *   qd       the socket's queue
  *   addr     where the address goes
@@ -261,6 +274,8 @@ extern int demi_getpeername(int qd, struct sockaddr *addr, socklen_t *addrlen);
 
 /*
  * demi_getsockname: tells the address that a socket is bound to
+ *
+ * A path has the NUL behind it within its size; an AF_UNIX end that was not bound is its family alone, of 2 bytes.
  *
  * Parameters:
  *   qd       the socket's queue

@@ -40,7 +40,7 @@ typedef struct DEMI_PACKED demi_sgarray
 typedef struct DEMI_PACKED demi_accept_result
 {
     int32_t qd;                /* its queue descriptor */
-    struct sockaddr_in addr;   /* its peer; of IPv6 family and port, and the rest by demi_getpeername */
+    struct sockaddr_in addr;   /* its peer; of IPv6 family and port, of AF_UNIX the family; the rest by demi_getpeername */
 } demi_accept_result_t;
 
 /* What an operation was. */
