@@ -74,6 +74,22 @@ import WireFormats
         #expect(sent.allSatisfy { Int32(bitPattern: $0.timestamps!.value &- answer.timestamps!.value) >= 0 })
     }
 
+    // RFC 7323, section 3.2
+    @Test("a segment that echoes no time of a cookie brings none back")
+    func strangeEcho() throws {
+        let (script, listener) = try flooded()
+        let answer = cookie(script, port: 6_000, scale: 7, timestamp: 1_000)
+        let time = try #require(answer.timestamps).value
+        script.peerTimestamp = 900
+        for echo in [0, time &+ 100, time &- 200_000] where echo != time {
+            script.peer(.psh, seq: 1, ack: 1, echo: echo, length: 10)
+            script.expect(.rst, seq: 1)
+        }
+        #expect(script.stack.accept(listener, owner: 3) == 0 && script.stack.statistics.tcp.cookiesAccepted == 0)
+        script.peer(.psh, seq: 1, ack: 1, echo: time, length: 10)
+        #expect(script.stack.accept(listener, owner: 3) != 0)
+    }
+
     @Test("without timestamps no window is scaled")
     func withoutTimestamps() throws {
         let (script, listener) = try flooded()

@@ -76,7 +76,8 @@ extension NetworkStack {
         let upper = sequence.rawValue &>> 24
         let age = UInt32(truncatingIfNeeded: state.pointee.now &>> NetworkStack.cookieTickShift) &- upper &>> 4
         let isValid =
-            age & 15 <= 1 && (upper & 8 != 0) == header.hasTimestamps && cookie(c, synchronize.sequence, upper) == sequence.rawValue
+            age & 15 <= 1 && (upper & 8 != 0) == header.hasTimestamps && mayEchoCookie(c, header)
+            && cookie(c, synchronize.sequence, upper) == sequence.rawValue
         guard isValid, listener.pointee.acceptCount < listener.pointee.backlog else {
             releaseRateControl(c)
             state.pointee.connections.free(c.pointee.index)
@@ -101,6 +102,15 @@ extension NetworkStack {
         enterSynReceived(c, listener)
         state.pointee.statistics.tcp.cookiesAccepted += 1
         return .accepted(c)
+    }
+
+    /// Whether the segment echoes a time at which a cookie that is still valid may have been sent. What the peer's own timestamps have to be compared with
+    /// nobody has kept, so that this is what tells an old segment.
+    //= RFC 7323 section 3.2
+    //# it echoes a timestamp value that was sent by the remote TCP in the TSval field of a Timestamps option
+    private func mayEchoCookie(_ c: ConnectionPointer, _ header: TCPSegmentHeader) -> Bool {
+        // The clock of timestamps ticks every 2^20 ns; a cookie's is moved back by its options.
+        !header.hasTimestamps || timestampValue(c) &- header.timestampEchoReply <= 2 &<< (NetworkStack.cookieTickShift &- 20) &+ NetworkStack.cookieOptionMask &+ 1
     }
 
     private func refuseCookie() -> CookieOutcome {
