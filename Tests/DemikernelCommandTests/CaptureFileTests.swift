@@ -57,12 +57,20 @@ import Testing
         #expect(try content().packets.map { $0.bytes[0] } == [1, 2])
     }
 
-    @Test(arguments: [
-        CaptureFileTests.block(6, [UInt8](repeating: 0, count: 20)), section + packet(0, 1), section + interface + packet(1, 1),
-        section + interface + statistics(9, dropped: 1), [0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 13, 0, 0, 0, 0, 0, 0, 0, 0],
-        number(6) + number(1 << 30) + [0, 0, 0, 0], section + interface + block(6, [0, 0, 0, 0]), section.dropLast(4) + [1, 1, 1, 1],
+    private static let malformed: [[UInt8]] = [
+        block(6, [UInt8](repeating: 0, count: 20)),
+        section + packet(0, 1),
+        section + interface + packet(1, 1),
+        section + interface + statistics(9, dropped: 1),
+        [0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 13, 0, 0, 0, 0, 0, 0, 0, 0],
+        number(6) + number(1 << 30) + [0, 0, 0, 0],
+        section + interface + block(6, [0, 0, 0, 0]),
+        Array(section.dropLast(4)) + [1, 1, 1, 1],
         block(0x0a0d_0d0a, number(0x4d3c_2b1a) + [UInt8](repeating: 0, count: 12)),
-    ])
+    ]
+
+    @Test(arguments: malformed)
     func whatIsNoCaptureIsRefused(bytes: [UInt8]) throws {
         defer { unlink(path) }
         var file = try CaptureFile(path: path, replaces: false, captures: 1)

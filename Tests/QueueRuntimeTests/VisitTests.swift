@@ -52,6 +52,23 @@ import Testing
         #expect(rounds < 1_000)
     }
 
+    @Test("nor do waits for one token that are over within their first turn")
+    func underLoadOfShortWaits() throws {
+        let clock = VirtualClock(step: 1_000)
+        let runtime = try makeRuntime { $0.clock = clock.clock }
+        let queue = try runtime.queue()
+        let hasCome = Atomic(false)
+        #expect(runtime.interrupter.visit { _ in hasCome.store(true, ordering: .relaxed) })
+        var rounds = 0
+        while !hasCome.load(ordering: .relaxed), rounds < 1_000 {
+            let pop = try runtime.pop(queue)
+            try runtime.push(queue, runtime.buffer([1]), completion: .discarded)
+            #expect(try runtime.result(pop) == .popped([1]))
+            rounds += 1
+        }
+        #expect(rounds < 1_000)
+    }
+
     @Test("a poll in another event loop takes a visit, and its descriptor says that it is there")
     func inAnotherEventLoop() throws {
         let runtime = try makeSocketRuntime()

@@ -15,7 +15,7 @@ import WireFormats
     private func talkingRuntime(_ count: Counter) throws -> PublishedRuntime {
         let isReady = Counter()
         defer { isReady.wait(for: 1) }
-        return try PublishedRuntime(at: path) { (runtime) throws(DemikernelError) in
+        return try PublishedRuntime(at: path) { (runtime, ending) throws(DemikernelError) in
             let (a, b) = MemoryEthernetPair.make()
             let core = runtime.core
             let first = try runtime.register(
@@ -27,7 +27,7 @@ import WireFormats
             try runtime.bind(sender, to: .any(port: 0))
             try runtime.bind(receiver, to: .any(port: 7))
             isReady.add()
-            while true {
+            while !ending.hasCome {
                 let pop = try runtime.pop(receiver)
                 let buffer = try runtime.allocate(1_000)
                 buffer.address.initializeMemory(as: UInt8.self, repeating: 0xa5, count: 1_000)

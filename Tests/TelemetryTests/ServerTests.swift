@@ -10,7 +10,7 @@ import Testing
 
     @Test("tells what a runtime counts, in Prometheus' format")
     func metrics() throws {
-        let runtime = try PublishedRuntime(at: path) { (runtime) throws(DemikernelError) in
+        let runtime = try PublishedRuntime(at: path) { (runtime, _) throws(DemikernelError) in
             let queue = try runtime.queue()
             for _ in 0..<3 { try runtime.push(queue, runtime.allocate(100), completion: .discarded) }
             var batch = CompletionBatch(capacity: 8)
@@ -139,7 +139,7 @@ import Testing
         var limits = TelemetryLimits()
         limits.collection = 100
         let isBusy = Busy()
-        let runtime = try PublishedRuntime(at: path, limits: limits) { (runtime) throws(DemikernelError) in
+        let runtime = try PublishedRuntime(at: path, limits: limits) { (runtime, _) throws(DemikernelError) in
             isBusy.wait()
             var batch = CompletionBatch(capacity: 8)
             try runtime.waitNext(into: &batch)

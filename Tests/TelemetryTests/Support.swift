@@ -118,11 +118,19 @@ final class PublishedRuntime {
     private let interrupter: Interrupter
     private let thread: OwnThread
     private var hasEnded = false
+    private let ending: Ending
+
+    /// Says to a body that never waits for long that it is over.
+    final class Ending: Sendable {
+        private let flag = Atomic(false)
+        var hasCome: Bool { flag.load(ordering: .relaxed) }
+        fileprivate func come() { flag.store(true, ordering: .relaxed) }
+    }
 
     /// - Parameter body: runs until the runtime is interrupted.
     init(
         at path: String, limits: TelemetryLimits = TelemetryLimits(),
-        _ body: @escaping @Sendable (borrowing Runtime) throws(DemikernelError) -> Void = { (runtime) throws(DemikernelError) in
+        _ body: @escaping @Sendable (borrowing Runtime, Ending) throws(DemikernelError) -> Void = { (runtime, _) throws(DemikernelError) in
             var batch = CompletionBatch(capacity: 8)
             try runtime.waitNext(into: &batch)
         }
@@ -134,6 +142,8 @@ final class PublishedRuntime {
         }
         let server = try TelemetryServer(program: "test \"one\"", path: path, limits: limits)
         let start = Start()
+        let ending = Ending()
+        self.ending = ending
         thread = OwnThread {
             var configuration = RuntimeConfiguration()
             configuration.memory.arenaByteCount = 16 << 20
@@ -144,7 +154,7 @@ final class PublishedRuntime {
                 server.add(runtime)
                 start.interrupter.withLock { $0 = runtime.interrupter }
                 sem_post(start.ready)
-                try body(runtime)
+                try body(runtime, ending)
             } catch {
                 if error.errno != EINTR { Issue.record("\(error)") }
                 sem_post(start.ready)
@@ -164,6 +174,7 @@ final class PublishedRuntime {
     func end() {
         guard !hasEnded else { return }
         hasEnded = true
+        ending.come()
         interrupter.interrupt()
         thread.join()
     }

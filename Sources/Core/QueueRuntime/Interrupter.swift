@@ -9,10 +9,16 @@ import Synchronization
 public final class Interrupter: Sendable {
     /// A kernel descriptor, readable while an interruption is pending.
     let descriptor: Int32
-    // Two 32-bit flags (an interruption; a wake-up) in memory of its own, reached only through atomics: so sharing the address between threads is sound.
+    // Two 32-bit words in memory of its own, reached only through atomics: so sharing the address between threads is sound. The first one is an interruption;
+    // the second one has the bits below.
     nonisolated(unsafe) let flag: UnsafeMutablePointer<UInt32>
     /// What other threads have asked the runtime's own to do; nil when the runtime is gone.
     private let visits = Mutex<[Visit]?>([])
+
+    /// In the second word: another thread has left work.
+    private static let wakeUp: UInt32 = 1
+    /// In the second word: every turn has more to look at, from now on.
+    private static let standing: UInt32 = 2
 
     /// Something that another thread asks for.
     public typealias Visit = @Sendable (_ core: RuntimeCore) -> Void
@@ -47,24 +53,29 @@ public final class Interrupter: Sendable {
 
     /// Ends the runtime's sleep without ending its wait: another thread has left work.
     func wake() {
-        _ = demi_exchange_u32(flag + 1, 1)
+        _ = demi_fetch_or_u32(flag + 1, Interrupter.wakeUp)
         var one: UInt64 = 1
         _ = write(descriptor, &one, 8)
     }
 
-    var isWakeUpPending: Bool { demi_load_relaxed_u32(flag + 1) != 0 }
+    var isWakeUpPending: Bool { demi_load_relaxed_u32(flag + 1) & Interrupter.wakeUp != 0 }
+
+    /// From now on no turn is a plain one.
+    func requireAttention() {
+        _ = demi_fetch_or_u32(flag + 1, Interrupter.standing)
+    }
 
     /// Takes a pending wake-up.
     func takeWakeUp() -> Bool {
-        guard isWakeUpPending, demi_exchange_u32(flag + 1, 0) != 0 else { return false }
+        guard isWakeUpPending, demi_fetch_and_u32(flag + 1, ~Interrupter.wakeUp) & Interrupter.wakeUp != 0 else { return false }
         if !isRequested { drain() }
         return true
     }
 
     /// Has the runtime's own thread call `visit` at the start of one of its next turns, and wakes it for that. From any thread, not from a signal handler.
     ///
-    /// A visit looks at the runtime from within, and must neither wait nor run turns. While the thread is busy with something else than the runtime, and
-    /// while each wait for one token is over within its first turn, it has to be patient. A runtime that ends forgets the visits that have not come.
+    /// A visit looks at the runtime from within, and must neither wait nor run turns. It has to be patient while the thread is busy with something else than
+    /// the runtime. A runtime that ends forgets the visits that have not come.
     /// - Returns: false, and nothing happens, when the runtime has ended or `maximumVisits` wait already.
     public func visit(_ visit: @escaping Visit) -> Bool {
         let isTaken = visits.withLock { visits in

@@ -124,6 +124,7 @@ extension RuntimeCore {
             throw DemikernelError(EAGAIN, .spawn, "too many tasks: raise Limits.maximumTasks")
         }
         state.pointee.jobExecutor = executor
+        state.pointee.interruption.requireAttention()
         return executor
     }
 

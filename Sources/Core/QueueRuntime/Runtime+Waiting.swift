@@ -196,10 +196,10 @@ extension RuntimeCore {
         return redeem(index, at: 0)
     }
 
-    /// Whether nobody but the thread could claim an operation in a turn: it is outside, and there is neither task nor async job.
+    /// Whether nobody but the thread could claim an operation in a turn: it is outside, and there is neither task nor async job, nor a visit that waits.
     @inline(__always)
     private var isAlone: Bool {
-        state.pointee.phase == .outside && state.pointee.scheduler.taskCount == 0 && state.pointee.jobExecutor == nil
+        state.pointee.phase == .outside && state.pointee.scheduler.taskCount == 0 && !needsAttention
     }
 
     /// Waits without a claim, since nobody could contest it: the operation completes to the unclaimed list and is taken from there.

@@ -10,9 +10,8 @@ extension RuntimeCore {
     func turn() -> Int {
         precondition(state.pointee.phase == .outside, "the run loop must not be entered from inside a task")
         beginTurn()
-        if demi_load_relaxed_u32(state.pointee.interruptionFlag + 1) != 0 { takeWakeUp() }
+        if needsAttention { attend() }
         let scheduler = state.pointee.scheduler
-        if state.pointee.jobExecutor != nil, !state.pointee.memoryWaiters.isEmpty { resumeMemoryWaiters() }
         var progress = scheduler.hasReadyTask ? scheduler.runReadyTasks() : 0
         if scheduler.timerCount > 0 { progress &+= scheduler.runTimers(now: state.pointee.now) }
         progress &+= pollAll()
@@ -67,12 +66,17 @@ extension RuntimeCore {
         state.pointee.phase = .outside
     }
 
-    /// Does what other threads have left when they woke the runtime.
+    /// Whether a turn has more to look at than tasks, timers and library OSes: what another thread has left, or async tasks.
+    @inline(__always)
+    var needsAttention: Bool { demi_load_relaxed_u32(state.pointee.interruptionFlag + 1) != 0 }
+
     @inline(never)
-    private func takeWakeUp() {
-        guard state.pointee.interruption.takeWakeUp() else { return }
-        state.pointee.jobExecutor?.drainInbox()
-        for visit in state.pointee.interruption.takeVisits() { visit(self) }
+    private func attend() {
+        if state.pointee.interruption.takeWakeUp() {
+            state.pointee.jobExecutor?.drainInbox()
+            for visit in state.pointee.interruption.takeVisits() { visit(self) }
+        }
+        if !state.pointee.memoryWaiters.isEmpty { resumeMemoryWaiters() }
     }
 
     /// Takes a pending interruption.

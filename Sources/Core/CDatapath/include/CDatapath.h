@@ -54,6 +54,12 @@ static inline uint32_t demi_load_relaxed_u32(const void *address) {
 static inline uint32_t demi_exchange_u32(void *address, uint32_t value) {
     return atomic_exchange_explicit((_Atomic uint32_t *)address, value, memory_order_acq_rel);
 }
+static inline uint32_t demi_fetch_or_u32(void *address, uint32_t value) {
+    return atomic_fetch_or_explicit((_Atomic uint32_t *)address, value, memory_order_acq_rel);
+}
+static inline uint32_t demi_fetch_and_u32(void *address, uint32_t value) {
+    return atomic_fetch_and_explicit((_Atomic uint32_t *)address, value, memory_order_acq_rel);
+}
 static inline uint32_t demi_fetch_add_u32(void *address, uint32_t value) {
     return atomic_fetch_add_explicit((_Atomic uint32_t *)address, value, memory_order_acq_rel);
 }
