@@ -32,6 +32,45 @@ private let datagram = Int32(SOCK_DGRAM.rawValue)
         }
     }
 
+    /// Results that are there already are taken without a turn, but not for ever: devices and timers have to get theirs.
+    @Test func waitsThatFindTheirResultTakeATurnNowAndThen() throws {
+        try withCalls {
+            let queue = try descriptor { demi_queue($0) }
+            let before = try statistics().turns
+            for _ in 0..<1_000 {
+                try push(queue, [1])
+                #expect(try pop(queue) == [1])
+            }
+            let turns = try statistics().turns - before
+            #expect((20...100).contains(turns), "\(turns) turns in 2,000 waits")
+        }
+    }
+
+    /// The first operations and arrays are made by another way than those whose slots were used before: all of them at once, and again.
+    @Test(arguments: [1, 100, 3_000]) func manyOperationsAtOnceComeBackInOrder(count: Int) throws {
+        try withCalls {
+            let queue = try descriptor { demi_queue($0) }
+            for _ in 0..<3 {
+                var pops: [demi_qtoken_t] = []
+                for _ in 0..<count { pops.append(try token { demi_pop($0, queue) }) }
+                for index in 0..<count { try push(queue, [UInt8(truncatingIfNeeded: index), 7]) }
+                var arrays: [demi_sgarray_t] = []
+                for index in 0..<count {
+                    let result = try wait(pops[index])
+                    try #require(bytes(result.qr_value.sga) == [UInt8(truncatingIfNeeded: index), 7])
+                    arrays.append(result.qr_value.sga)
+                    #expect(demi_wait(nil, pops[index], nil) == EINVAL)
+                }
+                #expect(try statistics().live_arrays == UInt64(count))
+                for array in arrays { try free(array) }
+                var twice = arrays[0]
+                #expect(demi_sgafree(&twice) == EINVAL)
+            }
+            let end = try statistics()
+            #expect(end.live_arrays == 0 && end.live_operations == 0 && end.live_segments == 0 && end.live_blocks == 0)
+        }
+    }
+
     @Test func anAcceptTellsThePeer() throws {
         try withCalls {
             let listener = try descriptor { demi_socket($0, AF_INET, stream, Int32(IPPROTO_TCP)) }

@@ -30,14 +30,33 @@ extension DatapathHeap {
 }
 
 extension UnsafeMutablePointer<SegmentDescriptor> {
-    /// As `makeSlice(offset:byteCount:)`, compiled into the caller, for a segment that is known to be of `heap`.
+    /// As `releaseSegment`, compiled into the caller, for a segment that is known to be of `heap`, and where others hold the block as well.
+    /// - Returns: false where nobody does, and nothing has changed.
     @inlinable
     @inline(__always)
-    public func makeSlice(offset: Int, byteCount: Int, in heap: DatapathHeap) -> UnsafeMutablePointer<SegmentDescriptor>? {
+    public func releaseSharedSegment(in heap: DatapathHeap) -> Bool {
+        // The segment has a count, so the block is in use, and 1 is the last count.
+        let entry = BlockCount.entry(of: pointee.base)
+        guard entry.pointee != 1 else { return false }
+        entry.pointee &-= 2
+        pointee.next = heap.state.pointee.freeSegments
+        heap.state.pointee.freeSegments = self
+        heap.state.pointee.liveSegments &-= 1
+        return true
+    }
+
+    /// As `makeSlice(offset:byteCount:)`, compiled into the caller and without a call, for a segment that is known to be of `heap`.
+    /// - Returns: nil where no descriptor is free that was used before: `makeSlice(offset:byteCount:)` knows more.
+    @inlinable
+    @inline(__always)
+    public func makeSliceAtOnce(offset: Int, byteCount: Int, in heap: DatapathHeap) -> UnsafeMutablePointer<SegmentDescriptor>? {
+        guard let slice = heap.state.pointee.freeSegments else { return nil }
+        heap.state.pointee.freeSegments = slice.pointee.next
+        heap.state.pointee.liveSegments &+= 1
         BlockCount.retain(pointee.base)
-        let slice = Buffer(
+        slice.pointee = SegmentDescriptor(
             base: pointee.base, offset: pointee.offset &+ UInt32(truncatingIfNeeded: offset), length: UInt32(truncatingIfNeeded: byteCount))
-        return ScatterGatherArray.makeDescriptor(slice, in: heap.state)
+        return slice
     }
 }
 

@@ -20,7 +20,7 @@ public struct LibraryOS {
     public var listen: @convention(c) (_ context: Context, _ state: UInt32, _ backlog: Int32) -> Int32
     public var accept: Submit
     public var connect: Submit
-    /// Takes over the operation's array unless it refuses.
+    /// Takes over the operation's array unless it refuses. A push that it refuses has done nothing: it may be asked again at once, and says the same.
     public var push: Submit
     /// A push that nobody waits for. Takes over the array (a `SegmentDescriptor`) unless it refuses; `address` is a `SocketAddress` or nil.
     public var pushDiscarded:

@@ -56,6 +56,10 @@ struct ArrayTable {
     @inline(__always)
     var hasRoom: Bool { firstFree != nil || carvedCount <= ArrayTable.maximumCount }
 
+    /// Whether one more array fits without a look at the rest of the table.
+    @inline(__always)
+    var hasFreeEntry: Bool { firstFree != nil }
+
     /// How many more arrays fit.
     var room: Int { ArrayTable.maximumCount - liveCount }
 
@@ -64,6 +68,12 @@ struct ArrayTable {
     @inline(__always)
     mutating func add(_ array: UnsafeMutablePointer<SegmentDescriptor>?) -> UnsafeMutablePointer<Entry> {
         if firstFree == nil { carve() }
+        return addToFreeEntry(array)
+    }
+
+    /// As `add`, where there is a free entry.
+    @inline(__always)
+    mutating func addToFreeEntry(_ array: UnsafeMutablePointer<SegmentDescriptor>?) -> UnsafeMutablePointer<Entry> {
         let entry = firstFree.unsafelyUnwrapped
         firstFree = entry.pointee.nextFree
         entry.pointee.handle = ~entry.pointee.handle
@@ -93,16 +103,15 @@ struct ArrayTable {
         return entry.pointee.handle == number ? entry : nil
     }
 
-    /// Releases an array, whose handle is nobody's from now on.
+    /// Takes an array out, whose handle is nobody's from now on.
+    /// - Returns: the array, to be released.
     @inline(__always)
-    mutating func remove(_ entry: UnsafeMutablePointer<Entry>) {
+    mutating func remove(_ entry: UnsafeMutablePointer<Entry>) -> UnsafeMutablePointer<SegmentDescriptor>? {
         entry.pointee.handle = ~(entry.pointee.handle &+ (ArrayTable.slotMask &+ 1))
         entry.pointee.nextFree = firstFree
         firstFree = entry
         liveCount &-= 1
-        guard let array = entry.pointee.array else { return }
-        // Most have one segment, which is released here and now.
-        if array.nextSegment == nil { array.releaseSegment() } else { array.releaseArray() }
+        return entry.pointee.array
     }
 }
 

@@ -32,7 +32,10 @@ public func demi_sgafree(_ sga: UnsafeMutablePointer<demi_sgarray_t>?) -> Int32 
     guard let sga, let entry = thread.state.pointee.arrays.entry(sga.pointee.sga_buf) else {
         return thread.refuse(EINVAL, CurrentRuntime.noArray)
     }
-    thread.state.pointee.arrays.remove(entry)
+    // Most have one segment, of a block that a queue holds as well.
+    if let array = thread.state.pointee.arrays.remove(entry), array.nextSegment != nil || !array.releaseSharedSegment(in: thread.state.pointee.heap) {
+        return thread.release(array)
+    }
     thread.leave()
     return 0
 }
@@ -113,12 +116,20 @@ public func demi_free(_ ptr: UnsafeMutableRawPointer?) -> Int32 {
     guard UInt(bitPattern: ptr) % 16 == 0, thread.state.pointee.runtime.core.heap.contains(head),
         let entry = thread.state.pointee.arrays.entry(head.load(as: UnsafeMutableRawPointer?.self)), entry.pointee.array?.segmentAddress == ptr
     else { return thread.refuse(EINVAL, "this is no memory of demi_malloc on this thread, or was freed before") }
-    thread.state.pointee.arrays.remove(entry)
+    thread.state.pointee.arrays.remove(entry)?.releaseArray()
     thread.leave()
     return 0
 }
 
 extension CurrentRuntime {
+    /// Releases an array at the end of a call.
+    @inline(never)
+    fileprivate func release(_ array: UnsafeMutablePointer<SegmentDescriptor>) -> Int32 {
+        array.releaseArray()
+        leave()
+        return 0
+    }
+
     static let noArray: StaticString = "this is no array of this thread, or it was freed"
     static let nullPointer: StaticString = "a pointer is NULL"
     static let addressDoesNotFit: StaticString = "the room is too small for the address"

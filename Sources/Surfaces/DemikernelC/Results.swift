@@ -42,6 +42,27 @@ extension CurrentRuntime {
         }
     }
 
+    /// Writes the result of a push.
+    @inline(__always)
+    func writePush(_ queue: QueueDescriptor, _ token: demi_qtoken_t, to result: UnsafeMutableRawPointer) {
+        opcode(DEMI_OPC_PUSH, result)
+        result.storeBytes(of: queue.rawValue, toByteOffset: Offset.queue, as: Int32.self)
+        result.storeBytes(of: token, toByteOffset: Offset.token, as: UInt64.self)
+        result.storeBytes(of: 0, toByteOffset: Offset.outcome, as: Int64.self)
+    }
+
+    /// Writes the result of a pop from no address. The table must have a free entry.
+    @inline(__always)
+    func writePop(
+        _ queue: QueueDescriptor, _ token: demi_qtoken_t, _ array: UnsafeMutablePointer<SegmentDescriptor>, to result: UnsafeMutableRawPointer
+    ) {
+        opcode(DEMI_OPC_POP, result)
+        result.storeBytes(of: queue.rawValue, toByteOffset: Offset.queue, as: Int32.self)
+        result.storeBytes(of: token, toByteOffset: Offset.token, as: UInt64.self)
+        result.storeBytes(of: 0, toByteOffset: Offset.outcome, as: Int64.self)
+        writeArray(array, state.pointee.arrays.addToFreeEntry(array), to: result + Offset.value)
+    }
+
     @inline(__always)
     private func opcode(_ opcode: demi_opcode, _ result: UnsafeMutableRawPointer) {
         result.storeBytes(of: opcode.rawValue, as: UInt32.self)
@@ -60,7 +81,13 @@ extension CurrentRuntime {
     /// A bare array: popped from a stream.
     @inline(__always)
     private func writeArray(_ array: UnsafeMutablePointer<SegmentDescriptor>, to sga: UnsafeMutableRawPointer) {
-        let entry = state.pointee.arrays.add(array)
+        writeArray(array, state.pointee.arrays.add(array), to: sga)
+    }
+
+    @inline(__always)
+    private func writeArray(
+        _ array: UnsafeMutablePointer<SegmentDescriptor>, _ entry: UnsafeMutablePointer<ArrayTable.Entry>, to sga: UnsafeMutableRawPointer
+    ) {
         sga.storeBytes(of: entry.handle, as: UnsafeMutableRawPointer?.self)
         sga.storeBytes(of: UInt32(truncatingIfNeeded: array.arraySegmentCount), toByteOffset: Offset.segmentCount, as: UInt32.self)
         sga.storeBytes(of: array.segmentAddress, toByteOffset: Offset.segmentAddress, as: UnsafeMutableRawPointer.self)

@@ -10,9 +10,11 @@ public func demi_push(_ qt_out: UnsafeMutablePointer<demi_qtoken_t>?, _ qd: Int3
     guard let thread = CurrentRuntime.enter() else { return CurrentRuntime.refusal() }
     // The common case with little of a stack frame; all else is one call at the end.
     guard let qt_out, let sga, let slice = thread.sliceOfOne(UnsafeRawPointer(sga)) else { return thread.pushSlowly(qt_out, qd, sga) }
-    return thread.issue(to: qt_out) { (runtime) throws(DemikernelError) in
-        try runtime.push(QueueDescriptor(rawValue: qd), ScatterGatherArray(unsafelyTakingOver: slice))
-    }
+    let token = thread.state.pointee.runtime.core.pushAtOnce(QueueDescriptor(rawValue: qd), slice)
+    guard token != 0 else { return thread.pushSlice(qt_out, qd, slice) }
+    UnsafeMutableRawPointer(qt_out).storeBytes(of: token, as: UInt64.self)
+    thread.leave()
+    return 0
 }
 
 @c @implementation
@@ -56,7 +58,11 @@ public func demi_pushv(
 public func demi_pop(_ qt_out: UnsafeMutablePointer<demi_qtoken_t>?, _ qd: Int32) -> Int32 {
     guard let thread = CurrentRuntime.enter() else { return CurrentRuntime.refusal() }
     guard let qt_out else { return thread.refuse(EINVAL, CurrentRuntime.nullPointer) }
-    return thread.issue(to: qt_out) { (runtime) throws(DemikernelError) in try runtime.pop(QueueDescriptor(rawValue: qd), maximumSegments: 1) }
+    let token = thread.state.pointee.runtime.core.popAtOnce(QueueDescriptor(rawValue: qd))
+    guard token != 0 else { return thread.popSlowly(qt_out, qd) }
+    UnsafeMutableRawPointer(qt_out).storeBytes(of: token, as: UInt64.self)
+    thread.leave()
+    return 0
 }
 
 @c @implementation
@@ -89,21 +95,34 @@ extension CurrentRuntime {
         guard let entry = state.pointee.arrays.entry(sga.loadUnaligned(as: UnsafeMutableRawPointer?.self)), let array = entry.pointee.array,
             sga.loadUnaligned(fromByteOffset: 8, as: UInt32.self) == 1
         else { return nil }
-        return slice(array, of: sga)
+        guard let (offset, byteCount) = part(of: array, sga) else { return nil }
+        return array.makeSliceAtOnce(offset: offset, byteCount: byteCount, in: state.pointee.heap)
     }
 
-    /// A slice of a segment, as far as the program's `sga_segs` has narrowed it; nil where that reaches beyond it, or no descriptor is left.
+    /// As far as the program's `sga_segs` has narrowed a segment; nil where that reaches beyond it.
     @inline(__always)
-    private func slice(
-        _ segment: UnsafeMutablePointer<SegmentDescriptor>, of sga: UnsafeRawPointer
-    ) -> UnsafeMutablePointer<SegmentDescriptor>? {
+    private func part(of segment: UnsafeMutablePointer<SegmentDescriptor>, _ sga: UnsafeRawPointer) -> (offset: Int, byteCount: Int)? {
         let start = sga.loadUnaligned(fromByteOffset: 12, as: UInt.self)
         let length = UInt(sga.loadUnaligned(fromByteOffset: 20, as: UInt32.self))
         // Where it begins before the segment, the difference is too large.
         let offset = start &- UInt(bitPattern: segment.segmentAddress)
         let room = UInt(bitPattern: segment.segmentByteCount)
         guard offset <= room, length <= room &- offset else { return nil }
-        return segment.makeSlice(offset: Int(bitPattern: offset), byteCount: Int(bitPattern: length), in: state.pointee.heap)
+        return (Int(bitPattern: offset), Int(bitPattern: length))
+    }
+
+    /// As `demi_push`, where it does not end at once: it waits, or is refused.
+    @inline(never)
+    fileprivate func pushSlice(_ qt_out: UnsafeMutablePointer<demi_qtoken_t>, _ qd: Int32, _ slice: UnsafeMutablePointer<SegmentDescriptor>) -> Int32 {
+        issue(to: qt_out) { (runtime) throws(DemikernelError) in
+            try runtime.push(QueueDescriptor(rawValue: qd), ScatterGatherArray(unsafelyTakingOver: slice))
+        }
+    }
+
+    /// As `demi_pop`, where something is there, or wrong.
+    @inline(never)
+    fileprivate func popSlowly(_ qt_out: UnsafeMutablePointer<demi_qtoken_t>, _ qd: Int32) -> Int32 {
+        issue(to: qt_out) { (runtime) throws(DemikernelError) in try runtime.pop(QueueDescriptor(rawValue: qd), maximumSegments: 1) }
     }
 
     /// As `demi_push`, for all that is not plain.
@@ -122,7 +141,8 @@ extension CurrentRuntime {
         guard let first = entry.pointee.array else { throw DemikernelError(EINVAL, .push, "the end of a stream is no array to push") }
         let count = sga.loadUnaligned(fromByteOffset: 8, as: UInt32.self)
         guard count >= 1, count <= first.arraySegmentCount else { throw DemikernelError(EINVAL, .push, "sga_numsegs is not the array's") }
-        guard let head = slice(first, of: sga) else { throw state.pointee.heap.hasFreeSegment ? CurrentRuntime.tooWide : CurrentRuntime.noSegmentLeft }
+        guard let (offset, byteCount) = part(of: first, sga) else { throw CurrentRuntime.tooWide }
+        guard let head = first.makeSlice(offset: offset, byteCount: byteCount) else { throw CurrentRuntime.noSegmentLeft }
         var array = ScatterGatherArray(unsafelyTakingOver: head)
         var segment = first
         for _ in 1..<count {

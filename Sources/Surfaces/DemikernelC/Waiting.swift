@@ -8,16 +8,12 @@ import QueueRuntime
 @c @implementation
 public func demi_wait(_ qr_out: UnsafeMutablePointer<demi_qresult_t>?, _ qt: demi_qtoken_t, _ timeout: UnsafePointer<timespec>?) -> Int32 {
     guard let thread = CurrentRuntime.enter() else { return CurrentRuntime.refusal() }
-    guard let qr_out else { return thread.refuse(EINVAL, CurrentRuntime.nullPointer) }
-    guard thread.state.pointee.arrays.hasRoom else { return thread.refuse(ENOBUFS, CurrentRuntime.tooManyArrays) }
-    do throws(DemikernelError) {
-        if timeout == nil {
-            thread.write(try thread.state.pointee.runtime.wait(QueueToken(rawValue: qt)), to: qr_out)
-        } else {
-            try thread.waitWithTimeout(qr_out, qt, timeout)
-        }
-    } catch {
-        return thread.refuse(error)
+    // What has completed is taken without a stack frame; all else is one call at the end.
+    guard let qr_out, thread.state.pointee.arrays.hasFreeEntry else { return thread.wait(qr_out, qt, timeout) }
+    switch thread.state.pointee.runtime.core.redeemAtOnce(QueueToken(rawValue: qt)) {
+    case .popped(let queue, let array): thread.writePop(queue, qt, array, to: qr_out)
+    case .pushed(let queue): thread.writePush(queue, qt, to: qr_out)
+    case .none: return thread.wait(qr_out, qt, timeout)
     }
     thread.leave()
     return 0
@@ -120,11 +116,31 @@ public func demi_event_fd(_ fd_out: UnsafeMutablePointer<Int32>?) -> Int32 {
 }
 
 extension CurrentRuntime {
+    /// As `demi_wait`, for an operation that is pending.
     @inline(never)
-    fileprivate func waitWithTimeout(
-        _ qr_out: UnsafeMutablePointer<demi_qresult_t>, _ qt: demi_qtoken_t, _ timeout: UnsafePointer<timespec>?
-    ) throws(DemikernelError) {
-        write(try state.pointee.runtime.wait(QueueToken(rawValue: qt), timeout: try CurrentRuntime.duration(timeout)), to: qr_out)
+    fileprivate func wait(_ qr_out: UnsafeMutablePointer<demi_qresult_t>?, _ qt: demi_qtoken_t, _ timeout: UnsafePointer<timespec>?) -> Int32 {
+        guard let qr_out, timeout == nil, state.pointee.arrays.hasFreeEntry else { return waitSlowly(qr_out, qt, timeout) }
+        switch state.pointee.runtime.core.redeemAfterOneTurn(QueueToken(rawValue: qt)) {
+        case .popped(let queue, let array): writePop(queue, qt, array, to: qr_out)
+        case .pushed(let queue): writePush(queue, qt, to: qr_out)
+        case .none: return waitSlowly(qr_out, qt, timeout)
+        }
+        leave()
+        return 0
+    }
+
+    /// As `demi_wait`, for all that is not plain.
+    @inline(never)
+    private func waitSlowly(_ qr_out: UnsafeMutablePointer<demi_qresult_t>?, _ qt: demi_qtoken_t, _ timeout: UnsafePointer<timespec>?) -> Int32 {
+        guard let qr_out else { return refuse(EINVAL, CurrentRuntime.nullPointer) }
+        guard state.pointee.arrays.hasRoom else { return refuse(ENOBUFS, CurrentRuntime.tooManyArrays) }
+        do throws(DemikernelError) {
+            write(try state.pointee.runtime.wait(QueueToken(rawValue: qt), timeout: try CurrentRuntime.duration(timeout)), to: qr_out)
+        } catch {
+            return refuse(error)
+        }
+        leave()
+        return 0
     }
 
     /// A timeout; nil for none.

@@ -1,0 +1,108 @@
+import DatapathMemory
+
+/// The common cases of push, pop and wait for a caller that knows the runtime's thread to be its own, as the C interface does by the thread's own word.
+///
+/// None of them throws: what is no common case is told by a result that is no token, changes nothing, and is done again by the call of `Runtime` that has
+/// an error for everything. So a caller keeps next to nothing over such a call.
+extension RuntimeCore {
+    /// As `Runtime.push`, of an array that was taken over.
+    /// - Returns: the token; 0 where nothing was pushed and the array is the caller's still.
+    @inline(never)
+    public func pushAtOnce(_ queue: QueueDescriptor, _ array: UnsafeMutablePointer<SegmentDescriptor>) -> UInt64 {
+        let slot = state.pointee.queues + queue.slot
+        guard slot.pointee.openDescriptor == queue.rawValue else { return 0 }
+        // Functions of their own, so that neither way saves the other's registers.
+        if let memory = slot.pointee.memoryQueue { return pushAtOnce(memory, queue, array) }
+        return pushAtOnce(slot, queue, array)
+    }
+
+    @inline(never)
+    private func pushAtOnce(_ slot: UnsafeMutablePointer<QueueSlot>, _ queue: QueueDescriptor, _ array: UnsafeMutablePointer<SegmentDescriptor>) -> UInt64 {
+        guard let free = state.pointee.freeOperation else { return 0 }
+        // Everything of the slot is written, and read, before the call, which it would be read again after.
+        let token = take(free.operation, .push, queue)
+        free.operation.pointee.array = array
+        let library = slot.pointee.libraryOS.unsafelyUnwrapped
+        let number = UInt32(truncatingIfNeeded: token & QueueToken.slotMask)
+        if library.pointee.push(library.pointee.context, slot.pointee.state, number) == 0 { return token }
+        // A push that was refused has done nothing, and is refused again with its reason.
+        releaseOperation(number)
+        return 0
+    }
+
+    @inline(never)
+    private func pushAtOnce(
+        _ memory: UnsafeMutablePointer<MemoryQueue>, _ queue: QueueDescriptor, _ array: UnsafeMutablePointer<SegmentDescriptor>
+    ) -> UInt64 {
+        guard memory.pointee.takesNow(array), let operation = slotForImmediateOperation else { return 0 }
+        memory.pointee.append(array)
+        operation.pointee.byteCount = array.arrayByteCount
+        return completeImmediately(operation, .push, queue, .pushed).rawValue
+    }
+
+    /// As `Runtime.pop` of one segment and any number of bytes.
+    /// - Returns: the token; 0 where no pop was made.
+    @inline(never)
+    public func popAtOnce(_ queue: QueueDescriptor) -> UInt64 {
+        let slot = state.pointee.queues + queue.slot
+        guard slot.pointee.openDescriptor == queue.rawValue else { return 0 }
+        if let memory = slot.pointee.memoryQueue {
+            guard let array = memory.pointee.givesNow(maximumSegments: 1, maximumBytes: .max), let operation = slotForImmediateOperation else { return 0 }
+            memory.pointee.removeFirst(array)
+            operation.pointee.array = array
+            return completeImmediately(operation, .pop, queue, .popped).rawValue
+        }
+        guard let pops = slot.pointee.waitingPops, pops.pointee.findsNothing, let free = state.pointee.freeOperation else { return 0 }
+        return popLater(pops, free.operation, queue, 1, .max).rawValue
+    }
+
+    /// What an operation has come to that nobody but its token's owner waits for: its result is plain, and taken as it is.
+    @frozen
+    public enum ResultAtOnce {
+        /// The operation is pending, or there is more to say than that: nothing has changed.
+        case none
+        case pushed(QueueDescriptor)
+        /// An array whose owner is the caller now.
+        case popped(QueueDescriptor, UnsafeMutablePointer<SegmentDescriptor>)
+    }
+
+    /// Redeems the token of an operation that has completed, as `Runtime.wait` would.
+    @inlinable
+    @inline(__always)
+    public func redeemAtOnce(_ token: QueueToken) -> ResultAtOnce {
+        let slot = state.pointee.operations + Int(truncatingIfNeeded: token.rawValue & QueueToken.slotMask)
+        guard slot.pointee.token == token.rawValue else { return .none }
+        let result = slot.pointee.plainResult
+        guard result == .popped || result == .pushed, mayWaitWithoutTurn() else { return .none }
+        return take(result, of: slot)
+    }
+
+    /// Redeems the token of an operation that is pending, and that one turn completes.
+    @inlinable
+    @inline(__always)
+    public func redeemAfterOneTurn(_ token: QueueToken) -> ResultAtOnce {
+        let slot = state.pointee.operations + Int(truncatingIfNeeded: token.rawValue & QueueToken.slotMask)
+        guard slot.pointee.token == token.rawValue, slot.pointee.plainResult == .none, completesInOneTurn(slot) else { return .none }
+        let result = slot.pointee.plainResult
+        guard result == .popped || result == .pushed else { return .none }
+        return take(result, of: slot)
+    }
+
+    @inlinable
+    @inline(__always)
+    func take(_ result: PlainResult, of slot: UnsafeMutablePointer<Operation>) -> ResultAtOnce {
+        // Before the last generation of a slot, of which more is to be done: nothing here may need a call.
+        let (next, isUsedUp) = slot.pointee.token.addingReportingOverflow(QueueToken.slotMask &+ 1)
+        if isUsedUp { return .none }
+        UnsafeMutableRawPointer(slot).assumingMemoryBound(to: ListLink.self).removeFromRing()
+        state.pointee.waiters.pointee.count &-= 1
+        // As `releasePlainOperation`.
+        state.pointee.liveOperations &-= 1
+        slot.pointee.isCompleted = false
+        slot.pointee.plainResult = .none
+        slot.pointee.token = ~next
+        slot.pointee.link.next = state.pointee.freeOperation
+        state.pointee.freeOperation = UnsafeMutableRawPointer(slot).assumingMemoryBound(to: ListLink.self)
+        return result == .popped ? .popped(slot.pointee.queue, slot.pointee.array.unsafelyUnwrapped) : .pushed(slot.pointee.queue)
+    }
+}
