@@ -1,3 +1,6 @@
+import DatapathMemory
+import Demikernel
+import EthernetDevice
 import Glibc
 import Testing
 
@@ -36,7 +39,8 @@ import Testing
         for user in ["", "setpriv --reuid 65534 --regid 65534 --clear-groups "] {
             // Where this user may read the program: it may lie in a folder of root's.
             let result = Shell.run(
-                "cp \(CommandProcess.path) /tmp/demikernel.$$ && \(user)/tmp/demikernel.$$ testbed shell -- sh -c '\(script)'; S=$?; rm /tmp/demikernel.$$; exit $S")
+                "cp \(CommandProcess.path) /tmp/demikernel.$$ && \(user)/tmp/demikernel.$$ testbed shell -- sh -c '\(script)'; S=$?; rm /tmp/demikernel.$$; exit $S"
+            )
             if !user.isEmpty, result.output.contains("no user namespace can be made") { continue }
             #expect(result.status == 0 && result.output.contains("10.0.0.1/24") && result.output.contains("demi0"), "\(result.output)")
         }
@@ -110,5 +114,77 @@ import Testing
                 """)
             #expect(result.status == 0 && result.output.contains("10.0.0.1:6379"), "\(result.output)")
         }
+    }
+
+    /// Where the package is.
+    private static let package = #filePath.split(separator: "/").dropLast(3).reduce(into: "") { $0 += "/" + $1 }
+
+    @Test("bench measures the table of goals, and leaves nothing behind", .enabled(if: Shell.has("make") && Shell.has("gcc") && Shell.has("ethtool")))
+    func table() throws {
+        try inNetworkNamespace {
+            let folder = try Shell.makeFolder()
+            defer { _ = Shell.run("rm -r \(folder)") }
+            try Shell.check("make -C \(Self.package)/Benchmarks/Baselines BUILD=\(folder)/baselines")
+            let before = Shell.run("ip link show").output
+            let result = demikernel(
+                "bench table --baselines \(folder)/baselines --rounds 1 --round 0.02 --quiet --json-file \(folder)/table.json --svg \(folder)/table.svg"
+            )
+            #expect(result.status == 0, "\(result.output)")
+            let json = Shell.run("cat \(folder)/table.json").output
+            let needs = [
+                ("ring", true), ("tcp-xdp", true), ("udp-xdp", true), ("packets-xdp", true), ("bulk-xdp", true), ("tcp-memif", true),
+                ("kv-memif", Shell.has("redis-server")), ("kv-xdp", Shell.has("redis-server")),
+            ]
+            for (name, isPossible) in needs {
+                #expect(json.contains("\"comparison\": \"\(name)\",\n      \"work\"") == isPossible, "\(name): \(result.output)")
+                // What is missing is named with its mend.
+                if !isPossible {
+                    #expect(result.output.contains("not measured: \(name): redis-server is not installed: apt-get install redis-server"))
+                }
+            }
+            #expect(Shell.run("cat \(folder)/table.svg").output.contains("</svg>"))
+            #expect(Shell.run("ip link show").output == before)
+        }
+    }
+
+    @Test("without root, or without the peers, bench says what it could not measure, and why", .enabled(if: Shell.has("setpriv")))
+    func tableWithoutRoot() throws {
+        let result = Shell.run(
+            """
+            cp \(CommandProcess.path) /tmp/demikernel.$$ && setpriv --reuid 65534 --regid 65534 --clear-groups \
+            /tmp/demikernel.$$ bench --only ring udp-xdp tcp-memif --baselines /nowhere --rounds 1 --round 0.02 --quiet; S=$?; rm /tmp/demikernel.$$; exit $S
+            """)
+        #expect(result.status == 0, "\(result.output)")
+        #expect(result.output.contains("Catmem echo, two processes") && result.output.contains("bare ring"))
+        #expect(result.output.contains("not measured: udp-xdp: needs root") && result.output.contains("sudo"), "\(result.output)")
+        #expect(result.output.contains("not measured: tcp-memif: the C baselines are not built: make -C Benchmarks/Baselines"), "\(result.output)")
+    }
+
+    @Test("forward sends every frame back")
+    func forward() throws {
+        let folder = try Shell.makeFolder()
+        defer { _ = Shell.run("rm -r \(folder)") }
+        let server = try CommandProcess(["forward", "--device", "memif:\(folder)/x.sock,role=server"])
+        #expect(server.readLine().contains("forwarding on memif:"))
+        let heap = try DatapathHeap()
+        defer { heap.close() }
+        let device = try InterfaceConfiguration(device: try DeviceSpecification(parsing: "memif:\(folder)/x.sock")).openDevice(heap: heap)
+        defer { device.close() }
+        try device.attach(heap)
+        var came: [UInt8] = []
+        // What is sent before the link is up is lost.
+        while came.isEmpty {
+            guard let frame = Frame.makeSegment(heap, byteCount: 100, priority: .application) else { break }
+            memset(frame.segmentAddress, 7, 100)
+            if !device.transmit(frame) { frame.releaseArray() }
+            for _ in 0..<2_000 where came.isEmpty {
+                withUnsafeTemporaryAllocation(of: Frame.self, capacity: 1) { frames in
+                    guard device.receive(frames.baseAddress!, capacity: 1) == 1 else { return }
+                    came = Array(UnsafeRawBufferPointer(start: frames[0].segmentAddress, count: frames[0].arrayByteCount))
+                    frames[0].releaseArray()
+                }
+            }
+        }
+        #expect(came == [UInt8](repeating: 7, count: 100))
     }
 }

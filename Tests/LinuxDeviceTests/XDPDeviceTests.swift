@@ -73,6 +73,94 @@ import UserNetwork
         }
     }
 
+    /// Answers the next datagram.
+    private func answer(_ runtime: borrowing Runtime, _ queue: QueueDescriptor) throws {
+        guard let array = try runtime.wait(try runtime.pop(queue)).popped() else { throw SystemFailure(call: "pop", errno: 0) }
+        try runtime.pushTo(queue, array, .ipv4(10, 0, 0, 1, port: 5000), completion: .discarded)
+    }
+
+    /// The next datagram that a client gets.
+    private func heard(_ peer: PeerNamespace, _ client: KernelClient?) throws -> [UInt8] {
+        var bytes: [UInt8] = []
+        try peer.run { bytes = try client?.receive() ?? [] }
+        return bytes
+    }
+
+    @Test("answers to frames that came together leave together, and none is kept back for longer than a turn")
+    func answersShareACall() throws {
+        try withCable { peer in
+            try withRuntime(try Self.interface()) { runtime, state, libraryOS in
+                let queue = try runtime.socket(.ipv4, .datagram)
+                try runtime.bind(queue, to: .any(port: 7))
+                var client: KernelClient?
+                try peer.run {
+                    client = try KernelClient(.datagram, to: .ipv4("10.0.0.2"), port: 7, localPort: 5000)
+                    try client?.sendAll([1])
+                }
+                // The neighbour is asked for, and known from here on.
+                try answer(runtime, queue)
+                while runtime.poll() {}
+                #expect(try heard(peer, client) == [1])
+
+                // One at a time, each answer leaves at once.
+                try peer.run { try client?.sendAll([2]) }
+                try answer(runtime, queue)
+                #expect(state.pointee.deferredSince == 0 && state.pointee.sockets.pointee.transmit.pending == 0)
+                #expect(try heard(peer, client) == [2])
+
+                // Three that come in one turn: two answers wait for the last one. Time decides nothing here.
+                state.pointee.deferralCycles = .max
+                try peer.run { for number in 3..<6 { try client?.sendAll([UInt8(number)]) } }
+                _ = runtime.poll()
+                for waiting in UInt32(1)...2 {
+                    try answer(runtime, queue)
+                    #expect(state.pointee.sockets.pointee.transmit.pending == waiting)
+                }
+                try answer(runtime, queue)
+                #expect(state.pointee.deferredSince == 0 && state.pointee.sockets.pointee.transmit.pending == 0)
+                for number in 3..<6 { #expect(try heard(peer, client) == [UInt8(number)]) }
+
+                // A program that answers only the first one: it leaves in the next turn.
+                try peer.run { for number in 6..<9 { try client?.sendAll([UInt8(number)]) } }
+                _ = runtime.poll()
+                try answer(runtime, queue)
+                #expect(state.pointee.sockets.pointee.transmit.pending == 1)
+                _ = runtime.poll()
+                #expect(state.pointee.deferredSince == 0 && state.pointee.sockets.pointee.transmit.pending == 0)
+                #expect(try heard(peer, client) == [6])
+            }
+        }
+    }
+
+    @Test("where the kernel copies, the pieces of a stream leave in one descriptor each")
+    func streamsAreCopiedTogether() throws {
+        try withCable { peer in
+            try withRuntime(try Self.interface()) { runtime, state, libraryOS in
+                let listener = try runtime.socket(.ipv4, .stream)
+                try runtime.bind(listener, to: .any(port: 7))
+                try runtime.listen(listener, backlog: 1)
+                let accepted = try runtime.accept(listener)
+                var client: KernelClient?
+                // It connects while this thread serves the network.
+                let connecting = OwnThread { try? peer.run { client = try KernelClient(.stream, to: .ipv4("10.0.0.2"), port: 7) } }
+                let completion = try runtime.wait(accepted)
+                connecting.join()
+                let connection = try completion.accepted()
+                let before = state.pointee.sockets.pointee.transmit.index
+                var buffer = try runtime.allocate(8_000)
+                buffer.withUnsafeMutableBytes { $0.copyBytes(from: testBytes(8_000, seed: 5)) }
+                _ = try runtime.wait(try runtime.push(connection, try ScatterGatherArray(buffer)))
+                let ring = state.pointee.sockets.pointee.transmit
+                let sent = (before..<ring.index).map { ring.descriptor($0 &- ring.index) }
+                #expect(sent.count >= 6 && sent.allSatisfy { $0.options == 0 })
+                #expect(sent.contains { $0.len == 1_514 })
+                var received: [UInt8]?
+                try peer.run { received = try client?.receiveExactly(8_000) }
+                #expect(received == testBytes(8_000, seed: 5))
+            }
+        }
+    }
+
     @Test("buffers that the program keeps do not stop others, and come back when it lets go")
     func chunksAreRecycled() throws {
         try withCable { peer in
@@ -150,7 +238,9 @@ import UserNetwork
                     let bytes = testBytes(1 + number * 14, seed: UInt64(number))
                     try peer.run { try client?.sendAll(bytes) }
                     guard let array = try runtime.wait(try runtime.pop(queue)).popped() else { throw SystemFailure(call: "pop", errno: 0) }
-                    let isInside = array.withUnsafeBytes(ofSegment: 0) { state.pointee.memory.contains(UnsafeMutableRawPointer(mutating: $0.baseAddress!)) }
+                    let isInside = array.withUnsafeBytes(ofSegment: 0) {
+                        state.pointee.memory.contains(UnsafeMutableRawPointer(mutating: $0.baseAddress!))
+                    }
                     #expect(!isInside)
                     _ = try runtime.wait(try runtime.pushTo(queue, array, sender))
                     var received: [UInt8]?
@@ -325,7 +415,8 @@ import UserNetwork
             let attachment = try XDPAttachment(configuration, interface: try interface.index(), queueCount: 1)
             defer { attachment.detach() }
             let descriptors = XDPDevice.Descriptors(
-                sockets: [try XDPSocket.make()], map: dup(attachment.map), interfaceIndex: try interface.index(), macAddress: try interface.macAddress(),
+                sockets: [try XDPSocket.make()], map: dup(attachment.map), interfaceIndex: try interface.index(),
+                macAddress: try interface.macAddress(),
                 maximumTransmissionUnit: 1500, isNative: attachment.isNative, acceptsPartialChecksums: true)
             let runtime = try Runtime(RuntimeConfiguration())
             let device = try XDPDevice.make(descriptors, heap: runtime.core.heap)

@@ -110,7 +110,8 @@ public enum MemifDevice {
         regions.initialize(repeating: MemifRegion(base: UnsafeMutableRawPointer(regions), byteCount: 0), count: Memif.maximumRegions)
         let state = UnsafeMutablePointer<MemifState>.allocate(capacity: 1)
         state.initialize(
-            to: MemifState(configuration: configuration, macAddress: configuration.macAddress ?? address, events: events, timer: timer, regions: regions))
+            to: MemifState(
+                configuration: configuration, macAddress: configuration.macAddress ?? address, events: events, timer: timer, regions: regions))
         let handle = MemifHandle(state)
         guard events >= 0, timer >= 0, handle.watch(timer, .timer) else {
             let error = errno
@@ -145,6 +146,8 @@ struct MemifState: ~Copyable {
     var transmitRing: MemifRing?
     /// Receives since the sockets were looked at last.
     var receivesSinceControl = 0
+    /// Receives that found nothing.
+    var emptyReceives: UInt32 = 0
     /// Receives in which they are looked at all the same: after a sleep was prepared.
     var controlsDue = 0
     /// The peer was asked to signal.

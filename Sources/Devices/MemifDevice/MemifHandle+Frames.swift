@@ -7,6 +7,8 @@ import Glibc
 extension MemifHandle {
     /// Receives after which the sockets are looked at although the rings are quiet, or busy: a call into the kernel.
     private static let receivesPerControl = 1_024
+    /// Receives without a frame, less one, after which a client posts the buffers that it has emptied: no ring stays short of some while nothing comes.
+    private static let postingMask: UInt32 = 255
 
     func transmit(_ frames: UnsafeMutablePointer<Frame>, _ count: Int) -> Int32 {
         guard state.pointee.phase == .up else { return dropAll(frames, count) }
@@ -105,8 +107,16 @@ extension MemifHandle {
             breakLink(\.brokenIndices)
             return 0
         }
-        guard available > 0 else { return 0 }
+        guard available > 0 else {
+            state.pointee.emptyReceives &+= 1
+            if state.pointee.emptyReceives & MemifHandle.postingMask == 0, state.pointee.receiveRing!.hasUnposted {
+                state.pointee.receiveRing!.post()
+            }
+            return 0
+        }
         state.pointee.receiveRing!.prefetch()
+        // What comes is mostly answered.
+        state.pointee.transmitRing!.prefetch()
         if state.pointee.isArmed { disarm() }
         var count = 0
         var left = available
@@ -182,6 +192,7 @@ extension MemifHandle {
     func prepareToSleep() -> Int32 {
         state.pointee.controlsDue = 2
         if state.pointee.phase == .up {
+            if state.pointee.receiveRing!.hasUnposted { state.pointee.receiveRing!.post() }
             state.pointee.receiveRing!.setPolling(false)
             state.pointee.isArmed = true
         }

@@ -30,6 +30,8 @@ struct MemifRing {
     /// Where a server last found a buffer, and how far that was from the one before: clients put them one behind the other.
     private var lastBuffer: UInt = 0
     private var stride: UInt = 0
+    /// A client's ring to receive from: the first slot whose buffer was not posted again, at the beginning all of them.
+    private var firstUnposted: UInt16 = 0
     /// Signalled, or signalling; owned.
     let event: Int32
 
@@ -60,6 +62,7 @@ struct MemifRing {
         self.bufferByteCount = bufferByteCount
         self.regions = regions
         self.event = event
+        firstUnposted = 0 &- UInt16(size)
         demi_store_relaxed_u32(base + Memif.cookieOffset, Memif.cookie)
         for slot in 0..<size { writeDescriptor(slot, byteCount: isTransmit ? 0 : bufferByteCount, isContinued: false) }
     }
@@ -94,7 +97,7 @@ struct MemifRing {
             let address = UnsafeRawPointer(bitPattern: guess &+ line &* 64)
             if isTransmit { demi_prefetch_for_write(address) } else { demi_prefetch(address) }
         }
-        demi_prefetch(descriptor)
+        if isTransmit { demi_prefetch_for_write(descriptor) } else { demi_prefetch(descriptor) }
     }
 
     /// A descriptor as it was at one moment, with the memory that it stands for; nil memory when it points to none.
@@ -150,18 +153,30 @@ struct MemifRing {
     /// Goes on by `count` slots, which the peer sees at `publish`.
     @inline(__always)
     mutating func advance(_ count: Int) {
-        if isClient, !isTransmit {
-            // Emptied buffers are posted again.
-            for ahead in 0..<count { fill(ahead, byteCount: bufferByteCount, isContinued: false) }
-        }
         position &+= UInt16(truncatingIfNeeded: count)
     }
 
     /// Tells the peer of the slots that were filled, or emptied. A client's first one posts all buffers of the ring that it receives from.
+    ///
+    /// Later on it posts a quarter of them together: each time, the descriptors' lines are taken from the peer, which needs them for what it sends next.
     @inline(__always)
-    func publish() {
-        demi_store_release_u16(ownIndex, isClient && !isTransmit ? position &+ UInt16(truncatingIfNeeded: size) : position)
+    mutating func publish() {
+        guard isClient, !isTransmit else { return demi_store_release_u16(ownIndex, position) }
+        if Int(position &- firstUnposted) >= size &>> 2 { post() }
     }
+
+    /// A client's ring to receive from: posts the buffers that were emptied.
+    mutating func post() {
+        while firstUnposted != position {
+            writeDescriptor(Int(firstUnposted) & (size &- 1), byteCount: bufferByteCount, isContinued: false)
+            firstUnposted &+= 1
+        }
+        demi_store_release_u16(ownIndex, position &+ UInt16(truncatingIfNeeded: size))
+    }
+
+    /// Whether a client has emptied buffers that its peer cannot use yet: to be posted when there is time.
+    @inline(__always)
+    var hasUnposted: Bool { isClient && !isTransmit && firstUnposted != position }
 
     /// Whether the receiver sleeps, to be asked after `publish`.
     @inline(__always)

@@ -176,7 +176,8 @@ public enum XDPDevice {
             maximumTransmitSegments: state.pointee.maximumTransmitSegments, prefersContiguousStreams: prefersContiguousStreams,
             receiveQueueCount: descriptors.sockets.count, transmitQueueCount: 1,
             // Of a frame with a partial checksum nobody has to compute it.
-            offloads: descriptors.acceptsPartialChecksums ? [.receiveChecksumIPv4, .receiveChecksumTCP, .receiveChecksumUDP] : [], driverMode: mode, receiveMode: "zero copy", transmitMode: transmitMode)
+            offloads: descriptors.acceptsPartialChecksums ? [.receiveChecksumIPv4, .receiveChecksumTCP, .receiveChecksumUDP] : [], driverMode: mode,
+            receiveMode: "zero copy", transmitMode: transmitMode)
         return EthernetDevice(
             name: "xdp", context: UnsafeMutableRawPointer(state), capabilities: capabilities,
             close: { XDPState.at($0).close() },

@@ -84,7 +84,7 @@ extension UnsafeMutablePointer<XDPState> {
     @inline(__always)
     var canWaitLonger: Bool {
         guard socket.pointee.transmit.pending < UInt32(XDPState.kernelBatch) else { return false }
-        return pointee.deferredSince == 0 || demi_cycle_counter() &- pointee.deferredSince < XDPState.deferralCycles
+        return pointee.deferredSince == 0 || demi_cycle_counter() &- pointee.deferredSince < pointee.deferralCycles
     }
 
     /// Whether frames have come that `receive` has not taken.

@@ -33,6 +33,8 @@ struct XDPState {
     var deferrable = 0
     /// The cycle counter when the first of the frames that wait was put into the ring; 0: none waits.
     var deferredSince: UInt64 = 0
+    /// A frame that has waited for so many cycles, about 10 µs, goes with the next one at the latest.
+    var deferralCycles: UInt64 = 1 << 15
     /// The interface was down when it was last told to send.
     var isDown = false
     var isAttached = false
@@ -46,8 +48,6 @@ struct XDPState {
     static let maximumDescriptors = 16
     /// Frames that one system call sends at most in copy mode.
     static let kernelBatch = 32
-    /// A frame that has waited this long goes with the next one at the latest: about 10 µs.
-    static let deferralCycles: UInt64 = 1 << 15
 
     @inline(__always)
     static func at(_ context: UnsafeMutableRawPointer) -> UnsafeMutablePointer<XDPState> {

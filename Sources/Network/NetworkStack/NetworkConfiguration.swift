@@ -73,7 +73,8 @@ public struct NetworkConfiguration: Sendable {
         guard !addresses.isEmpty || speaksIPv6, addresses.count <= limits.maximumAddresses else {
             throw DemikernelError(EINVAL, .initialize, "a network stack needs at least one address, and no more than NetworkLimits.maximumAddresses")
         }
-        guard addresses.allSatisfy({ $0.address.isIPv4 && !$0.address.isUnspecified && !$0.address.isMulticast && !$0.address.isLimitedBroadcast }) else {
+        guard addresses.allSatisfy({ $0.address.isIPv4 && !$0.address.isUnspecified && !$0.address.isMulticast && !$0.address.isLimitedBroadcast })
+        else {
             throw DemikernelError(EINVAL, .initialize, "an interface address must be a unicast IPv4 address")
         }
         //= RFC 791 section 3.1

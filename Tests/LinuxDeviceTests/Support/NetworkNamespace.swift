@@ -34,6 +34,15 @@ enum Shell {
         }
     }
 
+    /// A folder of the test's own.
+    static func makeFolder() throws -> String {
+        var template = Array("/tmp/demikernel-test-XXXXXX".utf8CString)
+        guard let made = template.withUnsafeMutableBufferPointer({ mkdtemp($0.baseAddress!).map { String(cString: $0) } }) else {
+            throw SystemFailure(call: "mkdtemp", errno: errno)
+        }
+        return made
+    }
+
     static func has(_ program: String) -> Bool { run("command -v \(program)").status == 0 }
 }
 

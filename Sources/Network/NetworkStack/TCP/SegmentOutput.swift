@@ -22,7 +22,8 @@ extension NetworkStack {
     ///   - furtherOptionByteCount: options that the caller has written behind the timestamps already.
     @inline(__always)
     func writeHeaders(
-        _ c: ConnectionPointer, at header: UnsafeMutableRawPointer, _ sequence: SequenceNumber, _ flags: TCPFlags, payloadByteCount: Int, payloadSum: UInt64,
+        _ c: ConnectionPointer, at header: UnsafeMutableRawPointer, _ sequence: SequenceNumber, _ flags: TCPFlags, payloadByteCount: Int,
+        payloadSum: UInt64,
         furtherOptionByteCount: Int = 0
     ) -> FrameFlags {
         let header = header + c.pointee.template.extraByteCount
@@ -165,7 +166,8 @@ extension NetworkStack {
 
     /// A frame of a header block and slices of the send queue, without a copy; nil when the device cannot gather that many, or nothing is left for it.
     private func makeGatheredFrame(
-        _ c: ConnectionPointer, _ headerByteCount: Int, _ sequence: SequenceNumber, _ flags: TCPFlags, _ cursor: Frame, _ offset: Int, _ byteCount: Int
+        _ c: ConnectionPointer, _ headerByteCount: Int, _ sequence: SequenceNumber, _ flags: TCPFlags, _ cursor: Frame, _ offset: Int,
+        _ byteCount: Int
     ) -> Frame? {
         let maximumSegments = state.pointee.configuration.maximumTransmitSegments
         guard let frame = Frame.makeSegment(state.pointee.heap, byteCount: headerByteCount, headroom: 0, priority: .reserve) else { return nil }
@@ -254,7 +256,9 @@ extension NetworkStack {
         //# The window field in a segment where the SYN bit is set MUST NOT be scaled.
         let window = UInt16(min(c.pointee.receiveLimit, 65_535))
         // When it is sent again, more may have been promised with an acknowledgement meanwhile.
-        if c.pointee.receiveEdge.since(c.pointee.receiveNext) < Int(window) { c.pointee.receiveEdge = c.pointee.receiveNext.advanced(by: Int(window)) }
+        if c.pointee.receiveEdge.since(c.pointee.receiveNext) < Int(window) {
+            c.pointee.receiveEdge = c.pointee.receiveNext.advanced(by: Int(window))
+        }
         (tcp + 4).storeBytes(of: c.pointee.initialSendSequence.rawValue.bigEndian, as: UInt32.self)
         (tcp + 8).storeBytes(of: acknowledges ? c.pointee.receiveNext.rawValue.bigEndian : 0, as: UInt32.self)
         (tcp + 12).storeBytes(of: UInt8(offset / 4) << 4, as: UInt8.self)

@@ -81,7 +81,8 @@ struct BenchTableCommand: ParsableCommand {
         try withoutActuallyEscaping({ (_: Int) throws(CommandFailure) in nanoseconds.append(try ring.measurePlacement()) }) {
             (beforeRound) throws(CommandFailure) in
             let session = LoadSession(
-                targets: targets, roundDuration: duration, rounds: rounds, warmUp: UInt64(Double(duration) * Self.warmUpRounds), pausesIdleServers: true,
+                targets: targets, roundDuration: duration, rounds: rounds, warmUp: UInt64(Double(duration) * Self.warmUpRounds),
+                pausesIdleServers: true,
                 beforeRound: beforeRound)
             try session.run(progress: progress)
         }

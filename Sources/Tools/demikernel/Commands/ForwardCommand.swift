@@ -29,7 +29,9 @@ struct ForwardCommand: ParsableCommand {
         Interruption.watch()
         try process.apply()
         let specification: DeviceSpecification
-        do throws(ConfigurationMistakes) { specification = try DeviceSpecification(parsing: device) } catch { throw ValidationError("--device: \(error)") }
+        do throws(ConfigurationMistakes) { specification = try DeviceSpecification(parsing: device) } catch {
+            throw ValidationError("--device: \(error)")
+        }
         do throws(DemikernelError) {
             let heap = try DatapathHeap()
             defer { heap.close() }

@@ -4,7 +4,9 @@ struct ComparisonTable {
     /// What could not be compared here, with the reason and the command that mends it.
     var absent: [(comparison: Comparison, reason: String)] = []
 
-    private static let titles = ["work", "against", "CPUs", "p50 µs", "p99 µs", "peer's p50", "peer's p99", "ratio", "goal", "met", "raw loop", "client CPU", "peer's client"]
+    private static let titles = [
+        "work", "against", "CPUs", "p50 µs", "p99 µs", "peer's p50", "peer's p99", "ratio", "goal", "met", "raw loop", "client CPU", "peer's client",
+    ]
 
     var text: String {
         var table = TextTable(Self.titles)
@@ -15,7 +17,8 @@ struct ComparisonTable {
         }
         for (comparison, _) in absent {
             for row in comparison.rows {
-                table.append([row.work, row.peer] + Array(repeating: "-", count: 6) + [Self.goal(row.goal, row.goal.near, row.goal.far), "-", "-", "-", "-"])
+                table.append(
+                    [row.work, row.peer] + Array(repeating: "-", count: 6) + [Self.goal(row.goal, row.goal.near, row.goal.far), "-", "-", "-", "-"])
             }
         }
         return ([table.description] + notes).joined(separator: "\n")
@@ -59,19 +62,25 @@ struct ComparisonTable {
         if !rings.isEmpty {
             let places = ProcessorPlacement.allCases.map { placement -> String in
                 let own = rings.filter { ProcessorPlacement(ringNanoseconds: $0) == placement }
-                return own.isEmpty ? "never \(placement)" : "\(placement) before \(own.count) rounds (bare ring \(NumberText.decimal(Statistics.median(own), places: 0)) ns)"
+                return own.isEmpty
+                    ? "never \(placement)"
+                    : "\(placement) before \(own.count) rounds (bare ring \(NumberText.decimal(Statistics.median(own), places: 0)) ns)"
             }
             lines.append("the two processors were " + places.joined(separator: ", "))
         }
         for result in results {
             for backEnd in result.backEnds {
-                if backEnd.wrong > 0 { lines.append("\(result.comparison.name), \(backEnd.name): \(backEnd.wrong) WRONG REPLIES, the first: \(backEnd.firstWrong ?? "")") }
+                if backEnd.wrong > 0 {
+                    lines.append("\(result.comparison.name), \(backEnd.name): \(backEnd.wrong) WRONG REPLIES, the first: \(backEnd.firstWrong ?? "")")
+                }
                 if backEnd.lost > 0 { lines.append("\(result.comparison.name), \(backEnd.name): \(backEnd.lost) of \(backEnd.completed) lost") }
             }
         }
         let shares = results.flatMap(\.backEnds).map(\.generatorShare)
         if let share = shares.min(), share < Self.leastShare {
-            lines.append("the machine was busy with other work: a client had a processor for \(NumberText.percent(share)) of the time; take the times with care")
+            lines.append(
+                "the machine was busy with other work: a client had a processor for \(NumberText.percent(share)) of the time; take the times with care"
+            )
         }
         return lines + absent.map { "not measured: \($0.comparison.name): \($0.reason)" }
     }
@@ -103,7 +112,8 @@ struct ComparisonTable {
         }
         return .object([
             ("comparison", .string(comparison)), ("work", .string(figures.row.work)), ("peer", .string(figures.row.peer)),
-            ("measure", .string(goal.measure.rawValue)), ("processors", .string(figures.placement.rawValue)), ("ring_ns", .number(figures.ringNanoseconds)),
+            ("measure", .string(goal.measure.rawValue)), ("processors", .string(figures.placement.rawValue)),
+            ("ring_ns", .number(figures.ringNanoseconds)),
             ("rounds", .integer(figures.roundCount)), ("ours", side(figures.ours, figures.oursValue, figures.oursClient)),
             ("peers", side(figures.peer, figures.peerValue, figures.peerClient)), ("raw_loop", JSONValue(figures.limitValue)),
             ("ratio", .number(figures.ratio)), ("goal", .number(goal.ratio(figures.placement))), ("met", .boolean(figures.isMet)),

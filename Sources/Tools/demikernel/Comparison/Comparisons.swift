@@ -24,7 +24,8 @@ extension Comparison {
     private static let tcpOnXDP = Comparison(
         name: "tcp-xdp", title: "TCP echo of 64 bytes, kernel client that spins, over a cable",
         rows: [
-            Row(work: "TCP echo 64 B, XDP, kernel client", peer: "epoll, busy-polling", goal: ComparisonGoal(.p50, 0.70), peerIndex: 1, limitIndex: 3),
+            Row(
+                work: "TCP echo 64 B, XDP, kernel client", peer: "epoll, busy-polling", goal: ComparisonGoal(.p50, 0.70), peerIndex: 1, limitIndex: 3),
             Row(work: "the same, p99", peer: "epoll, busy-polling", goal: ComparisonGoal(.p99, 0.75), peerIndex: 1, limitIndex: 3),
             Row(work: "the same", peer: "epoll, blocking", goal: ComparisonGoal(.p50, 0.33), peerIndex: 2, limitIndex: 3),
         ]
@@ -41,7 +42,8 @@ extension Comparison {
             let peer = try network.onServerSide { () throws(CommandFailure) in try workbench.baseline(program, [cable.server.address, "7"]) }
             let endpoint = try peer.waitUntilReady()
             targets.append(
-                LoadTarget(name: name, place: "\(endpoint)", process: peer.process, driver: try KernelPingPong(.tcp, to: endpoint, workbench.samples)))
+                LoadTarget(name: name, place: "\(endpoint)", process: peer.process, driver: try KernelPingPong(.tcp, to: endpoint, workbench.samples))
+            )
             workbench.pause(peer)
         }
         // The limit: a loop on AF_XDP that sends datagrams of the same client back.
@@ -99,7 +101,9 @@ extension Comparison {
         let ours = try workbench.keyValueTarget(server, endpoint, .openLoop(rate: fixedRate))
         let cable = try workbench.makeKernelCable()
         let redis = try workbench.network().onServerSide { () throws(CommandFailure) in try workbench.redis(cable.server.address, 6379) }
-        return [ours, try workbench.keyValueTarget(redis, Endpoint(family: .ipv4, host: cable.server.address, port: 6379), .openLoop(rate: fixedRate))]
+        return [
+            ours, try workbench.keyValueTarget(redis, Endpoint(family: .ipv4, host: cable.server.address, port: 6379), .openLoop(rate: fixedRate)),
+        ]
     }
 
     private static let bulkOnXDP = Comparison(
@@ -155,7 +159,11 @@ extension Comparison {
 
     private static let keyValueOnMemif = Comparison(
         name: "kv-memif", title: "GET and SET of 64 bytes, one at a time, our client on both",
-        rows: [Row(work: "kv requests/s, memif, one at a time", peer: "redis-server, loopback", goal: ComparisonGoal(.requestsPerSecond, 5), peerIndex: 1)]
+        rows: [
+            Row(
+                work: "kv requests/s, memif, one at a time", peer: "redis-server, loopback", goal: ComparisonGoal(.requestsPerSecond, 5), peerIndex: 1
+            )
+        ]
     ) { (workbench) throws(CommandFailure) in
         let (server, endpoint, settings) = try workbench.serverOnMemif("kv on memif", ["kv"], port: 6379)
         let ours = try workbench.keyValueTarget(server, endpoint, .closedLoop(pipeline: 1), settings)

@@ -8,7 +8,9 @@ enum IPProgram {
         try SystemProgram(name: "ip", package: "iproute2").run(arguments)
     }
 
-    static func succeeds(_ arguments: String) throws(CommandFailure) -> Bool { try SystemProgram(name: "ip", package: "iproute2").attempt(arguments).status == 0 }
+    static func succeeds(_ arguments: String) throws(CommandFailure) -> Bool {
+        try SystemProgram(name: "ip", package: "iproute2").attempt(arguments).status == 0
+    }
 }
 
 /// ethtool, run to its end.
@@ -30,13 +32,16 @@ private struct SystemProgram {
         guard status == 0 else {
             throw CommandFailure(
                 status == 127
-                    ? "`\(name)` is not installed: apt-get install \(package)" : "\(name) \(arguments): \(output.split(separator: "\n").joined(separator: "; "))")
+                    ? "`\(name)` is not installed: apt-get install \(package)"
+                    : "\(name) \(arguments): \(output.split(separator: "\n").joined(separator: "; "))")
         }
         return output
     }
 
     func attempt(_ arguments: String) throws(CommandFailure) -> (status: Int32, output: String) {
-        guard let pipe = popen("PATH=$PATH:/usr/sbin:/sbin \(name) \(arguments) 2>&1 </dev/null", "re") else { throw CommandFailure("start \(name)", errno: errno) }
+        guard let pipe = popen("PATH=$PATH:/usr/sbin:/sbin \(name) \(arguments) 2>&1 </dev/null", "re") else {
+            throw CommandFailure("start \(name)", errno: errno)
+        }
         var bytes: [UInt8] = []
         var piece = [UInt8](repeating: 0, count: 4096)
         while case let count = fread(&piece, 1, piece.count, pipe), count > 0 { bytes += piece[..<count] }

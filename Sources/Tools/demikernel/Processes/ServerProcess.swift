@@ -80,7 +80,8 @@ final class ServerProcess {
     ///
     /// - Parameter processor: nil for any.
     convenience init(name: String, program: String, arguments: [String], processor: Int?, hasInput: Bool = false) throws(CommandFailure) {
-        try self.init(name: name, arguments: ["launch"] + (processor.map { ["--cpu", "\($0)"] } ?? []), command: [program] + arguments, hasInput: hasInput)
+        try self.init(
+            name: name, arguments: ["launch"] + (processor.map { ["--cpu", "\($0)"] } ?? []), command: [program] + arguments, hasInput: hasInput)
     }
 
     /// Waits for the ready line and returns the address in it.
@@ -122,7 +123,9 @@ final class ServerProcess {
         var filled = 0
         while filled < buffer.count {
             var watched = pollfd(fd: output, events: Int16(POLLIN), revents: 0)
-            guard poll(&watched, 1, Int32(Self.patience / 1_000_000)) > 0 else { throw failure("has not answered for \(Self.patience / 1_000_000_000) seconds") }
+            guard poll(&watched, 1, Int32(Self.patience / 1_000_000)) > 0 else {
+                throw failure("has not answered for \(Self.patience / 1_000_000_000) seconds")
+            }
             let count = Glibc.read(output, buffer.baseAddress! + filled, buffer.count - filled)
             guard count > 0 else { throw failure("ended") }
             filled += count

@@ -29,7 +29,9 @@ final class KernelPingPong: RoundDriver {
         let start = MonotonicClock.now()
         var before = start
         while before - start < duration, !samples.isFull {
-            guard send(descriptor, request.baseAddress, request.count, Int32(MSG_NOSIGNAL)) == request.count else { throw CommandFailure("send", errno: errno) }
+            guard send(descriptor, request.baseAddress, request.count, Int32(MSG_NOSIGNAL)) == request.count else {
+                throw CommandFailure("send", errno: errno)
+            }
             var filled = 0
             var idlePolls = 0
             while filled < reply.count {
@@ -42,7 +44,9 @@ final class KernelPingPong: RoundDriver {
                     throw count == 0 ? CommandFailure("the server closed the connection") : CommandFailure("receive", errno: errno)
                 }
                 idlePolls += 1
-                if idlePolls & 0xffff == 0, MonotonicClock.now() - before > Self.patience { throw CommandFailure("the server has not answered for 10 seconds") }
+                if idlePolls & 0xffff == 0, MonotonicClock.now() - before > Self.patience {
+                    throw CommandFailure("the server has not answered for 10 seconds")
+                }
             }
             guard reply.load(as: UInt64.self) == RuntimePingPong.mark else { throw CommandFailure("the server sent something else back") }
             let after = MonotonicClock.now()

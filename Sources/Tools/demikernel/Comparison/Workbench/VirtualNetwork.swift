@@ -73,7 +73,8 @@ final class VirtualNetwork {
         let number = cableCount
         func end(_ side: Int) -> End {
             End(
-                interface: "demi\(number)\(side == 1 ? "c" : "s")", macAddress: "02:00:00:00:0\(number / 10):\(number % 10)\(side)", address: "10.77.\(number).\(side)")
+                interface: "demi\(number)\(side == 1 ? "c" : "s")", macAddress: "02:00:00:00:0\(number / 10):\(number % 10)\(side)",
+                address: "10.77.\(number).\(side)")
         }
         let cable = Cable(client: end(1), server: end(2))
         _ = try IPProgram.run(

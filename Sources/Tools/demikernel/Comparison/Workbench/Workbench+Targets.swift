@@ -84,9 +84,10 @@ extension Workbench {
             "dpdk-testpmd", package: "dpdk-dev librte-net-memif23 librte-mempool-ring23",
             [
                 "--no-huge", "-m", "128", "--no-telemetry", "--no-pci", "--no-shconf", "--lcores", "(0,1)@\(processors.first)",
-                "--vdev=net_memif0,role=server,socket=\(path),socket-abstract=no", "--", "--forward-mode=io", "--auto-start", "--total-num-mbufs=8192",
+                "--vdev=net_memif0,role=server,socket=\(path),socket-abstract=no", "--", "--forward-mode=io", "--auto-start",
+                "--total-num-mbufs=8192",
             ], hasInput: true)
-        try server.waitUntilReady(saying: "Press enter to exit")
+        // It says nothing into a pipe until it ends: the first frame that comes back tells that it forwards.
         let load = try FrameLoad(try memif(path), window: window, samples)
         try load.waitForPeer()
         pause(server)
