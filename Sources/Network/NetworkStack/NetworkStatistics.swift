@@ -139,6 +139,8 @@ public struct TCPStatistics: Sendable {
     public var selectiveRecoveries: UInt64 = 0
     public var segmentsMarkedLost: UInt64 = 0
     public var reorderingsDetected: UInt64 = 0
+    /// Connections that have learnt of late segments by the report of a duplicate, and of no other sign before.
+    public var reorderingsReported: UInt64 = 0
     public var reorderingTimeouts: UInt64 = 0
     public var tailLossProbes: UInt64 = 0
     public var tailLossesRepaired: UInt64 = 0
@@ -159,8 +161,11 @@ public struct TCPStatistics: Sendable {
     public var modelCruises: UInt64 = 0
     public var bandwidthProbes: UInt64 = 0
     public var roundTripProbes: UInt64 = 0
-    /// Probes for bandwidth of which more was lost than 2 %, or marked: they have reduced what may be in flight.
+    /// Startups that ended because the bandwidth grew no more.
+    public var modelPlateaus: UInt64 = 0
+    /// Probes for bandwidth of which more was lost than 2 %, or marked: they have reduced what may be in flight. And the former alone.
     public var inflightReductions: UInt64 = 0
+    public var inflightReductionsByLoss: UInt64 = 0
     public var modelSuspensions: UInt64 = 0
 
     public init() {}

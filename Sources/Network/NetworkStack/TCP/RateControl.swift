@@ -160,12 +160,14 @@ extension NetworkStack {
         control.pointee.bbr.lose(
             byteCount: byteCount, state.pointee.deliverySnapshots[Int(index)], lost: delivery.lost, delivered: delivery.delivered,
             window: c.pointee.congestion.window, now: state.pointee.now)
-        countReductions(control)
+        takeCounts(control)
     }
 
-    private func countReductions(_ control: UnsafeMutablePointer<RateControl>) {
+    private func takeCounts(_ control: UnsafeMutablePointer<RateControl>) {
         state.pointee.statistics.tcp.inflightReductions += UInt64(control.pointee.bbr.reductionCount)
-        control.pointee.bbr.reductionCount = 0
+        state.pointee.statistics.tcp.inflightReductionsByLoss += UInt64(control.pointee.bbr.lossReductionCount)
+        state.pointee.statistics.tcp.modelPlateaus += UInt64(control.pointee.bbr.plateauCount)
+        (control.pointee.bbr.reductionCount, control.pointee.bbr.lossReductionCount, control.pointee.bbr.plateauCount) = (0, 0, 0)
     }
 
     /// Lets the model learn from an acknowledgement, when everything that it tells is known.
@@ -191,7 +193,7 @@ extension NetworkStack {
                 isRecovering: !c.pointee.recovery.state.isDisjoint(with: [.isReducing, .hasTimedOut])))
         c.pointee.congestion.setWindow(window)
         if before != control.pointee.bbr.state { count(control.pointee.bbr.state) }
-        countReductions(control)
+        takeCounts(control)
         //= draft-ietf-ccwg-bbr section ProbeRTT
         //# BBRHandleProbeRTT(): Ignore low rate samples during ProbeRTT: MarkConnectionAppLimited()
         if control.pointee.bbr.state == .probeRoundTrip { control.pointee.delivery.markApplicationLimited(inFlight: pipe(c)) }
@@ -252,7 +254,7 @@ extension NetworkStack {
         let control = state.pointee.rateControls[c.pointee.rateControl]
         control.pointee.bbr.noteCongestion(
             inFlight: pipe(c), delivered: control.pointee.delivery.delivered, window: c.pointee.congestion.window, isMark: isMark, now: state.pointee.now)
-        countReductions(control)
+        takeCounts(control)
     }
 
     /// The records of what is in flight are gone: the window goes on as it is without a model, which learns nothing until there are records again.

@@ -87,7 +87,10 @@ extension NetworkStack {
         else { return }
         c.pointee.recovery.undo.retransmissionCount -= 1
         // What was sent again before it arrived is not seen to be late by step 3 of RFC 8985, section 6.2.
-        if !DeliberateBug.isPresent(.lateSegmentNotLearnt) { c.pointee.recovery.hasSeenReordering = true }
+        if !DeliberateBug.isPresent(.lateSegmentNotLearnt), !c.pointee.recovery.hasSeenReordering {
+            c.pointee.recovery.hasSeenReordering = true
+            state.pointee.statistics.tcp.reorderingsReported += 1
+        }
         if undo.retransmissionCount == 1 { undoRecovery(c) }
     }
 

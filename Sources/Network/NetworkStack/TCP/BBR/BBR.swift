@@ -80,8 +80,10 @@ struct BBR {
     /// Bytes to be acknowledged for each segment that the long-term bound grows by.
     var probeUpInterval = Int.max
     var hasProbeSamples = false
-    /// Probes that were too much; for statistics.
+    /// Probes that were too much, those of them by what they lost, and Startups that ended as the bandwidth grew no more; for statistics.
     var reductionCount: UInt32 = 0
+    var lossReductionCount: UInt32 = 0
+    var plateauCount: UInt32 = 0
     var feedback = Feedback.stopping
 
     // The shortest round trip, and ProbeRTT's own, which is shorter-lived.
@@ -185,7 +187,9 @@ struct BBR {
         }
         fullBandwidthCount += 1
         isFullNow = fullBandwidthCount >= (DeliberateBug.isPresent(.pipeNeverFull) ? .max : 3)
-        if isFullNow { hasBeenFull = true }
+        guard isFullNow else { return }
+        if !hasBeenFull { plateauCount &+= 1 }
+        hasBeenFull = true
     }
 
     //= draft-ietf-ccwg-bbr section Exiting Startup Based on Bandwidth Plateau

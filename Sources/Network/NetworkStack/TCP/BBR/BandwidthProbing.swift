@@ -159,6 +159,7 @@ extension BBR {
         guard sample.rate > 0 else { return }
         if isInflightTooHigh(lost: sample.lost, inFlight: sample.inFlight) {
             if hasProbeSamples {
+                lossReductionCount &+= 1
                 inflightTooHigh(
                     inFlight: sample.inFlight, isApplicationLimited: sample.isApplicationLimited, delivered: input.delivered, window: input.window,
                     now: input.now)

@@ -155,6 +155,7 @@ extension BBR {
         let before = packet.inFlight - byteCount
         let lostBefore = Int(min(lostSince, UInt64(BBR.largestInflight))) - byteCount
         let prefix = (before - 50 * lostBefore) / 49
+        lossReductionCount &+= 1
         inflightTooHigh(
             inFlight: max(before + prefix, segmentSize), isApplicationLimited: packet.isApplicationLimited, delivered: delivered, window: window, now: now)
     }
