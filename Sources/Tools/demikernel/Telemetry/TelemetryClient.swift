@@ -1,3 +1,4 @@
+import CDatapath
 import Demikernel
 import Glibc
 import SharedMemory
