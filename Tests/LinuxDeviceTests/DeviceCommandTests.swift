@@ -160,6 +160,23 @@ import Testing
         #expect(result.output.contains("not measured: tcp-memif: the C baselines are not built: make -C Benchmarks/Baselines"), "\(result.output)")
     }
 
+    @Test("demo shows the key-value server over all there is, with root also over AF_XDP")
+    func demo() throws {
+        try inNetworkNamespace {
+            let folder = try Shell.makeFolder()
+            defer { _ = Shell.run("rm -r \(folder)") }
+            let before = Shell.run("ip link show").output
+            let result = demikernel("demo --duration 0.1 --quiet --svg \(folder)/demo.svg")
+            #expect(result.status == 0, "\(result.output)")
+            for name in ["kernel", "kernel, spinning", "catnap", "catmem", "catnip, memif", "catnip, xdp"] {
+                // Once for each of the two loads.
+                #expect(result.output.split(separator: "\n").count { $0.hasPrefix("\(name)  ") } == 2, "\(name): \(result.output)")
+            }
+            #expect(!result.output.contains("left out"))
+            #expect(Shell.run("ip link show").output == before)
+        }
+    }
+
     @Test("forward sends every frame back")
     func forward() throws {
         let folder = try Shell.makeFolder()

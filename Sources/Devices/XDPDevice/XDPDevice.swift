@@ -13,6 +13,9 @@ import NetworkInterface
 /// The program takes only the frames of `XDPSteering`; the host's own traffic on the interface goes on, and all of it does once the process has ended,
 /// however it ended.
 ///
+/// Frames that are sent while others wait to be handled share one call into the kernel: `transmit` leaves those that answer frames received together in the
+/// ring until the last of them, the next `receive` or `prepareToSleep`; a frame that was received alone is answered at once.
+///
 /// While the interface is down, frames that are sent are counted as `transmitLinkDown`. When it is removed, the device is gone for good
 /// (`DeviceStatistics.isGone`).
 public enum XDPDevice {

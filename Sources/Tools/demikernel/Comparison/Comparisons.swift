@@ -67,7 +67,7 @@ extension Comparison {
     ) { (workbench) throws(CommandFailure) in
         let cable = try workbench.network().makeCable()
         let (server, endpoint) = try workbench.serverOnXDP("XDP", ["echo", "--protocol", "udp"], port: 7, on: cable)
-        let settings = try workbench.catnip("xdp:\(cable.client.interface)", cable.client.addressWithPrefix)
+        let settings = try ServerSettings.catnip("xdp:\(cable.client.interface)", cable.client.addressWithPrefix)
         let ours = try RuntimePingPong(.udp, to: endpoint, settings, workbench.samples)
         workbench.pause(server)
         return [
@@ -121,7 +121,7 @@ extension Comparison {
             return (cable, sink, try sink.waitUntilReady())
         }
         let (cable, server, endpoint) = try sink()
-        let settings = try workbench.catnip("xdp:\(cable.client.interface)", cable.client.addressWithPrefix)
+        let settings = try ServerSettings.catnip("xdp:\(cable.client.interface)", cable.client.addressWithPrefix)
         let ours = try RuntimeBulkSender(to: endpoint, settings)
         let (peerCable, peer, peerEndpoint) = try sink()
         try network.address(peerCable.client)

@@ -1,3 +1,4 @@
+import Demikernel
 import Glibc
 
 extension LoadTarget {
@@ -17,6 +18,19 @@ extension LoadTarget {
 }
 
 extension ServerSettings {
+    /// Those of a client on a device of its own, which spins.
+    static func catnip(_ device: String, _ address: String) throws(CommandFailure) -> ServerSettings {
+        var settings = ServerSettings()
+        settings.libOS = .catnip
+        settings.idle = .spin
+        do throws(ConfigurationMistakes) {
+            settings.interface = try InterfaceConfiguration(device: device, addresses: [address])
+        } catch {
+            throw CommandFailure("\(device): \(error)")
+        }
+        return settings
+    }
+
     /// A client's, for the server at a path.
     fileprivate static func sharedMemory(_ path: String) -> ServerSettings {
         var settings = ServerSettings()

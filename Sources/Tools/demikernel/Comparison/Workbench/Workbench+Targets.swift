@@ -68,7 +68,7 @@ extension Workbench {
         let server = try server(
             name,
             arguments + ["--libos", "catnip", "--device", "memif:\(path),role=server", "--address", "10.76.0.2/24", "--listen", "10.76.0.2:\(port)"])
-        return (server, try server.waitUntilReady(), try catnip("memif:\(path)", "10.76.0.1/24"))
+        return (server, try server.waitUntilReady(), try .catnip("memif:\(path)", "10.76.0.1/24"))
     }
 
     /// A client's device.

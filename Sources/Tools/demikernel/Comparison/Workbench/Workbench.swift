@@ -1,4 +1,3 @@
-import Demikernel
 import Glibc
 
 /// What comparisons are made with: two processors, a network between two sides, and the servers of the comparison that runs.
@@ -67,19 +66,6 @@ final class Workbench {
     }
 
     // MARK: Settings
-
-    /// A client's, spinning.
-    func catnip(_ device: String, _ address: String, neighbors: [String] = []) throws(CommandFailure) -> ServerSettings {
-        var settings = ServerSettings()
-        settings.libOS = .catnip
-        settings.idle = .spin
-        do throws(ConfigurationMistakes) {
-            settings.interface = try InterfaceConfiguration(device: device, addresses: [address], neighbors: neighbors)
-        } catch {
-            throw CommandFailure("\(device): \(error)")
-        }
-        return settings
-    }
 
     var catmem: ServerSettings {
         var settings = ServerSettings()
