@@ -53,6 +53,22 @@ import Testing
         pthread_join(thread, nil)
     }
 
+    @Test("where a device cannot wake the thread, a wait naps ever longer, and does not poll in between")
+    func naps() throws {
+        let runtime = try makeSocketRuntime { $0.idle = .standard }
+        let device = Shared<RecordingDevice?>(nil)
+        var library = RecordingDevice.make(for: runtime.core, keeping: device)
+        library.prepareToSleep = { _ in LibraryOS.cannotWake }
+        try runtime.register(library)
+        let token = try runtime.pop(runtime.queue())
+        #expect(errorNumber { () throws(DemikernelError) in _ = try runtime.wait(token, timeout: .milliseconds(300)) } == ETIMEDOUT)
+        let statistics = runtime.statistics
+        // Of 1 ms each after the first 34. A busy machine makes them longer, and so fewer.
+        #expect(statistics.sleeps > 0 && statistics.sleeps < 1_000, "\(statistics.sleeps)")
+        // Those of the first 50 µs, and two for each nap.
+        #expect(statistics.turns < 20_000, "\(statistics.turns)")
+    }
+
     @Test("an interruption before the wait ends the next wait, and run as well; pending tasks go on")
     func interruptBefore() throws {
         let runtime = try makeRuntime()

@@ -109,7 +109,7 @@ extension RuntimeCore {
                 descriptors[count].fd = descriptor
                 count += 1
             } else if descriptor == LibraryOS.cannotWake {
-                longest = RuntimeCore.napNanoseconds
+                longest = napNanoseconds
             }
         }
         // What came between the last poll and the arming would not wake us.
@@ -120,22 +120,24 @@ extension RuntimeCore {
         guard wakeTime > now, !state.pointee.interruption.isRequested, !state.pointee.interruption.isWakeUpPending, !state.pointee.scheduler.hasReadyTask else { return }
         longest = min(longest, wakeTime == .max ? .max : wakeTime - now)
         state.pointee.counters.sleeps &+= 1
+        var isWoken = false
         var span = descriptors.mutableSpan
         span.withUnsafeMutableBufferPointer { buffer in
             if longest == .max {
-                _ = demi_ppoll(buffer.baseAddress, UInt64(count), nil)
+                isWoken = demi_ppoll(buffer.baseAddress, UInt64(count), nil) != 0
             } else {
                 var time = timespec(tv_sec: Int(longest / 1_000_000_000), tv_nsec: Int(longest % 1_000_000_000))
-                _ = demi_ppoll(buffer.baseAddress, UInt64(count), &time)
+                isWoken = demi_ppoll(buffer.baseAddress, UInt64(count), &time) != 0
             }
         }
         if descriptors[0].revents != 0 { state.pointee.interruption.drain() }
-        // Spin again after a wake-up: more often follows.
-        state.pointee.lastProgress = state.pointee.clock.now
+        // Spin again after a wake-up: more often follows. What a timer or a nap's end brings is seen in the next turn.
+        if isWoken { state.pointee.lastProgress = state.pointee.clock.now }
     }
 
-    /// The nap where some device cannot wake the thread.
-    private static let napNanoseconds: UInt64 = 50_000
+    /// The nap where some device cannot wake the thread: an eighth of the time since something came last, so that what comes then is late by no more than
+    /// that, and at least as long as a sleep of the kernel's takes anyway. With 1 ms at most an idle runtime uses less than 2 % of its processor.
+    private var napNanoseconds: UInt64 { min(max((state.pointee.now &- state.pointee.lastProgress) / 8, 50_000), 1_000_000) }
 
     /// A wait that found its result without a turn must not keep the devices from theirs for ever: every 64th one takes a turn.
     @inline(__always)
