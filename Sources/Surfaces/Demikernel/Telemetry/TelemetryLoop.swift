@@ -56,6 +56,7 @@ struct TelemetryLoop {
             }
             var client = TelemetryClientState(identifier: nextIdentifier, socket: socket, deadline: now + limits.silence)
             nextIdentifier += 1
+            if clients.count >= limits.maximumClients { removeGone() }
             if clients.count >= limits.maximumClients {
                 client.answer(refusal(EBUSY, "too many clients: end some of them"), thenEnd: true)
                 _ = client.send()
@@ -65,6 +66,14 @@ struct TelemetryLoop {
             } else {
                 clients.append(client)
             }
+        }
+    }
+
+    /// Makes room: of clients that have gone, in whatever phase, nothing has been told yet when several come and go at once.
+    private mutating func removeGone() {
+        for index in clients.indices.reversed() {
+            var peer = pollfd(fd: clients[index].socket, events: 0, revents: 0)
+            if poll(&peer, 1, 0) > 0 { remove(index) }
         }
     }
 
