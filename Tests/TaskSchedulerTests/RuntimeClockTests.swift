@@ -4,6 +4,23 @@ import Testing
 @testable import TaskScheduler
 
 @Suite struct RuntimeClockTests {
+    /// On a busy machine the thread loses the processor between the two clocks for longer than the calibration lasts: 50 ms that only one of them has would
+    /// make the clock run at many times its rate.
+    @Test(arguments: [0, 1, 2, 5, 14]) func aLookThatWasInterruptedSetsNoRate(interrupted: Int) {
+        var look: UInt64 = 0
+        // Three cycles a nanosecond; a look takes 40 ns, the last of all 20.
+        let closest = CycleCounter.closest {
+            let start = 1_000 * look
+            let lost: UInt64 = look == UInt64(interrupted) ? 50_000_000 : 0
+            let length: UInt64 = look == UInt64(CycleCounter.sampleCount - 1) ? 20 : 40
+            look += 1
+            return (before: 3 * start, nanoseconds: start + lost + length / 2, after: 3 * (start + lost + length))
+        }
+        #expect(look == UInt64(CycleCounter.sampleCount))
+        #expect(closest.nanoseconds == 1_000 * (look - 1) + 10)
+        #expect(closest.cycles == 3 * closest.nanoseconds)
+    }
+
     @Test func theClockNeverGoesBack() {
         let clock = RuntimeClock.monotonic()
         var last = clock.now

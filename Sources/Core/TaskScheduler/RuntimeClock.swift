@@ -72,21 +72,41 @@ struct CycleCounter {
     }
 
     private init() {
-        let startNanoseconds = demi_monotonic_nanoseconds()
-        let startCycles = demi_cycle_counter()
-        baseCycles = startCycles
-        baseNanoseconds = startNanoseconds
+        let start = CycleCounter.closest(CycleCounter.sample)
+        (baseCycles, baseNanoseconds) = (start.cycles, start.nanoseconds)
         guard CycleCounter.kernelTrustsCounter() else {
             multiplier = 0
             return
         }
         // 2 ms give the rate to within some 50 ppm, which is what timers need.
-        var endNanoseconds = startNanoseconds
-        while endNanoseconds &- startNanoseconds < 2_000_000 { endNanoseconds = demi_monotonic_nanoseconds() }
-        let cycles = demi_cycle_counter() &- startCycles
-        let (quotient, _) = cycles.dividingFullWidth(((endNanoseconds &- startNanoseconds) >> 32, (endNanoseconds &- startNanoseconds) << 32))
+        while demi_monotonic_nanoseconds() &- start.nanoseconds < 2_000_000 {}
+        let end = CycleCounter.closest(CycleCounter.sample)
+        let nanoseconds = end.nanoseconds &- start.nanoseconds
+        let (quotient, _) = (end.cycles &- start.cycles).dividingFullWidth((nanoseconds >> 32, nanoseconds << 32))
         multiplier = quotient
     }
+
+    /// One look at both clocks, the counter's before and after the kernel's.
+    typealias Sample = (before: UInt64, nanoseconds: UInt64, after: UInt64)
+
+    private static func sample() -> Sample {
+        let before = demi_cycle_counter()
+        let nanoseconds = demi_monotonic_nanoseconds()
+        return (before, nanoseconds, demi_cycle_counter())
+    }
+
+    /// What both clocks say at one time: of several looks the shortest, because on a busy machine the thread may lose the processor within one for longer than
+    /// the whole calibration lasts, and the clock would run at a multiple of its rate for good.
+    static func closest(_ sample: () -> Sample) -> (cycles: UInt64, nanoseconds: UInt64) {
+        var best = sample()
+        for _ in 1..<sampleCount {
+            let next = sample()
+            if next.after &- next.before < best.after &- best.before { best = next }
+        }
+        return (best.before &+ (best.after &- best.before) / 2, best.nanoseconds)
+    }
+
+    static let sampleCount = 16
 
     /// The kernel checks that the counter is invariant and equal on all processors before it makes it its clock source.
     private static func kernelTrustsCounter() -> Bool {
