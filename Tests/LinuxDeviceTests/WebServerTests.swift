@@ -7,10 +7,11 @@ private struct WebServer {
     let body: [UInt8]
 
     func run(on runtime: borrowing Runtime, whenReady: () -> Void) throws(DemikernelError) {
-        let listener = try runtime.socket(.ipv4, .stream)
-        try runtime.bind(listener, to: .any(port: 80))
-        try runtime.listen(listener, backlog: 16)
+        let listener = try runtime.socket(.ipv6, .stream)
+        try runtime.bind(listener, to: .any(.ipv6, port: 80))
+        try runtime.listen(listener, backlog: 256)
         whenReady()
+        let response = Array("HTTP/1.1 200 OK\r\nContent-Length: \(body.count)\r\n\r\n".utf8) + body
         while true {
             let connection: QueueDescriptor
             do {
@@ -19,35 +20,20 @@ private struct WebServer {
                 // The interruption that ends the server.
                 return
             }
-            try serve(runtime, connection)
-            try runtime.close(connection)
-        }
-    }
-
-    private func serve(_ runtime: borrowing Runtime, _ connection: QueueDescriptor) throws(DemikernelError) {
-        var request: [UInt8] = []
-        while let array = try runtime.wait(try runtime.pop(connection)).popped() {
-            for index in 0..<array.segmentCount { array.withUnsafeBytes(ofSegment: index) { request += $0 } }
-            guard request.count >= 4, request.suffix(4) == [13, 10, 13, 10] else { continue }
-            request = []
-            try send(Array("HTTP/1.1 200 OK\r\nContent-Length: \(body.count)\r\n\r\n".utf8), runtime, connection)
-            try send(body, runtime, connection)
-        }
-    }
-
-    private func send(_ bytes: [UInt8], _ runtime: borrowing Runtime, _ connection: QueueDescriptor) throws(DemikernelError) {
-        var start = 0
-        while start < bytes.count {
-            let count = min(bytes.count - start, 16_384)
-            var buffer = try runtime.allocate(count)
-            buffer.withUnsafeMutableBytes { $0.copyBytes(from: bytes[start..<start + count]) }
-            try runtime.wait(try runtime.push(connection, buffer)).succeeded()
-            start += count
+            try runtime.spawn { runtime in
+                var conversation = StreamConversation(connection)
+                do throws(DemikernelError) {
+                    while try conversation.read(through: [13, 10, 13, 10], runtime) != nil { try conversation.write(response, runtime) }
+                } catch {
+                    // The client has gone.
+                }
+                try? runtime.close(connection)
+            }
         }
     }
 }
 
-@Suite("curl", .serialized, .enabled(if: reasonToSkip == nil, reasonToSkip)) struct WebServerTests {
+@Suite("Web clients", .serialized, .enabled(if: reasonToSkip == nil, reasonToSkip)) struct WebServerTests {
     @Test("curl fetches files whole, one after the other on one connection", .enabled(if: Shell.has("curl"), "needs curl"), arguments: KernelLink.Kind.allCases)
     func curl(_ kind: KernelLink.Kind) throws {
         try inNetworkNamespace {
@@ -66,6 +52,24 @@ private struct WebServer {
                 defer { fclose(file) }
                 var bytes = [UInt8](repeating: 0, count: body.count + 1)
                 #expect(fread(&bytes, 1, bytes.count, file) == body.count && bytes.dropLast() == body[...], "\(name) differs")
+            }
+            #expect(server.stop().error == nil)
+        }
+    }
+
+    @Test("wrk keeps sixteen connections busy, and finds no fault", .enabled(if: Shell.has("wrk"), "needs wrk"), arguments: KernelLink.Kind.allCases)
+    func wrk(_ kind: KernelLink.Kind) throws {
+        try inNetworkNamespace {
+            let link = try KernelLink(kind)
+            let server = try StackServer(link.interface) { (runtime, whenReady) throws(DemikernelError) in
+                try WebServer(body: testBytes(1_000)).run(on: runtime, whenReady: whenReady)
+            }
+            defer { server.stop() }
+            for address in ["10.0.0.2", "[2001:db8::2]"] {
+                let result = Shell.run("wrk --threads 1 --connections 16 --duration 1 --timeout 60 http://\(address)/")
+                #expect(result.status == 0 && result.output.contains("requests in"), "\(result.output)")
+                // "Socket errors" and "Non-2xx or 3xx responses" are told where there were some.
+                #expect(!result.output.contains("errors") && !result.output.contains("Non-2xx"), "\(result.output)")
             }
             #expect(server.stop().error == nil)
         }
