@@ -1,3 +1,4 @@
+import CLinuxDevices
 import DatapathMemory
 import Demikernel
 import Echo
@@ -6,6 +7,7 @@ import Glibc
 import NetworkInterface
 import Testing
 import UserNetwork
+import WireFormats
 
 @testable import XDPDevice
 
@@ -132,10 +134,14 @@ import UserNetwork
         }
     }
 
-    @Test("where the kernel copies, the pieces of a stream leave in one descriptor each")
-    func streamsAreCopiedTogether() throws {
+    @Test(
+        "where the kernel copies, the pieces of a stream leave in one descriptor each, and it completes the checksums of large ones unless the stack is to",
+        arguments: [false, true])
+    func streamsAreCopiedTogether(completesChecksums: Bool) throws {
         try withCable { peer in
-            try withRuntime(try Self.interface()) { runtime, state, libraryOS in
+            var interface = try Self.interface()
+            if completesChecksums { interface.device = try DeviceSpecification(parsing: "xdp:demi0,checksums=complete") }
+            try withRuntime(interface) { runtime, state, libraryOS in
                 let listener = try runtime.socket(.ipv4, .stream)
                 try runtime.bind(listener, to: .any(port: 7))
                 try runtime.listen(listener, backlog: 1)
@@ -152,11 +158,61 @@ import UserNetwork
                 _ = try runtime.wait(try runtime.push(connection, try ScatterGatherArray(buffer)))
                 let ring = state.pointee.sockets.pointee.transmit
                 let sent = (before..<ring.index).map { ring.descriptor($0 &- ring.index) }
-                #expect(sent.count >= 6 && sent.allSatisfy { $0.options == 0 })
-                #expect(sent.contains { $0.len == 1_514 })
+                #expect(sent.count >= 6 && sent.allSatisfy { $0.options & UInt32(linux_xdp_packet_continues) == 0 })
+                let large = sent.filter { $0.len == 1_514 }
+                #expect(large.count >= 5)
+                let isLeft = state.pointee.grant.completesChecksums && !completesChecksums
+                for descriptor in large {
+                    let frame = state.pointee.memory.base + Int(descriptor.addr)
+                    #expect(descriptor.options == (isLeft ? UInt32(linux_xdp_has_metadata) : 0))
+                    #expect(PartialChecksum.isPartial(frame, 1_514) == isLeft)
+                }
                 var received: [UInt8]?
                 try peer.run { received = try client?.receiveExactly(8_000) }
                 #expect(received == testBytes(8_000, seed: 5))
+            }
+        }
+    }
+
+    @Test("a checksum that cannot be left to the kernel is completed, over pieces of odd lengths")
+    func checksumsAreCompleted() throws {
+        try withCable { _ in
+            try withRuntime(try Self.interface()) { runtime, state, _ in
+                // IPv4 from 10.0.0.2 to 10.0.0.1, TCP with 7 bytes of payload, of which 3 and 4 are pieces of their own.
+                let payload: [UInt8] = [1, 2, 3, 4, 5, 6, 7]
+                var bytes = [UInt8](repeating: 0, count: 54)
+                bytes.replaceSubrange(12..<16, with: [8, 0, 0x45, 0])
+                bytes.replaceSubrange(26..<34, with: [10, 0, 0, 2, 10, 0, 0, 1])
+                bytes[23] = 6
+                bytes[46] = 0x50
+                let pseudoHeader = InternetChecksum.fold(
+                    bytes.withUnsafeBytes {
+                        InternetChecksum.pseudoHeader(
+                            rawAddresses: $0.loadUnaligned(fromByteOffset: 26, as: UInt64.self), protocolNumber: 6, byteCount: 27)
+                    })
+                withUnsafeBytes(of: pseudoHeader) { bytes.replaceSubrange(50..<52, with: $0) }
+                let heap = runtime.core.heap
+                let frame = try #require(Frame.makeSegment(heap, byteCount: 54, priority: .reserve))
+                frame.segmentAddress.copyMemory(from: bytes, byteCount: 54)
+                var last = frame
+                for piece in [payload[..<3], payload[3...]] {
+                    let segment = try #require(Frame.makeSegment(heap, byteCount: piece.count, priority: .reserve))
+                    for (index, byte) in piece.enumerated() { segment.segmentAddress.storeBytes(of: byte, toByteOffset: index, as: UInt8.self) }
+                    frame.append(segment, behind: last)
+                    last = segment
+                }
+                frame.frameFlags = .needsTransportChecksum
+                // There is no room in front of it.
+                #expect(!state.leavesChecksum(frame) && frame.frameFlags == [])
+                var whole = [UInt8](repeating: 0, count: 61)
+                whole.withUnsafeMutableBytes { frame.copyArray(to: $0.baseAddress!) }
+                #expect(Array(whole.suffix(7)) == payload)
+                let isValid = whole.withUnsafeBytes {
+                    InternetChecksum.isValid(
+                        $0.baseAddress! + 34, byteCount: 27, rawAddresses: $0.loadUnaligned(fromByteOffset: 26, as: UInt64.self), protocolNumber: 6)
+                }
+                #expect(isValid)
+                frame.releaseArray()
             }
         }
     }

@@ -9,6 +9,8 @@ public struct DeviceCapabilities: Sendable {
     /// Whether a frame of one segment costs less than one of several, the copy that makes it one included: what takes the frame copies it anyway, segment by
     /// segment. A stack then copies the pieces of streams together; a datagram is what was pushed, and leaves from where it lies.
     public var prefersContiguousStreams: Bool
+    /// Bytes in front of a frame's first one, in its block, that are the device's where the frame has `FrameFlags.needsTransportChecksum`.
+    public var transmitHeadroomByteCount: Int
     /// Queues of the whole device; a handle stands for one of each.
     public var receiveQueueCount: Int
     public var transmitQueueCount: Int
@@ -24,7 +26,7 @@ public struct DeviceCapabilities: Sendable {
     public static let ethernetHeaderByteCount = 14
 
     public init(
-        macAddress: UInt64, maximumFrameByteCount: Int, maximumTransmitSegments: Int, prefersContiguousStreams: Bool = false,
+        macAddress: UInt64, maximumFrameByteCount: Int, maximumTransmitSegments: Int, prefersContiguousStreams: Bool = false, transmitHeadroomByteCount: Int = 0,
         receiveQueueCount: Int = 1, transmitQueueCount: Int = 1,
         offloads: DeviceOffloads = [], driverMode: StaticString, receiveMode: StaticString, transmitMode: StaticString
     ) {
@@ -32,6 +34,7 @@ public struct DeviceCapabilities: Sendable {
         self.maximumFrameByteCount = maximumFrameByteCount
         self.maximumTransmitSegments = maximumTransmitSegments
         self.prefersContiguousStreams = prefersContiguousStreams
+        self.transmitHeadroomByteCount = transmitHeadroomByteCount
         self.receiveQueueCount = receiveQueueCount
         self.transmitQueueCount = transmitQueueCount
         self.offloads = offloads

@@ -38,6 +38,8 @@ public enum XDPDevice {
         /// Whether the program runs in the driver.
         public var isNative: Bool
         public var acceptsPartialChecksums: Bool
+        /// Whether the kernel is to complete the checksums of large TCP segments; only where it copies frames.
+        public var leavesChecksums = false
 
         public init(
             sockets: [Int32], firstQueue: Int = 0, map: Int32, link: Int32? = nil, interfaceIndex: Int, macAddress: UInt64, maximumTransmissionUnit: Int, isNative: Bool,
@@ -126,7 +128,10 @@ public enum XDPDevice {
                 parts[part].map = try duplicate(attachment.map)
                 parts[part].link = try duplicate(attachment.link)
                 parts[part].isNative = attachment.isNative
-                parts[part].acceptsPartialChecksums = configuration.acceptsPartialChecksums ?? (!attachment.isNative || interface.driver() == "veth")
+                // Neither has zero copy.
+                let isCopied = !attachment.isNative || interface.driver() == "veth"
+                parts[part].acceptsPartialChecksums = configuration.acceptsPartialChecksums ?? isCopied
+                parts[part].leavesChecksums = isCopied && !configuration.completesChecksums
             }
             return parts
         } catch {
@@ -174,13 +179,14 @@ public enum XDPDevice {
             case (true, true): "zero copy, streams copied together by the stack"
             case (true, false): "zero copy"
             }
+        // Of a frame with a partial checksum nobody has to compute it.
+        var offloads: DeviceOffloads = descriptors.acceptsPartialChecksums ? [.receiveChecksumIPv4, .receiveChecksumTCP, .receiveChecksumUDP] : []
+        if grant.completesChecksums { offloads.insert(.transmitChecksumTCP) }
         let capabilities = DeviceCapabilities(
             macAddress: descriptors.macAddress, maximumFrameByteCount: state.pointee.maximumFrameByteCount,
             maximumTransmitSegments: state.pointee.maximumTransmitSegments, prefersContiguousStreams: prefersContiguousStreams,
-            receiveQueueCount: descriptors.sockets.count, transmitQueueCount: 1,
-            // Of a frame with a partial checksum nobody has to compute it.
-            offloads: descriptors.acceptsPartialChecksums ? [.receiveChecksumIPv4, .receiveChecksumTCP, .receiveChecksumUDP] : [], driverMode: mode,
-            receiveMode: "zero copy", transmitMode: transmitMode)
+            transmitHeadroomByteCount: XDPState.metadataByteCount, receiveQueueCount: descriptors.sockets.count, transmitQueueCount: 1,
+            offloads: offloads, driverMode: mode, receiveMode: "zero copy", transmitMode: transmitMode)
         return EthernetDevice(
             name: "xdp", context: UnsafeMutableRawPointer(state), capabilities: capabilities,
             close: { XDPState.at($0).close() },

@@ -9,12 +9,17 @@ struct XDPSocket {
     var transmit: XDPRing
     var fill: XDPRing
     var completion: XDPRing
+    /// Whether what stands in front of a frame may tell the kernel what to do with it.
+    private var hasMetadata = false
 
     /// The memory that all sockets of a device share: one region, registered with the first of them.
     struct Memory {
         let base: UnsafeMutableRawPointer
         let byteCount: Int
         let chunkByteCount: Int
+        /// Whether the kernel is to look in front of frames for what it shall do with them. It then takes no descriptor that fills a chunk, nor, in zero
+        /// copy, one at the beginning of a page.
+        let hasMetadata: Bool
     }
 
     /// Entries of each ring; powers of two.
@@ -30,6 +35,8 @@ struct XDPSocket {
     struct Grant {
         var isZeroCopy = false
         var gathers = false
+        /// It completes the checksums of frames, or has the device do so.
+        var completesChecksums = false
     }
 
     static func make() throws(DemikernelError) -> Int32 {
@@ -47,12 +54,25 @@ struct XDPSocket {
     /// Registers the memory (first socket), makes the rings and maps them. The descriptor stays the caller's when this throws.
     init(_ descriptor: Int32, memory: Memory?, sizes: Sizes) throws(DemikernelError) {
         if let memory {
-            var region = xdp_umem_reg()
-            region.addr = UInt64(UInt(bitPattern: memory.base))
-            region.len = UInt64(memory.byteCount)
-            region.chunk_size = UInt32(memory.chunkByteCount)
+            var region = linux_xdp_memory()
+            region.address = UInt64(UInt(bitPattern: memory.base))
+            region.byte_count = UInt64(memory.byteCount)
+            region.chunk_byte_count = UInt32(memory.chunkByteCount)
             region.flags = UInt32(XDP_UMEM_UNALIGNED_CHUNK_FLAG)
-            let result = setsockopt(descriptor, SOL_XDP, XDP_UMEM_REG, &region, socklen_t(MemoryLayout<xdp_umem_reg>.size))
+            let length = socklen_t(MemoryLayout<linux_xdp_memory>.size)
+            var result: Int32 = -1
+            if memory.hasMetadata {
+                region.flags |= UInt32(linux_xdp_umem_has_metadata)
+                region.metadata_byte_count = UInt32(XDPState.metadataByteCount)
+                result = setsockopt(descriptor, SOL_XDP, XDP_UMEM_REG, &region, length)
+                hasMetadata = result == 0
+            }
+            if !memory.hasMetadata || result != 0 && errno == EINVAL {
+                // Before Linux 6.11 there is no metadata.
+                region.flags = UInt32(XDP_UMEM_UNALIGNED_CHUNK_FLAG)
+                region.metadata_byte_count = 0
+                result = setsockopt(descriptor, SOL_XDP, XDP_UMEM_REG, &region, length)
+            }
             guard result == 0 else { throw DemikernelError(errno, .initialize, XDPSocket.memoryMessage(errno)) }
         }
         for (option, entries) in [
@@ -103,6 +123,8 @@ struct XDPSocket {
         var options = xdp_options()
         var length = socklen_t(MemoryLayout<xdp_options>.size)
         if getsockopt(descriptor, SOL_XDP, XDP_OPTIONS, &options, &length) == 0 { grant.isZeroCopy = options.flags & UInt32(XDP_OPTIONS_ZEROCOPY) != 0 }
+        // In zero copy it is for the driver to say what it can.
+        grant.completesChecksums = hasMetadata && !grant.isZeroCopy
         return grant
     }
 

@@ -30,7 +30,7 @@ extension UnsafeMutablePointer<XDPState> {
             } else if isInMemory(frame) {
                 submit(frame)
                 record(byteCount)
-            } else if submitCopy(frame, byteCount) {
+            } else if completeChecksum(frame), submitCopy(frame, byteCount) {
                 pointee.counts.transmitCopies &+= 1
                 record(byteCount)
             } else {
@@ -97,6 +97,8 @@ extension UnsafeMutablePointer<XDPState> {
     /// Writes the descriptors of a frame, whose counts on its blocks become the device's.
     @inline(__always)
     private func submit(_ frame: Frame) {
+        var options: UInt32 = 0
+        if frame.frameFlags.contains(.needsTransportChecksum), leavesChecksum(frame) { options = UInt32(linux_xdp_has_metadata) }
         var segment: Frame? = frame
         var left = frame.arrayByteCount
         while let current = segment {
@@ -113,7 +115,8 @@ extension UnsafeMutablePointer<XDPState> {
                 let offset = pointee.memory.offset(address)
                 let piece = Swift.min(byteCount, pointee.memory.chunkByteCount, 4096 &- Int(offset & 4095))
                 byteCount &-= piece
-                produce(offset, piece, continues: byteCount &+ left > 0)
+                produce(offset, piece, continues: byteCount &+ left > 0, options)
+                options = 0
                 if byteCount == 0 { break }
                 DatapathHeap.retainBlock(containing: address)
                 address += piece
@@ -123,10 +126,11 @@ extension UnsafeMutablePointer<XDPState> {
     }
 
     @inline(__always)
-    private func produce(_ offset: UInt64, _ byteCount: Int, continues: Bool) {
+    private func produce(_ offset: UInt64, _ byteCount: Int, continues: Bool, _ options: UInt32 = 0) {
         pointee.held[Int(offset &>> 6)] &+= 1
         socket.pointee.transmit.produce(
-            xdp_desc(addr: offset, len: UInt32(truncatingIfNeeded: byteCount), options: continues ? UInt32(linux_xdp_packet_continues) : 0))
+            xdp_desc(
+                addr: offset, len: UInt32(truncatingIfNeeded: byteCount), options: options | (continues ? UInt32(linux_xdp_packet_continues) : 0)))
         pointee.inFlight &+= 1
     }
 

@@ -65,7 +65,7 @@ extension XDPState {
     }
 
     /// The region that a heap's memory is registered as.
-    private static func memory(of heap: DatapathHeap, maximumFrameByteCount: Int) -> XDPSocket.Memory {
+    private static func memory(of heap: DatapathHeap, maximumFrameByteCount: Int, leavesChecksums: Bool) -> XDPSocket.Memory {
         let found = FirstArena()
         let registration = DeviceRegistration(
             context: Unmanaged.passUnretained(found).toOpaque(),
@@ -79,13 +79,13 @@ extension XDPState {
         // The kernel keeps 256 bytes before each frame (XDP_PACKET_HEADROOM).
         let chunk = maximumFrameByteCount + 256 <= 2048 ? 2048 : 4096
         guard let base = found.base else { preconditionFailure("a heap has an arena") }
-        return XDPSocket.Memory(base: base, byteCount: found.byteCount, chunkByteCount: chunk)
+        return XDPSocket.Memory(base: base, byteCount: found.byteCount, chunkByteCount: chunk, hasMetadata: leavesChecksums && maximumFrameByteCount + metadataByteCount <= chunk)
     }
 
     static func make(
         _ descriptors: XDPDevice.Descriptors, heap: DatapathHeap, maximumFrameByteCount: Int
     ) throws(DemikernelError) -> UnsafeMutablePointer<XDPState> {
-        let memory = memory(of: heap, maximumFrameByteCount: maximumFrameByteCount)
+        let memory = memory(of: heap, maximumFrameByteCount: maximumFrameByteCount, leavesChecksums: descriptors.leavesChecksums)
         // No more than an eighth of the heap waits for frames.
         let share = memory.byteCount / 8 / memory.chunkByteCount / descriptors.sockets.count
         var fill = 64

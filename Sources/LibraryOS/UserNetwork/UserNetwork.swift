@@ -165,5 +165,6 @@ extension NetworkConfiguration {
         offloads = capabilities.offloads
         maximumTransmitSegments = capabilities.maximumTransmitSegments
         copiesStreamsTogether = capabilities.prefersContiguousStreams
+        transmitHeadroomByteCount = capabilities.transmitHeadroomByteCount
     }
 }

@@ -35,6 +35,8 @@ public struct NetworkConfiguration: Sendable {
     public var maximumTransmitSegments = 8
     /// Whether the pieces of a stream are copied together into one segment, although the device could gather them.
     public var copiesStreamsTogether = false
+    /// Bytes to leave free in front of a segment whose checksum the device completes.
+    public var transmitHeadroomByteCount = 0
     /// Seeds everything that is random in the stack.
     public var seed: UInt64
     public var tcp = TCPConfiguration()

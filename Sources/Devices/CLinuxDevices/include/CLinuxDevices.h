@@ -266,7 +266,31 @@ static inline int linux_bpf_run_xdp(int program, const void *frame, uint32_t byt
 enum {
     linux_xdp_use_sg = 1 << 4,            // XDP_USE_SG, Linux 6.6: frames of several descriptors
     linux_xdp_packet_continues = 1 << 0,  // XDP_PKT_CONTD: the next descriptor is of the same frame
+    linux_xdp_has_metadata = 1 << 1,      // XDP_TX_METADATA: in front of the frame stands what the kernel is to do with it
+    linux_xdp_umem_has_metadata = 1 << 2, // XDP_UMEM_TX_METADATA_LEN, Linux 6.11
 };
+
+/// struct xdp_umem_reg, with its last field, which the oldest headers lack.
+struct linux_xdp_memory {
+    uint64_t address;
+    uint64_t byte_count;
+    uint32_t chunk_byte_count;
+    uint32_t headroom;
+    uint32_t flags;
+    uint32_t metadata_byte_count;
+};
+
+/// struct xsk_tx_metadata (Documentation/networking/xsk-tx-metadata.rst), of a frame whose checksum is to be completed: from `start` on, counted from the
+/// frame's first byte, into the field `offset` bytes behind that, which holds the pseudo-header's sum.
+struct linux_xdp_metadata {
+    uint64_t flags;
+    uint16_t checksum_start;
+    uint16_t checksum_offset;
+    uint32_t unused;
+    uint64_t launch_time;
+};
+
+enum { linux_xdp_metadata_checksum = 1 << 1 };  // XDP_TXMD_FLAGS_CHECKSUM
 
 // The rings are shared with the kernel: an index is read before, and written behind, the descriptors that it speaks of.
 static inline uint32_t linux_ring_load(const uint32_t *index) { return atomic_load_explicit((const _Atomic uint32_t *)index, memory_order_acquire); }

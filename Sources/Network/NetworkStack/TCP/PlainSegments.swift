@@ -2,7 +2,8 @@ import DatapathMemory
 import EthernetDevice
 import WireFormats
 
-/// The short way out for what most segments are: to a resolved neighbor, with timestamps and no further option, without congestion marks, summed here.
+/// The short way out for what most segments are: to a resolved neighbor, with timestamps and no further option, without congestion marks. They are summed
+/// here, while they are copied, also where the device could do that: asking it costs more.
 /// It is compiled for each family, since all lengths of headers are constants then.
 /// Everything else goes the long way (`sendData`, `sendControl`), which knows every case and makes the same bytes of these.
 extension NetworkStack {
@@ -10,7 +11,6 @@ extension NetworkStack {
     func choosePlainHeaders(_ c: ConnectionPointer) {
         let isPlain =
             c.pointee.state.isSynchronized && c.pointee.flags.isSuperset(of: [.timestamps, .neighborResolved]) && c.pointee.ecn.isEmpty
-            && !state.pointee.offloads.contains(.transmitChecksumTCP)
         let isIPv4 = c.pointee.template.extraByteCount == 0
         c.pointee.plainHeaderEpoch = isPlain && isIPv4 ? c.pointee.templateEpoch : 0
         c.pointee.plainIPv6HeaderEpoch = isPlain && !isIPv4 ? c.pointee.templateEpoch : 0

@@ -101,7 +101,7 @@ extension NetworkStack {
         guard refreshTemplate(c) else { return countUnsent(.noRoute) }
         let byteCount = HeaderTemplate.transportOffset + c.pointee.template.extraByteCount + (c.pointee.flags.contains(.timestamps) ? 32 : 20)
         guard !state.pointee.output.pointee.isExhausted,
-            let frame = Frame.makeSegment(state.pointee.heap, byteCount: byteCount, headroom: 0, priority: .reserve)
+            let frame = Frame.makeSegment(state.pointee.heap, byteCount: byteCount, headroom: state.pointee.configuration.transmitHeadroomByteCount, priority: .reserve)
         else { return countUnsent(.outOfMemory) }
         frame.frameFlags = writeHeaders(c, at: frame.segmentAddress, sequence, flags, payloadByteCount: 0, payloadSum: 0)
         transmit(c, frame)
@@ -130,14 +130,17 @@ extension NetworkStack {
             transmit(c, frame)
             return true
         }
-        guard let frame = Frame.makeSegment(state.pointee.heap, byteCount: headerByteCount &+ byteCount, headroom: 0, priority: .reserve) else {
+        guard let frame = Frame.makeSegment(state.pointee.heap, byteCount: headerByteCount &+ byteCount, headroom: state.pointee.configuration.transmitHeadroomByteCount, priority: .reserve) else {
             countUnsent(.outOfMemory)
             return false
         }
         let header = frame.segmentAddress
         let payload = header + headerByteCount
         let sum: UInt64
-        if cursor.segmentByteCount &- offset >= byteCount {
+        if state.pointee.offloads.contains(.transmitChecksumTCP) {
+            copyChain(to: payload, cursor, offset, byteCount)
+            sum = 0
+        } else if cursor.segmentByteCount &- offset >= byteCount {
             sum = InternetChecksum.copyAndSum(to: payload, from: cursor.segmentAddress + offset, count: byteCount)
         } else {
             copyChain(to: payload, cursor, offset, byteCount)
@@ -170,7 +173,7 @@ extension NetworkStack {
         _ byteCount: Int
     ) -> Frame? {
         let maximumSegments = state.pointee.configuration.maximumTransmitSegments
-        guard let frame = Frame.makeSegment(state.pointee.heap, byteCount: headerByteCount, headroom: 0, priority: .reserve) else { return nil }
+        guard let frame = Frame.makeSegment(state.pointee.heap, byteCount: headerByteCount, headroom: state.pointee.configuration.transmitHeadroomByteCount, priority: .reserve) else { return nil }
         var last = frame
         var segment = cursor
         var offset = offset
@@ -208,7 +211,7 @@ extension NetworkStack {
         guard refreshTemplate(c) else { return countUnsent(.noRoute) }
         let byteCount = HeaderTemplate.maximumByteCount + c.pointee.template.extraByteCount
         guard !state.pointee.output.pointee.isExhausted,
-            let frame = Frame.makeSegment(state.pointee.heap, byteCount: byteCount, headroom: 0, priority: .reserve)
+            let frame = Frame.makeSegment(state.pointee.heap, byteCount: byteCount, headroom: state.pointee.configuration.transmitHeadroomByteCount, priority: .reserve)
         else { return countUnsent(.outOfMemory) }
         let configuration = state.pointee.configuration.tcp
         let header = frame.segmentAddress + c.pointee.template.extraByteCount

@@ -122,7 +122,7 @@ extension NetworkStack {
         let headerByteCount = HeaderTemplate.transportOffset + c.pointee.template.extraByteCount + (hasTimestamps ? 32 : 20)
         let optionByteCount = 4 + 8 * count
         guard !state.pointee.output.pointee.isExhausted,
-            let frame = Frame.makeSegment(state.pointee.heap, byteCount: headerByteCount + optionByteCount, headroom: 0, priority: .reserve)
+            let frame = Frame.makeSegment(state.pointee.heap, byteCount: headerByteCount + optionByteCount, headroom: state.pointee.configuration.transmitHeadroomByteCount, priority: .reserve)
         else { return countUnsent(.outOfMemory) }
         let options = frame.segmentAddress + headerByteCount
         // NOP, NOP, kind 5 and its length.
