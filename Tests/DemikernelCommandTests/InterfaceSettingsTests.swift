@@ -85,7 +85,7 @@ import Testing
 
     @Test(arguments: [
         "tap:demi0", "tap:demi0,host=10.0.0.1/24,host=2001:db8::1/64", "xdp:eth0", "xdp:eth0,ports=80+8000-8999,group=239.1.2.3,group=ff05::1",
-        "xdp:eth0,ports=7,shared,mode=native,checksums=verify", "xdp:eth0,mode=generic,checksums=partial",
+        "xdp:eth0,ports=7,shared,mode=native,checksums=verify", "xdp:eth0,checksums=offload", "xdp:eth0,mode=generic,checksums=partial",
     ]) func aDeviceIsShownAsItIsWritten(text: String) throws {
         #expect("\(try DeviceSpecification(parsing: text))" == text)
     }

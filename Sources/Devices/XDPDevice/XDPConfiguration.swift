@@ -20,9 +20,10 @@ public struct XDPConfiguration: Equatable, Sendable {
     ///
     /// A kernel at the other end of a veth leaves checksums to be completed by a network card, which there is none of, and nothing in the frame says so.
     public var acceptsPartialChecksums: Bool?
-    /// Whether the stack completes the checksums of everything it sends. Else the kernel or the network card completes those of large TCP segments, or, on
-    /// a veth, nobody does: a kernel at the other end knows that nothing was corrupted on the way, another program there may not.
-    public var completesChecksums = false
+    /// Whether the checksums of large TCP segments are left to the kernel, where it copies frames (Linux 6.11), and so to the network card. On a veth nobody
+    /// computes them then: a kernel at the other end knows that nothing was corrupted on the way, another program there may not. It also costs more than
+    /// it saves there, so that it has to be asked for.
+    public var offloadsChecksums = false
 
     public init(interface: String) {
         self.interface = interface

@@ -131,7 +131,7 @@ public enum XDPDevice {
                 // Neither has zero copy.
                 let isCopied = !attachment.isNative || interface.driver() == "veth"
                 parts[part].acceptsPartialChecksums = configuration.acceptsPartialChecksums ?? isCopied
-                parts[part].leavesChecksums = isCopied && !configuration.completesChecksums
+                parts[part].leavesChecksums = isCopied && configuration.offloadsChecksums
             }
             return parts
         } catch {

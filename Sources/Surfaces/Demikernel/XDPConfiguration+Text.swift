@@ -24,9 +24,9 @@ extension XDPConfiguration {
             case ("mode", "generic"): mode = .generic
             case ("checksums", "verify"): acceptsPartialChecksums = false
             case ("checksums", "partial"): acceptsPartialChecksums = true
-            case ("checksums", "complete"): completesChecksums = true
+            case ("checksums", "offload"): offloadsChecksums = true
             default:
-                mistakes.append("an xdp device has no option \"\(option)\": it has ports=N-N, group=ADDRESS, shared, mode=native or generic, checksums=verify, partial or complete")
+                mistakes.append("an xdp device has no option \"\(option)\": it has ports=N-N, group=ADDRESS, shared, mode=native or generic, checksums=verify, partial or offload")
             }
         }
     }
@@ -48,7 +48,7 @@ extension XDPConfiguration {
         if steering.sharesAddresses { options.append("shared") }
         if mode != .automatic { options.append("mode=\(mode.rawValue)") }
         if let acceptsPartialChecksums { options.append("checksums=" + (acceptsPartialChecksums ? "partial" : "verify")) }
-        if completesChecksums { options.append("checksums=complete") }
+        if offloadsChecksums { options.append("checksums=offload") }
         return options
     }
 }
