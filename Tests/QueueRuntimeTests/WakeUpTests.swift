@@ -63,7 +63,7 @@ import Testing
         let token = try runtime.pop(runtime.queue())
         #expect(errorNumber { () throws(DemikernelError) in _ = try runtime.wait(token, timeout: .milliseconds(300)) } == ETIMEDOUT)
         let statistics = runtime.statistics
-        // Of 1 ms each after the first 34. A busy machine makes them longer, and so fewer.
+        // Of 2 ms each after the first 40. A busy machine makes them longer, and so fewer.
         #expect(statistics.sleeps > 0 && statistics.sleeps < 1_000, "\(statistics.sleeps)")
         // Those of the first 50 µs, and two for each nap.
         #expect(statistics.turns < 20_000, "\(statistics.turns)")

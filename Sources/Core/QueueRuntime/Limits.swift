@@ -73,7 +73,7 @@ public enum IdlePolicy: Hashable, Sendable {
     /// Polls for ever: the least latency, a whole core.
     case spin
     /// Polls for that many nanoseconds after the last progress, then sleeps in the kernel until a device, a timer or an `Interrupter` wakes it. For a device
-    /// that cannot wake it (DPDK's), it looks again after ever longer naps, of 50 µs to 1 ms.
+    /// that cannot wake it (DPDK's), it looks again after ever longer naps, of 50 µs to 2 ms.
     case adaptive(spinNanoseconds: UInt64)
 
     /// `.adaptive(spinNanoseconds:)` with 50 µs.

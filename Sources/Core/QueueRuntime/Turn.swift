@@ -136,8 +136,8 @@ extension RuntimeCore {
     }
 
     /// The nap where some device cannot wake the thread: an eighth of the time since something came last, so that what comes then is late by no more than
-    /// that, and at least as long as a sleep of the kernel's takes anyway. With 1 ms at most an idle runtime uses less than 2 % of its processor.
-    private var napNanoseconds: UInt64 { min(max((state.pointee.now &- state.pointee.lastProgress) / 8, 50_000), 1_000_000) }
+    /// that, and at least as long as a sleep of the kernel's takes anyway. With 2 ms at most an idle runtime uses some 1 % of its processor.
+    private var napNanoseconds: UInt64 { min(max((state.pointee.now &- state.pointee.lastProgress) / 8, 50_000), 2_000_000) }
 
     /// A wait that found its result without a turn must not keep the devices from theirs for ever: every 64th one takes a turn.
     @inline(__always)
