@@ -6,6 +6,7 @@ final class FrameRecorder {
         let device: EthernetDevice
         var start: UInt = 0
         var byteCount = 0
+        var sent: UInt = 0
     }
 
     private var state: UnsafeMutablePointer<State>?
@@ -15,6 +16,9 @@ final class FrameRecorder {
         guard let state, state.pointee.byteCount > 0 else { return nil }
         return state.pointee.start..<state.pointee.start + UInt(state.pointee.byteCount)
     }
+
+    /// Where the last frame lay that the stack sent and that has more than 100 bytes; 0 for none.
+    var lastSent: UInt { state?.pointee.sent ?? 0 }
 
     func reset() {
         state?.pointee.byteCount = 0
@@ -33,7 +37,12 @@ final class FrameRecorder {
                 return device.attachFunction(device.context, heap)
             },
             transmit: { context, frames, count in
-                let device = context.assumingMemoryBound(to: State.self).pointee.device
+                let state = context.assumingMemoryBound(to: State.self)
+                let device = state.pointee.device
+                for index in 0..<Int(count) {
+                    let frame = frames.assumingMemoryBound(to: Frame.self)[index]
+                    if frame.arrayByteCount > 100 { state.pointee.sent = UInt(bitPattern: frame.segmentAddress) }
+                }
                 return device.transmitFunction(device.context, frames, count)
             },
             receive: { context, frames, capacity in

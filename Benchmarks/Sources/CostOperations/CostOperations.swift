@@ -47,6 +47,7 @@ enum CostOperations {
         case "tcp-echo": try echoOverStream(count)
         case "udp-in": try receiveDatagrams(count)
         case "udp-push": try pushDatagrams(count)
+        case "udp-push-allocated-for-queue": try pushDatagrams(count, isForQueue: true)
         case "queue-push-slice-pop-wait-both": try pushSlicePopWaitBoth(count)
         case "c-queue-push-pop-wait-both": try pushPopWaitBothInC(count)
         case "tcp-echo-waiting": try echoOverStreamWaiting(count)

@@ -188,8 +188,9 @@ func receiveDatagrams(_ count: Int) throws(DemikernelError) {
 }
 
 /// A datagram goes out on a connected socket: push, the frame at the device, wait.
+/// - Parameter isForQueue: whether the buffers are allocated for the queue, with headroom for its headers.
 @inline(never)
-func pushDatagrams(_ count: Int) throws(DemikernelError) {
+func pushDatagrams(_ count: Int, isForQueue: Bool = false) throws(DemikernelError) {
     let session = try Session()
     let queue = try session.runtime.socket(.ipv4, .datagram)
     _ = try session.runtime.wait(try session.runtime.connect(queue, to: .ipv4(10, 0, 0, 2, port: 7)))
@@ -197,7 +198,10 @@ func pushDatagrams(_ count: Int) throws(DemikernelError) {
     session.settle()
     session.device.mode = .play
     let units = UnsafeMutableBufferPointer<UnsafeMutablePointer<SegmentDescriptor>>.allocate(capacity: framesMade)
-    for index in 0..<framesMade { units[index] = try session.unit().takeOver() }
+    for index in 0..<framesMade {
+        let buffer = isForQueue ? try session.runtime.allocate(64, for: queue) : try session.runtime.allocate(64)
+        units[index] = try ScatterGatherArray(buffer).takeOver()
+    }
     for index in 0..<count {
         pushed(try session.runtime.wait(try session.runtime.push(queue, ScatterGatherArray(unsafelyTakingOver: units[index]))))
     }

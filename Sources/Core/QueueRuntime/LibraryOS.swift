@@ -9,8 +9,12 @@ public struct LibraryOS {
     /// The name users type.
     public var name: StaticString
     public var context: UnsafeMutableRawPointer
+    /// Bytes in front of what is pushed that save a copy, because headers fit there (`Runtime.allocate(_:for:)`); 0 for none.
+    public var headroom = 0
 
     public typealias Context = UnsafeMutableRawPointer
+    /// Takes an array (a `SegmentDescriptor`) for a `SocketAddress` or nil.
+    public typealias Push = @convention(c) (_ context: Context, _ state: UInt32, _ array: UnsafeMutableRawPointer, _ address: UnsafeRawPointer?) -> Int32
     public typealias Submit = @convention(c) (_ context: Context, _ state: UInt32, _ operation: UInt32) -> Int32
 
     /// Makes a socket for the descriptor `queue`; returns its state index, or a negative errno.
@@ -22,9 +26,11 @@ public struct LibraryOS {
     public var connect: Submit
     /// Takes over the operation's array unless it refuses. A push that it refuses has done nothing: it may be asked again at once, and says the same.
     public var push: Submit
-    /// A push that nobody waits for. Takes over the array (a `SegmentDescriptor`) unless it refuses; `address` is a `SocketAddress` or nil.
-    public var pushDiscarded:
-        @convention(c) (_ context: Context, _ state: UInt32, _ array: UnsafeMutableRawPointer, _ address: UnsafeRawPointer?) -> Int32
+    /// A push that nobody waits for. Takes over the array unless it refuses.
+    public var pushDiscarded: Push
+    /// The common case of every push, asked first: takes the array over if the queue takes all of it now. Any other number than 0 says that nothing was
+    /// done, for whatever reason; then `push` or `pushDiscarded` is called. It begins no operation and completes none. Nil where no push can be so.
+    public var pushNow: Push?
     public var pop: Submit
     public var shutdown: @convention(c) (_ context: Context, _ state: UInt32, _ direction: UInt8) -> Int32
     /// Begins the close: cancels what is pending but for issued pushes, and calls `RuntimeCore.finishClose` when the queue is gone. `operation` is
@@ -62,7 +68,7 @@ public struct LibraryOS {
         bind: @escaping @convention(c) (Context, UInt32, UnsafeRawPointer) -> Int32,
         listen: @escaping @convention(c) (Context, UInt32, Int32) -> Int32,
         accept: @escaping Submit, connect: @escaping Submit, push: @escaping Submit,
-        pushDiscarded: @escaping @convention(c) (Context, UInt32, UnsafeMutableRawPointer, UnsafeRawPointer?) -> Int32,
+        pushDiscarded: @escaping Push, pushNow: Push? = nil,
         pop: @escaping Submit,
         shutdown: @escaping @convention(c) (Context, UInt32, UInt8) -> Int32,
         close: @escaping @convention(c) (Context, UInt32, UInt32) -> Void,
@@ -86,6 +92,7 @@ public struct LibraryOS {
         self.connect = connect
         self.push = push
         self.pushDiscarded = pushDiscarded
+        self.pushNow = pushNow
         self.pop = pop
         self.shutdown = shutdown
         self.close = close

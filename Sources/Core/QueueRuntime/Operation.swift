@@ -6,13 +6,16 @@ public enum OperationKind: UInt8, Sendable {
 }
 
 /// What `wait` can return without looking further.
-@usableFromInline
-enum PlainResult: UInt8 {
+public enum PlainResult: UInt8, Sendable {
     /// Pending, claimed, failed, or with more to it than one value.
     case none
     case pushed, popped
     /// With the address of who sent it.
     case poppedFromAddress
+    /// A datagram, behind its UDP header and an IPv4 header without options, which say who sent it. Only in the turn that is taken for its pop.
+    case poppedBehindHeaders
+    /// The same for a socket of IPv6, which is told IPv4-mapped addresses (RFC 3493, section 3.7).
+    case poppedBehindMappedHeaders
 }
 
 @usableFromInline
@@ -30,6 +33,10 @@ struct OperationClaim {
     @usableFromInline var word: UInt64 = 0
 
     init() {}
+
+    /// No waiter's: the thread takes one turn for this operation alone, which nobody can contest. It stands on no list when it completes.
+    @inlinable
+    static var turn: UInt64 { .max }
 
     @inline(__always)
     init(waiter: UInt32, epoch: UInt32) {
@@ -59,10 +66,10 @@ public struct Operation {
     /// The queue on which it was issued.
     public internal(set) var queue = QueueDescriptor(rawValue: 0)
     // Four bytes that are written together.
-    public internal(set) var kind = OperationKind.push
+    @usableFromInline var kindField = OperationKind.push
     @usableFromInline var outcome = OperationOutcome.succeeded
     @usableFromInline var isCompleted = false
-    /// What `wait` returns at once. Not `none` only while the operation is completed and stands on the unclaimed list.
+    /// What `wait` returns at once. Not `none` only while the operation is completed and stands on the unclaimed list, or in the turn taken for it.
     @usableFromInline var plainResult = PlainResult.none
     /// A push's array until the library OS takes it; a pop's result.
     public var array: UnsafeMutablePointer<SegmentDescriptor>?
@@ -84,6 +91,13 @@ public struct Operation {
     var errno: Int32 = 0
 
     init() {}
+
+    @inlinable
+    @inline(__always)
+    public internal(set) var kind: OperationKind {
+        get { kindField }
+        set { kindField = newValue }
+    }
 }
 
 /// A first-in, first-out list of pending operations, chained through their slots: how a library OS keeps its waiting pops, pushes and accepts.

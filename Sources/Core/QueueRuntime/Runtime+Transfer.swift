@@ -16,11 +16,18 @@ extension Runtime {
     ///   `ENOBUFS` at `Limits.maximumOperations`, `EBADF`. The array is released.
     public func push(_ queue: QueueDescriptor, _ array: consuming ScatterGatherArray) throws(DemikernelError) -> QueueToken {
         let taken = array.takeOver()
-        // The common case without a stack frame; all else is one call at the end.
-        if core.isOnOwnThread, let memory = core.memoryQueue(queue), memory.pointee.takesNow(taken), let operation = core.slotForImmediateOperation {
-            memory.pointee.append(taken)
-            operation.pointee.byteCount = taken.arrayByteCount
-            return core.completeImmediately(operation, .push, queue, .pushed)
+        // The common case of a queue in memory without a stack frame; all else is one call at the end.
+        if core.isOnOwnThread, case let slot = core.state.pointee.queues + queue.slot, slot.pointee.openDescriptor == queue.rawValue {
+            if let memory = slot.pointee.memoryQueue {
+                if memory.pointee.takesNow(taken), let operation = core.slotForImmediateOperation {
+                    memory.pointee.append(taken)
+                    operation.pointee.byteCount = taken.arrayByteCount
+                    return core.completeImmediately(operation, .push, queue, .pushed)
+                }
+            } else {
+                // A function of its own, so that queues in memory save no registers for it.
+                return try core.pushToDevice(slot, queue, taken)
+            }
         }
         return try core.pushSlowly(queue, taken)
     }
@@ -37,7 +44,13 @@ extension Runtime {
         _ queue: QueueDescriptor, _ array: consuming ScatterGatherArray, completion: PushCompletion
     ) throws(DemikernelError) {
         let taken = array.takeOver()
-        if core.isOnOwnThread, let memory = core.memoryQueue(queue), memory.pointee.takesNow(taken) { return memory.pointee.append(taken) }
+        if core.isOnOwnThread, case let slot = core.state.pointee.queues + queue.slot, slot.pointee.openDescriptor == queue.rawValue {
+            if let memory = slot.pointee.memoryQueue {
+                if memory.pointee.takesNow(taken) { return memory.pointee.append(taken) }
+            } else if core.pushesNow(slot, taken, nil) {
+                return
+            }
+        }
         try core.pushDiscarded(queue, taken, nil, .push)
     }
 
@@ -70,16 +83,42 @@ extension Runtime {
         _ queue: QueueDescriptor, _ array: consuming ScatterGatherArray, _ address: SocketAddress, completion: PushCompletion
     ) throws(DemikernelError) {
         let taken = array.takeOver()
-        try withUnsafePointer(to: address) { (address) throws(DemikernelError) in try core.pushDiscarded(queue, taken, address, .pushTo) }
+        try withUnsafePointer(to: address) { (address) throws(DemikernelError) in
+            if core.isOnOwnThread, case let slot = core.state.pointee.queues + queue.slot, slot.pointee.openDescriptor == queue.rawValue,
+                core.pushesNow(slot, taken, address)
+            {
+                return
+            }
+            try core.pushDiscarded(queue, taken, address, .pushTo)
+        }
     }
 
     /// Receives: the next bytes of a stream, one or more, or the next unit. Completes with `.popped`, or `.endOfStream`.
     ///
     /// What exceeds the limits stays queued and is popped next, of a unit as of a stream.
     /// - Throws: `ENOTCONN`, `EINVAL` for a limit below 1, `ENOBUFS` at `Limits.maximumOperations`, `EBADF`.
+    @inlinable
+    @inline(__always)
     public func pop(
         _ queue: QueueDescriptor, maximumSegments: Int = ScatterGatherArray.maximumSegments, maximumBytes: Int = .max
     ) throws(DemikernelError) -> QueueToken {
+        // Both are mostly constants: the call then has neither to be given nor to look at them.
+        maximumSegments == ScatterGatherArray.maximumSegments && maximumBytes == .max
+            ? try popWhole(queue) : try popLimited(queue, maximumSegments, maximumBytes)
+    }
+
+    @usableFromInline
+    @inline(never)
+    func popWhole(_ queue: QueueDescriptor) throws(DemikernelError) -> QueueToken { try popAtOnce(queue, ScatterGatherArray.maximumSegments, .max) }
+
+    @usableFromInline
+    @inline(never)
+    func popLimited(_ queue: QueueDescriptor, _ maximumSegments: Int, _ maximumBytes: Int) throws(DemikernelError) -> QueueToken {
+        try popAtOnce(queue, maximumSegments, maximumBytes)
+    }
+
+    @inline(__always)
+    private func popAtOnce(_ queue: QueueDescriptor, _ maximumSegments: Int, _ maximumBytes: Int) throws(DemikernelError) -> QueueToken {
         if core.isOnOwnThread, case let slot = core.state.pointee.queues + queue.slot, slot.pointee.openDescriptor == queue.rawValue {
             if let memory = slot.pointee.memoryQueue {
                 if let array = memory.pointee.givesNow(maximumSegments: maximumSegments, maximumBytes: maximumBytes),
@@ -111,47 +150,50 @@ extension Runtime {
 }
 
 extension RuntimeCore {
-    /// The in-memory queue of an open descriptor; nil for any other descriptor.
+    /// Whether the library OS has taken an array over at once. If not, nothing has happened.
     @inline(__always)
-    fileprivate func memoryQueue(_ queue: QueueDescriptor) -> UnsafeMutablePointer<MemoryQueue>? {
-        let slot = state.pointee.queues + queue.slot
-        return slot.pointee.openDescriptor == queue.rawValue ? slot.pointee.memoryQueue : nil
+    func pushesNow(_ slot: UnsafeMutablePointer<QueueSlot>, _ array: UnsafeMutablePointer<SegmentDescriptor>, _ address: UnsafePointer<SocketAddress>?) -> Bool {
+        let library = slot.pointee.libraryOS.unsafelyUnwrapped
+        guard let pushNow = library.pointee.pushNow else { return false }
+        return pushNow(library.pointee.context, slot.pointee.state, array, address) == 0
     }
 
+    @inline(never)
+    fileprivate func pushToDevice(
+        _ slot: UnsafeMutablePointer<QueueSlot>, _ queue: QueueDescriptor, _ array: UnsafeMutablePointer<SegmentDescriptor>
+    ) throws(DemikernelError) -> QueueToken {
+        let byteCount = array.arrayByteCount
+        guard slotForImmediateOperation != nil, pushesNow(slot, array, nil) else { return try pushSlowly(queue, array) }
+        // Such a push makes no operation and ends none: the slot is free still.
+        let operation = state.pointee.freeOperation.unsafelyUnwrapped.operation
+        operation.pointee.byteCount = byteCount
+        return completeImmediately(operation, .push, queue, .pushed)
+    }
+
+    /// A push to a queue that does not take it at once, that is refused, or that needs an operation slot which was never used.
     @inline(never)
     fileprivate func pushSlowly(
         _ queue: QueueDescriptor, _ array: UnsafeMutablePointer<SegmentDescriptor>
     ) throws(DemikernelError) -> QueueToken {
-        guard isOnOwnThread, case let slot = state.pointee.queues + queue.slot, slot.pointee.openDescriptor == queue.rawValue,
-            let free = state.pointee.freeOperation
-        else { return try pushFirst(queue, array) }
-        // Everything of the slot is written, and read, before the call, which it would be read again after.
-        let token = QueueToken(rawValue: take(free.operation, .push, queue))
-        free.operation.pointee.array = array
-        let library = slot.pointee.libraryOS.unsafelyUnwrapped
-        let error = library.pointee.push(library.pointee.context, slot.pointee.state, UInt32(truncatingIfNeeded: token.rawValue & QueueToken.slotMask))
-        if error != 0 { throw refusedPush(token, array, error) }
-        return token
-    }
-
-    /// A push that is refused, or the first one to need so many operations.
-    @inline(never)
-    private func pushFirst(_ queue: QueueDescriptor, _ array: UnsafeMutablePointer<SegmentDescriptor>) throws(DemikernelError) -> QueueToken {
         checkThread()
+        let slot: UnsafeMutablePointer<QueueSlot>
         do throws(DemikernelError) {
-            _ = try lookUp(queue, .push)
-            guard carveOperation() else { throw tooManyOperations(.push) }
+            slot = try lookUp(queue, .push)
+            guard state.pointee.freeOperation != nil || carveOperation() else { throw tooManyOperations(.push) }
         } catch {
             array.releaseArray()
             throw error
         }
-        return try pushSlowly(queue, array)
-    }
-
-    @inline(never)
-    private func refusedPush(_ token: QueueToken, _ array: UnsafeMutablePointer<SegmentDescriptor>, _ error: Int32) -> DemikernelError {
-        array.releaseArray()
-        return refused(token, error, .push)
+        let operation = state.pointee.freeOperation.unsafelyUnwrapped.operation
+        let token = QueueToken(rawValue: take(operation, .push, queue))
+        operation.pointee.array = array
+        let library = slot.pointee.libraryOS.unsafelyUnwrapped
+        let error = library.pointee.push(library.pointee.context, slot.pointee.state, operation.index)
+        if error != 0 {
+            array.releaseArray()
+            throw refused(token, error, .push)
+        }
+        return token
     }
 
     @inline(never)

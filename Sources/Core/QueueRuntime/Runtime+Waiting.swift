@@ -13,8 +13,13 @@ extension Runtime {
         core.checkThread()
         // The common cases, compiled into the caller so that the completion is never built: nobody's, with a plain result, now or after one turn.
         let slot = core.state.pointee.operations + Int(truncatingIfNeeded: token.rawValue & QueueToken.slotMask)
-        if slot.pointee.token == token.rawValue, slot.pointee.plainResult == .none ? core.completesInOneTurn(slot) : core.mayWaitWithoutTurn() {
-            return core.redeemPlain(slot)
+        if slot.pointee.token == token.rawValue {
+            if slot.pointee.plainResult == .none {
+                if core.completesInOneTurn(slot) { return core.redeemPlain(slot) }
+            } else if core.mayWaitWithoutTurn() {
+                core.removePlain(slot)
+                return core.redeemPlain(slot)
+            }
         }
         return try core.waitSlowly(token, timeout)
     }
@@ -139,8 +144,6 @@ extension RuntimeCore {
     @inlinable
     @inline(__always)
     func redeemPlain(_ slot: UnsafeMutablePointer<Operation>) -> Completion {
-        UnsafeMutableRawPointer(slot).assumingMemoryBound(to: ListLink.self).removeFromRing()
-        state.pointee.waiters.pointee.count &-= 1
         let token = QueueToken(rawValue: slot.pointee.token)
         let plainResult = slot.pointee.plainResult
         releasePlainOperation(slot)
@@ -149,11 +152,13 @@ extension RuntimeCore {
             let array = ScatterGatherArray(unsafelyTakingOver: slot.pointee.array.unsafelyUnwrapped)
             return Completion(token: token, queue: slot.pointee.queue, index: 0, position: 0, result: .popped(array, from: nil))
         }
-        if plainResult == .poppedFromAddress {
-            let array = ScatterGatherArray(unsafelyTakingOver: slot.pointee.array.unsafelyUnwrapped)
-            return Completion(token: token, queue: slot.pointee.queue, index: 0, position: 0, result: .popped(array, from: slot.pointee.address))
+        if plainResult == .pushed {
+            return Completion(token: token, queue: slot.pointee.queue, index: 0, position: 0, result: .pushed(byteCount: slot.pointee.byteCount))
         }
-        return Completion(token: token, queue: slot.pointee.queue, index: 0, position: 0, result: .pushed(byteCount: slot.pointee.byteCount))
+        let payload = slot.pointee.array.unsafelyUnwrapped
+        let address = plainResult == .poppedFromAddress ? slot.pointee.address : SocketAddress(ofDatagram: payload, plainResult)
+        let array = ScatterGatherArray(unsafelyTakingOver: payload)
+        return Completion(token: token, queue: slot.pointee.queue, index: 0, position: 0, result: .popped(array, from: address))
     }
 
     /// Whether a wait that finds its result need not take a turn for the others' sake.
@@ -164,14 +169,42 @@ extension RuntimeCore {
         return state.pointee.turnlessWaitsLeft >= 0
     }
 
+    /// Takes a completed operation from the unclaimed list.
+    @inlinable
+    @inline(__always)
+    func removePlain(_ slot: UnsafeMutablePointer<Operation>) {
+        UnsafeMutableRawPointer(slot).assumingMemoryBound(to: ListLink.self).removeFromRing()
+        state.pointee.waiters.pointee.count &-= 1
+    }
+
     /// Takes one turn for a wait for a pending operation, if nobody else could contest it.
-    /// - Returns: whether the operation then has a plain result. What else came of it, and any waiting, is `waitSlowly`'s.
+    /// - Returns: whether the operation then has a plain result; it stands on no list. What else came of it, and any waiting, is `waitSlowly`'s.
     @usableFromInline
     @inline(never)
     func completesInOneTurn(_ slot: UnsafeMutablePointer<Operation>) -> Bool {
         guard isAlone, slot.pointee.claim.word == 0, !slot.pointee.isCompleted else { return false }
+        slot.pointee.claim.word = OperationClaim.turn
         takeLonelyTurn()
-        return slot.pointee.plainResult != .none
+        slot.pointee.claim.word = 0
+        if slot.pointee.plainResult != .none { return true }
+        if slot.pointee.isCompleted { list(slot) }
+        return false
+    }
+
+    /// Puts an operation that has completed in the turn taken for it on the unclaimed list after all.
+    @usableFromInline
+    @inline(never)
+    func list(_ slot: UnsafeMutablePointer<Operation>) {
+        // Where it would stand in the order of completion is not known; behind what completed in the same turn is as good.
+        state.pointee.completions &+= 1
+        slot.pointee.completionNumber = state.pointee.completions
+        let result = slot.pointee.plainResult
+        if result == .poppedBehindHeaders || result == .poppedBehindMappedHeaders {
+            slot.pointee.address = SocketAddress(ofDatagram: slot.pointee.array.unsafelyUnwrapped, result)
+            slot.pointee.outcome = .succeededFromAddress
+            slot.pointee.plainResult = .poppedFromAddress
+        }
+        append(slot, toCompletedOf: state.pointee.waiters)
     }
 
     @usableFromInline

@@ -202,6 +202,15 @@ public struct Runtime: ~Copyable {
         return try core.heap.allocate(byteCount, headroom: headroom)
     }
 
+    /// A buffer to be pushed to `queue`: with room for headers in front where that saves its library OS a block and a copy, as for datagrams of the
+    /// user-level stack. It can be pushed to any other queue as well. O(1).
+    /// - Throws: as `allocate(_:)`; `EBADF`.
+    public func allocate(_ byteCount: Int, for queue: QueueDescriptor) throws(DemikernelError) -> Buffer {
+        core.checkThread()
+        let library = try core.lookUp(queue, .allocate).pointee.libraryOS.unsafelyUnwrapped
+        return try core.heap.allocate(byteCount, headroom: library.pointee.headroom)
+    }
+
     /// A buffer with a copy of `bytes`.
     /// - Throws: as `allocate`.
     public func allocate(copying bytes: Span<UInt8>) throws(DemikernelError) -> Buffer {

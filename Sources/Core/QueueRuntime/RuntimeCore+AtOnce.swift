@@ -18,16 +18,12 @@ extension RuntimeCore {
 
     @inline(never)
     private func pushAtOnce(_ slot: UnsafeMutablePointer<QueueSlot>, _ queue: QueueDescriptor, _ array: UnsafeMutablePointer<SegmentDescriptor>) -> UInt64 {
-        guard let free = state.pointee.freeOperation else { return 0 }
-        // Everything of the slot is written, and read, before the call, which it would be read again after.
-        let token = take(free.operation, .push, queue)
-        free.operation.pointee.array = array
-        let library = slot.pointee.libraryOS.unsafelyUnwrapped
-        let number = UInt32(truncatingIfNeeded: token & QueueToken.slotMask)
-        if library.pointee.push(library.pointee.context, slot.pointee.state, number) == 0 { return token }
-        // A push that was refused has done nothing, and is refused again with its reason.
-        releaseOperation(number)
-        return 0
+        let byteCount = array.arrayByteCount
+        guard slotForImmediateOperation != nil, pushesNow(slot, array, nil) else { return 0 }
+        // Such a push makes no operation and ends none: the slot is free still.
+        let operation = state.pointee.freeOperation.unsafelyUnwrapped.operation
+        operation.pointee.byteCount = byteCount
+        return completeImmediately(operation, .push, queue, .pushed).rawValue
     }
 
     @inline(never)
@@ -73,7 +69,8 @@ extension RuntimeCore {
         let slot = state.pointee.operations + Int(truncatingIfNeeded: token.rawValue & QueueToken.slotMask)
         guard slot.pointee.token == token.rawValue else { return .none }
         let result = slot.pointee.plainResult
-        guard result == .popped || result == .pushed, mayWaitWithoutTurn() else { return .none }
+        guard result == .popped || result == .pushed, !isLastGeneration(slot), mayWaitWithoutTurn() else { return .none }
+        removePlain(slot)
         return take(result, of: slot)
     }
 
@@ -84,23 +81,28 @@ extension RuntimeCore {
         let slot = state.pointee.operations + Int(truncatingIfNeeded: token.rawValue & QueueToken.slotMask)
         guard slot.pointee.token == token.rawValue, slot.pointee.plainResult == .none, completesInOneTurn(slot) else { return .none }
         let result = slot.pointee.plainResult
-        guard result == .popped || result == .pushed else { return .none }
+        guard result == .popped || result == .pushed, !isLastGeneration(slot) else {
+            list(slot)
+            return .none
+        }
         return take(result, of: slot)
+    }
+
+    /// Whether the slot's token is its last one, after which more is to be done than `take` does.
+    @inlinable
+    @inline(__always)
+    func isLastGeneration(_ slot: UnsafeMutablePointer<Operation>) -> Bool {
+        slot.pointee.token.addingReportingOverflow(QueueToken.slotMask &+ 1).overflow
     }
 
     @inlinable
     @inline(__always)
     func take(_ result: PlainResult, of slot: UnsafeMutablePointer<Operation>) -> ResultAtOnce {
-        // Before the last generation of a slot, of which more is to be done: nothing here may need a call.
-        let (next, isUsedUp) = slot.pointee.token.addingReportingOverflow(QueueToken.slotMask &+ 1)
-        if isUsedUp { return .none }
-        UnsafeMutableRawPointer(slot).assumingMemoryBound(to: ListLink.self).removeFromRing()
-        state.pointee.waiters.pointee.count &-= 1
         // As `releasePlainOperation`.
         state.pointee.liveOperations &-= 1
         slot.pointee.isCompleted = false
         slot.pointee.plainResult = .none
-        slot.pointee.token = ~next
+        slot.pointee.token = ~(slot.pointee.token &+ (QueueToken.slotMask &+ 1))
         slot.pointee.link.next = state.pointee.freeOperation
         state.pointee.freeOperation = UnsafeMutableRawPointer(slot).assumingMemoryBound(to: ListLink.self)
         return result == .popped ? .popped(slot.pointee.queue, slot.pointee.array.unsafelyUnwrapped) : .pushed(slot.pointee.queue)

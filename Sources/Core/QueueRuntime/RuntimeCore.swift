@@ -270,6 +270,33 @@ public struct RuntimeCore {
         complete(slot, .poppedFromAddress)
     }
 
+    /// The oldest pop that waits, if it is the one that the present turn is taken for: takes it out, and takes over `array`, whose kind is
+    /// `WaitingPops.result`. The one behind it is awaited then, if it takes all that may come. Calls nothing. O(1).
+    /// - Returns: whether that was done; if not, nothing has changed, and `completeFirstPop` does it.
+    @inlinable
+    @inline(__always)
+    public func completesAwaitedPop(of pops: UnsafeMutablePointer<WaitingPops>, _ array: UnsafeMutablePointer<SegmentDescriptor>) -> Bool {
+        let link = pops.pointee.list.head.unsafelyUnwrapped
+        let slot = link.operation
+        guard slot.pointee.claim.word == OperationClaim.turn else { return false }
+        let next = link.pointee.next
+        pops.pointee.list.head = next
+        if let next {
+            next.pointee.previous = nil
+            pops.pointee.awaits.unsafelyUnwrapped.pointee = next.operation.pointee.byteCount >= WaitingPops.unlimitedByteCount ? 1 : 0
+        } else {
+            pops.pointee.list.tail = nil
+        }
+        slot.pointee.array = array
+        slot.pointee.openToken = 0
+        // The kind is known, and written so that all four bytes are one store.
+        slot.pointee.kind = .pop
+        slot.pointee.outcome = .succeeded
+        slot.pointee.isCompleted = true
+        slot.pointee.plainResult = pops.pointee.result
+        return true
+    }
+
     @inlinable
     @inline(__always)
     func takeFirst(of list: inout OperationList) -> UnsafeMutablePointer<Operation> {
@@ -332,6 +359,8 @@ public struct RuntimeCore {
         if slot.pointee.claim.word == 0 {
             slot.pointee.plainResult = result
             append(slot, toCompletedOf: state.pointee.waiters)
+        } else if slot.pointee.claim.word == OperationClaim.turn {
+            slot.pointee.plainResult = result
         } else {
             appendToCompletedOfHolder(slot)
         }

@@ -102,6 +102,23 @@ public struct SocketAddress: Hashable, Sendable {
     }
 }
 
+extension SocketAddress {
+    /// Who sent a datagram that lies behind its headers.
+    @inlinable
+    @inline(__always)
+    init(ofDatagram payload: UnsafeMutablePointer<SegmentDescriptor>, _ result: PlainResult) {
+        let end = UnsafeRawPointer(payload.segmentAddress)
+        // An IPv4 header without options has 20 bytes, the source from the 12th on (RFC 791, section 3.1); a UDP header 8, the source port first (RFC 768).
+        let address = UInt64(end.loadUnaligned(fromByteOffset: -16, as: UInt32.self))
+        let port = UInt16(bigEndian: end.loadUnaligned(fromByteOffset: -8, as: UInt16.self))
+        if result == .poppedBehindHeaders {
+            self.init(family: .ipv4, bytes: (address, 0), port: port)
+        } else {
+            self.init(family: .ipv6, bytes: (0, address << 32 | 0xffff_0000), port: port)
+        }
+    }
+}
+
 extension SocketAddress: CustomStringConvertible {
     /// `127.0.0.1:7`, `[::1]:7` or `/run/x.sock`.
     public var description: String {

@@ -8,6 +8,8 @@ public struct WaitingPops {
     /// Whether a pop would find nothing, neither bytes nor an end nor an error. Set by the library OS after a pop has found that, and only once
     /// `awaits` is set; cleared when something has come.
     public var findsNothing = false
+    /// What `RuntimeCore.completesAwaitedPop` is given: `popped`, or datagrams behind headers.
+    public var result = PlainResult.popped
     /// Where whoever brings what comes next looks whether a pop that takes all of it waits: 1 while the first pop of the list is one.
     public var awaits: UnsafeMutablePointer<UInt8>?
 

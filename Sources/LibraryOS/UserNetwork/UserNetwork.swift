@@ -98,7 +98,7 @@ public enum UserNetwork {
     }
 
     private static func libraryOS(_ state: UnsafeMutablePointer<UserNetworkState>) -> LibraryOS {
-        LibraryOS(
+        var libraryOS = LibraryOS(
             name: "catnip", context: state,
             socket: { context, family, type, queue in
                 UserNetworkHandle(context).open(
@@ -116,6 +116,10 @@ public enum UserNetwork {
                 UserNetworkHandle(context).pushDiscarded(
                     Int(state), array.assumingMemoryBound(to: SegmentDescriptor.self),
                     address?.assumingMemoryBound(to: SocketAddress.self).pointee)
+            },
+            pushNow: { context, state, array, address in
+                UserNetworkHandle(context).pushNow(
+                    Int(state), array.assumingMemoryBound(to: SegmentDescriptor.self), address?.assumingMemoryBound(to: SocketAddress.self))
             },
             pop: { context, state, operation in UserNetworkHandle(context).pop(Int(state), operation) },
             shutdown: { context, state, direction in
@@ -145,6 +149,8 @@ public enum UserNetwork {
             endCapture: { context, end in
                 UserNetworkHandle(context).endCapture(into: end.assumingMemoryBound(to: FrameCaptureEnd.self))
             })
+        libraryOS.headroom = NetworkStack.datagramHeadroom
+        return libraryOS
     }
 }
 

@@ -41,6 +41,7 @@ extension UserNetworkHandle {
         socket.pointee.queue = queue
         socket.pointee.phase = phase
         socket.pointee.pops.awaits = type == .stream ? stack.awaitsDataFlag(index) : stack.awaitsDatagramFlag(index)
+        if type == .datagram { socket.pointee.pops.result = family == .ipv4 ? .poppedBehindHeaders : .poppedBehindMappedHeaders }
         core.setWaitingPops(socket.pointer(to: \.pops).unsafelyUnwrapped, of: queue)
     }
 

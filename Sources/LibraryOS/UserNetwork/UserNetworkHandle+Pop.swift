@@ -74,11 +74,23 @@ extension UserNetworkHandle {
         if socket.pointee.type == .stream {
             core.completeFirstPop(of: &socket.pointee.pops.list, delivery.payload)
         } else {
-            let source = IPAddress(ipv4Raw: delivery.rawSourceAddress)
-            let address = SocketAddress(Endpoint(address: source, port: delivery.sourcePort), as: socket.pointee.family)
-            core.completeFirstPop(of: &socket.pointee.pops.list, delivery.payload, from: address)
+            core.completeFirstPop(of: &socket.pointee.pops.list, delivery.payload, from: sender(of: delivery, socket))
         }
         if !socket.pointee.pops.list.isEmpty { awaitNext(socket) }
+    }
+
+    /// As `complete`, if the program waits in this turn for the pop that the delivery is for.
+    /// - Returns: whether it was done; if not, nothing has changed.
+    @inline(__always)
+    func completesAwaited(_ delivery: Delivery) -> Bool {
+        core.completesAwaitedPop(of: socket(Int(delivery.owner)).pointer(to: \.pops).unsafelyUnwrapped, delivery.payload)
+    }
+
+    /// Who has sent a datagram.
+    @inline(__always)
+    private func sender(of delivery: Delivery, _ socket: UnsafeMutablePointer<NetworkSocket>) -> SocketAddress {
+        let source = IPAddress(ipv4Raw: delivery.rawSourceAddress)
+        return SocketAddress(Endpoint(address: source, port: delivery.sourcePort), as: socket.pointee.family)
     }
 
     /// Nothing more will come. A reset is no end, and every pop tells it; but behind the peer's end it has nothing to take away.

@@ -6,73 +6,77 @@ import WireFormats
 
 /// Sending.
 extension UserNetworkHandle {
+    /// Gives the stack an array that goes at once, as most do. Every reason not to is left to `push` and `pushDiscarded`.
+    /// - Returns: 0 when the array was taken over.
+    @inline(__always)
+    func pushNow(_ index: Int, _ array: UnsafeMutablePointer<SegmentDescriptor>, _ address: UnsafePointer<SocketAddress>?) -> Int32 {
+        // Functions of their own, so that neither way saves the other's registers.
+        let socket = socket(index)
+        if socket.pointee.type == .datagram { return address == nil ? pushDatagramNow(socket, array) : pushAddressedNow(socket, array, address.unsafelyUnwrapped) }
+        return address == nil ? pushBytesNow(socket, array) : EAGAIN
+    }
+
+    @inline(never)
+    private func pushBytesNow(_ socket: UnsafeMutablePointer<NetworkSocket>, _ array: UnsafeMutablePointer<SegmentDescriptor>) -> Int32 {
+        guard socket.pointee.phase == .connected, socket.pointee.firstToSend == nil, !socket.pointee.isSendShutDown, socket.pointee.failure == 0,
+            array.arrayByteCount > 0, stack.send(socket.pointee.index, array, at: core.currentTime) == 0
+        else { return EAGAIN }
+        flush()
+        return 0
+    }
+
+    @inline(never)
+    private func pushDatagramNow(_ socket: UnsafeMutablePointer<NetworkSocket>, _ array: UnsafeMutablePointer<SegmentDescriptor>) -> Int32 {
+        guard socket.pointee.firstToSend == nil, array.arrayByteCount <= core.limits.maximumUnitSize,
+            stack.sendPlainDatagram(socket.pointee.index, array)
+        else { return EAGAIN }
+        flush()
+        return 0
+    }
+
+    @inline(never)
+    private func pushAddressedNow(
+        _ socket: UnsafeMutablePointer<NetworkSocket>, _ array: UnsafeMutablePointer<SegmentDescriptor>, _ address: UnsafePointer<SocketAddress>
+    ) -> Int32 {
+        guard socket.pointee.firstToSend == nil, array.arrayByteCount <= core.limits.maximumUnitSize, address.pointee.family == socket.pointee.family,
+            stack.sendPlainDatagram(socket.pointee.index, array, to: address.pointee.endpoint)
+        else { return EAGAIN }
+        flush()
+        return 0
+    }
+
     func push(_ index: Int, _ operation: UInt32) -> Int32 {
         let socket = socket(index)
         let slot = core.operation(operation)
         let array = slot.pointee.array.unsafelyUnwrapped
-        let byteCount = array.arrayByteCount
-        if socket.pointee.type == .datagram { return pushDatagram(socket, slot, array, byteCount) }
-        if socket.pointee.phase == .connected && slot.pointee.kind == .push && isReadyToSend(socket) && byteCount > 0 {
-            let error = stack.send(socket.pointee.index, array, at: core.currentTime)
-            guard error == 0 else { return pushFailed(index, operation, array, error) }
-            core.completePush(slot, byteCount: byteCount)
-            flush()
+        let address: SocketAddress? = slot.pointee.kind == .pushTo ? slot.pointee.address : nil
+        let refusal = check(socket, array, address)
+        if refusal != 0 { return refusal }
+        guard socket.pointee.firstToSend == nil else {
+            enqueue(socket, array, operation)
             return 0
         }
-        return pushOtherwise(index, operation, array, byteCount)
-    }
-
-    /// Whether a push on a connection goes to the stack directly.
-    @inline(__always)
-    private func isReadyToSend(_ socket: UnsafeMutablePointer<NetworkSocket>) -> Bool {
-        socket.pointee.firstToSend == nil && !socket.pointee.isSendShutDown && socket.pointee.failure == 0
-    }
-
-    private func pushDatagram(
-        _ socket: UnsafeMutablePointer<NetworkSocket>, _ slot: UnsafeMutablePointer<Operation>, _ array: UnsafeMutablePointer<SegmentDescriptor>,
-        _ byteCount: Int
-    ) -> Int32 {
-        let isAddressed = slot.pointee.kind == .pushTo
-        guard socket.pointee.firstToSend == nil, byteCount <= core.limits.maximumUnitSize, !isAddressed || slot.pointee.address.family == socket.pointee.family
-        else {
-            return pushOtherwise(socket.pointee.queue.slot, slot.index, array, byteCount)
-        }
-        let destination = isAddressed ? slot.pointee.address.endpoint : nil
-        if !stack.sendPlainDatagram(socket.pointee.index, array, to: destination) {
-            updateTime()
-            let refusal = stack.sendDatagram(socket.pointee.index, array, to: destination)
-            guard refusal == 0 else { return pushFailed(socket.pointee.queue.slot, slot.index, array, refusal) }
-        }
+        updateTime()
+        let byteCount = array.arrayByteCount
+        let error = submit(socket, array, operation)
+        guard error == 0 else { return pushFailed(socket, slot, error) }
         core.completePush(slot, byteCount: byteCount)
         flush()
         return 0
     }
 
-    /// Whatever is not a push of bytes on a connection, or of a datagram on a socket, that has none waiting.
-    @inline(never)
-    private func pushOtherwise(_ index: Int, _ operation: UInt32, _ array: UnsafeMutablePointer<SegmentDescriptor>, _ byteCount: Int) -> Int32 {
-        let socket = socket(index)
-        let slot = core.operation(operation)
-        let address: SocketAddress? = slot.pointee.kind == .pushTo ? slot.pointee.address : nil
-        let error = check(socket, array, address)
-        if error != 0 { return error }
-        enqueue(socket, array, operation)
-        return 0
-    }
-
     /// The stack did not take an array. It stays the operation's while there is no room.
-    @inline(never)
-    private func pushFailed(_ index: Int, _ operation: UInt32, _ array: UnsafeMutablePointer<SegmentDescriptor>, _ error: Int32) -> Int32 {
-        let socket = socket(index)
+    private func pushFailed(_ socket: UnsafeMutablePointer<NetworkSocket>, _ slot: UnsafeMutablePointer<Operation>, _ error: Int32) -> Int32 {
+        let array = slot.pointee.array.unsafelyUnwrapped
         switch error {
-        case EAGAIN: enqueue(socket, array, operation)
+        case EAGAIN: enqueue(socket, array, slot.index)
         case ENOBUFS:
-            enqueue(socket, array, operation)
-            starve(index)
+            enqueue(socket, array, slot.index)
+            starve(socket.pointee.queue.slot)
         case EMSGSIZE, EDESTADDRREQ: return core.refuse(error, ErrorMessages.send(error))
         default:
             array.releaseArray()
-            core.fail(operation, error, ErrorMessages.send(error))
+            core.fail(slot.index, error, ErrorMessages.send(error))
         }
         return 0
     }
@@ -81,10 +85,6 @@ extension UserNetworkHandle {
         let socket = socket(index)
         var error = check(socket, array, address)
         if error != 0 { return error }
-        if socket.pointee.type == .datagram && stack.sendPlainDatagram(socket.pointee.index, array, to: address?.endpoint) {
-            flush()
-            return 0
-        }
         updateTime()
         if socket.pointee.type == .datagram {
             error = stack.sendDatagram(socket.pointee.index, array, to: address?.endpoint)

@@ -71,17 +71,35 @@ struct UserNetworkHandle {
     // MARK: One turn
 
     /// Receives a batch, runs what is due, tells the program's operations, and sends what came of it.
+    @inline(__always)
     func poll() -> Int32 {
         let frames = state.pointee.inbound
+        let deliveries = state.pointee.deliveries
         let received = state.pointee.device.receive(frames, capacity: UserNetworkHandle.batchFrames)
+        let turn = stack.turn(to: core.now, frames: frames, count: received, deliveries: deliveries)
+        // Most turns bring one delivery at most, for an operation whose end wakes nobody: then nothing is called any more, or one thing at the end.
+        if turn.endOfDeliveries != deliveries {
+            guard turn.endOfDeliveries == deliveries + 1, completesAwaited(deliveries.pointee) else { return finishPoll(turn) }
+        }
+        guard !turn.hasEvents, state.pointee.output.pointee.isEmpty, state.pointee.firstStarved == 0 else { return settlePoll(turn.progress, turn.hasEvents) }
+        return Int32(truncatingIfNeeded: turn.progress)
+    }
+
+    @inline(never)
+    private func finishPoll(_ turn: TurnResult) -> Int32 {
         var delivery = state.pointee.deliveries
-        let turn = stack.turn(to: core.now, frames: frames, count: received, deliveries: delivery)
         while delivery != turn.endOfDeliveries {
             complete(delivery.pointee)
             delivery += 1
         }
-        var progress = turn.progress
-        if turn.hasEvents { progress &+= deliverEvents() }
+        return settlePoll(turn.progress, turn.hasEvents)
+    }
+
+    /// The end of a turn, behind its deliveries.
+    @inline(never)
+    private func settlePoll(_ turnProgress: Int, _ hasEvents: Bool) -> Int32 {
+        var progress = turnProgress
+        if hasEvents { progress &+= deliverEvents() }
         flush()
         if state.pointee.firstStarved != 0 { progress &+= retryStarved() }
         return Int32(truncatingIfNeeded: progress)
@@ -155,15 +173,27 @@ struct UserNetworkHandle {
     @inline(__always)
     private func transmit() {
         let output = state.pointee.output
-        repeat {
+        let wasFull = output.pointee.isFull
+        let (frames, count) = output.pointee.first
+        let taken = state.pointee.device.transmit(frames, count: count)
+        output.pointee.removeFirst(taken)
+        // Whoever waits for room has found none; and what lies behind the ring's end goes by itself.
+        if wasFull || !output.pointee.isEmpty { transmitRest(taken == count, wasFull) }
+    }
+
+    @inline(never)
+    private func transmitRest(_ tookAll: Bool, _ hasMoved: Bool) {
+        let output = state.pointee.output
+        if hasMoved { stack.outputMoved() }
+        guard tookAll else { return }
+        while !output.pointee.isEmpty {
             let (frames, count) = output.pointee.first
             let wasFull = output.pointee.isFull
             let taken = state.pointee.device.transmit(frames, count: count)
             output.pointee.removeFirst(taken)
-            // Whoever waits for room has found none.
             if wasFull { stack.outputMoved() }
             if taken < count { return }
-        } while !output.pointee.isEmpty
+        }
     }
 
     // MARK: Datagrams without room

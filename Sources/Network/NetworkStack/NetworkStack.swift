@@ -83,25 +83,81 @@ public struct NetworkStack {
     /// - Parameters:
     ///   - frames: `count` frames, which are taken over.
     ///   - deliveries: room for as many: what sockets have awaited (`awaitData`, `awaitDatagram`), before anything that the events tell.
+    @inlinable
+    @inline(__always)
     public func turn(
         to now: UInt64, frames: UnsafeMutablePointer<Frame>, count: Int, deliveries: UnsafeMutablePointer<Delivery>
     ) -> TurnResult {
+        if count == 0 { return turnWithoutFrames(now, deliveries) }
+        // Frames come in trains of one protocol, and each has a loop with its own short way in it: one function with both would save registers for either.
+        return isPlausibleDatagram(frames.pointee)
+            ? turnOfDatagrams(now, frames, count, deliveries) : turnOfSegments(now, frames, count, deliveries)
+    }
+
+    /// Whether a frame is one of UDP over IPv4, by its length and one byte.
+    @inlinable
+    @inline(__always)
+    func isPlausibleDatagram(_ frame: Frame) -> Bool {
+        frame.segmentByteCount >= 42 && UnsafeRawPointer(frame.segmentAddress).load(fromByteOffset: 23, as: UInt8.self) == 17
+    }
+
+    @inline(never)
+    @usableFromInline
+    func turnWithoutFrames(_ now: UInt64, _ deliveries: UnsafeMutablePointer<Delivery>) -> TurnResult {
         setTime(now)
+        // Without a call, so that an idle turn saves no registers.
+        if state.pointee.timers.mayHaveExpired(now: state.pointee.now) || !state.pointee.loopback.isEmpty { return busyTurnWithoutFrames(deliveries) }
+        return TurnResult(
+            progress: 0, endOfDeliveries: deliveries,
+            hasEvents: !state.pointee.connectionEvents.isEmpty || !state.pointee.datagramEvents.isEmpty)
+    }
+
+    @inline(never)
+    private func busyTurnWithoutFrames(_ deliveries: UnsafeMutablePointer<Delivery>) -> TurnResult { endTurn(0, deliveries) }
+
+    @inline(never)
+    @usableFromInline
+    func turnOfSegments(
+        _ now: UInt64, _ frames: UnsafeMutablePointer<Frame>, _ count: Int, _ deliveries: UnsafeMutablePointer<Delivery>
+    ) -> TurnResult {
+        setTime(now)
+        return receive(frames, count, deliveries, expected: .tcp)
+    }
+
+    @inline(never)
+    @usableFromInline
+    func turnOfDatagrams(
+        _ now: UInt64, _ frames: UnsafeMutablePointer<Frame>, _ count: Int, _ deliveries: UnsafeMutablePointer<Delivery>
+    ) -> TurnResult {
+        setTime(now)
+        return receive(frames, count, deliveries, expected: .udp)
+    }
+
+    @inline(__always)
+    private func receive(
+        _ frames: UnsafeMutablePointer<Frame>, _ count: Int, _ deliveries: UnsafeMutablePointer<Delivery>, expected: ExpectedProtocol
+    ) -> TurnResult {
         var delivery = deliveries
         let end = frames + count
         var frame = frames
-        while frame != end {
-            switch predict(frame.pointee, delivery) {
+        repeat {
+            switch predict(frame.pointee, delivery, expected: expected) {
             case .delivered: delivery += 1
             case .taken: break
             case .failed: ethernetInput(frame.pointee)
             }
             frame += 1
-        }
+        } while frame != end
+        return endTurn(count, delivery)
+    }
+
+    /// Runs what is due.
+    @inline(__always)
+    private func endTurn(_ count: Int, _ endOfDeliveries: UnsafeMutablePointer<Delivery>) -> TurnResult {
         var progress = count
-        if state.pointee.timers.mayHaveExpired(now: state.pointee.now) || !state.pointee.loopback.isEmpty { progress &+= advance(to: now) }
+        if state.pointee.timers.mayHaveExpired(now: state.pointee.now) || !state.pointee.loopback.isEmpty { progress &+= advance(to: state.pointee.now) }
         return TurnResult(
-            progress: progress, endOfDeliveries: delivery,
+            progress: progress, endOfDeliveries: endOfDeliveries,
             hasEvents: !state.pointee.connectionEvents.isEmpty || !state.pointee.datagramEvents.isEmpty)
     }
 
@@ -109,7 +165,7 @@ public struct NetworkStack {
 
     /// Takes over a frame that the device received, and does all that follows from it.
     public func receive(_ frame: Frame) {
-        if predict(frame, nil) == .failed { ethernetInput(frame) }
+        if predict(frame, nil, expected: .tcp) == .failed { ethernetInput(frame) }
     }
 
     /// Whether there are frames to send.

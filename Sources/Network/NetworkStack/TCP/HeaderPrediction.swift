@@ -9,9 +9,11 @@ import WireFormats
 /// goes the long way (`ethernetInput` and on), which knows every rule. A connection that is found vouches for its addresses: they were looked at when
 /// it was made.
 extension NetworkStack {
-    /// - Parameter place: where what is awaited goes; nil where nobody takes deliveries.
+    /// - Parameters:
+    ///   - place: where what is awaited goes; nil where nobody takes deliveries.
+    ///   - expected: a constant, the protocol whose short way is inlined; the other one's is a call.
     @inline(__always)
-    func predict(_ frame: Frame, _ place: UnsafeMutablePointer<Delivery>?) -> Prediction {
+    func predict(_ frame: Frame, _ place: UnsafeMutablePointer<Delivery>?, expected: ExpectedProtocol) -> Prediction {
         let header = UnsafeRawPointer(frame.segmentAddress)
         let frameByteCount = frame.segmentByteCount
         // Ethernet, IPv4 and UDP.
@@ -29,11 +31,28 @@ extension NetworkStack {
             (header + 20).loadUnaligned(as: UInt16.self) & 0xffbf == 0
         else { return .failed }
         let protocolNumber = (header + 23).load(as: UInt8.self)
-        // TCP without options.
-        guard protocolNumber == IPProtocol.tcp, frameByteCount >= HeaderTemplate.transportOffset + 20 else {
-            guard protocolNumber == IPProtocol.udp, let place else { return .failed }
+        if expected == .udp {
+            guard protocolNumber == IPProtocol.udp, let place else { return predictOneSegment(frame, header, place) }
             return predictDatagram(frame, header, place)
         }
+        guard protocolNumber == IPProtocol.tcp else {
+            guard protocolNumber == IPProtocol.udp, let place else { return .failed }
+            return predictOneDatagram(frame, header, place)
+        }
+        return predictIPv4Segment(frame, header, place)
+    }
+
+    /// As `predictIPv4Segment`, as a function of its own, and for any protocol.
+    @inline(never)
+    private func predictOneSegment(_ frame: Frame, _ header: UnsafeRawPointer, _ place: UnsafeMutablePointer<Delivery>?) -> Prediction {
+        (header + 23).load(as: UInt8.self) == IPProtocol.tcp ? predictIPv4Segment(frame, header, place) : .failed
+    }
+
+    /// - Parameter header: the frame's Ethernet header: for this station, IPv4 without options, no fragment, protocol TCP.
+    @inline(__always)
+    private func predictIPv4Segment(_ frame: Frame, _ header: UnsafeRawPointer, _ place: UnsafeMutablePointer<Delivery>?) -> Prediction {
+        let frameByteCount = frame.segmentByteCount
+        guard frameByteCount >= HeaderTemplate.transportOffset + TCPSegmentHeader.minimumByteCount else { return .failed }
         let totalByteCount = Int((header + 16).loadUnaligned(as: UInt16.self).bigEndian)
         guard totalByteCount <= frameByteCount &- HeaderTemplate.ethernetByteCount else { return .failed }
         let transport = header + HeaderTemplate.transportOffset
@@ -172,6 +191,12 @@ extension NetworkStack {
         if maySend, c.pointee.sendNext.since(c.pointee.sendUnacknowledged) != c.pointee.sendByteCount || c.pointee.flags.contains(.finQueued) { sendPending(c) }
         return result
     }
+}
+
+/// The protocol that most frames of a turn are of.
+enum ExpectedProtocol {
+    case tcp
+    case udp
 }
 
 /// What came of a frame on the short way.

@@ -22,7 +22,7 @@ extension NetworkStack {
     //= RFC 768 section User Interface
     //# an operation that allows a datagram to be sent, specifying the data, source and destination ports and addresses to be sent
     public func sendDatagram(_ socket: UInt32, _ array: Frame, to destination: Endpoint?) -> Int32 {
-        if sendPlainDatagram(socket, array, to: destination) { return 0 }
+        if destination.map({ sendPlainDatagram(socket, array, to: $0) }) ?? sendPlainDatagram(socket, array) { return 0 }
         let s = datagramSocket(socket)
         let byteCount = array.arrayByteCount
         let remote: Endpoint
@@ -42,14 +42,20 @@ extension NetworkStack {
 
     /// Sends a datagram like the one before: to the same endpoint, whose hardware address is known, over IPv4, whole. Needs to be told no time.
     /// - Returns: whether the array was taken over. If not, nothing has changed, and `sendDatagram` says what there is to say.
-    public func sendPlainDatagram(_ socket: UInt32, _ array: Frame, to destination: Endpoint?) -> Bool {
+    public func sendPlainDatagram(_ socket: UInt32, _ array: Frame, to destination: Endpoint) -> Bool {
         let s = datagramSocket(socket)
+        return hasTemplate(s, for: destination) && sendPlainDatagram(s, array)
+    }
+
+    /// The same to the endpoint that the socket is connected to.
+    public func sendPlainDatagram(_ socket: UInt32, _ array: Frame) -> Bool {
+        let s = datagramSocket(socket)
+        return s.pointee.isTemplateOfPeer && s.pointee.templateEpoch == state.pointee.neighborEpoch && sendPlainDatagram(s, array)
+    }
+
+    @inline(__always)
+    private func sendPlainDatagram(_ s: DatagramSocketPointer, _ array: Frame) -> Bool {
         let byteCount = array.arrayByteCount
-        if let destination {
-            guard hasTemplate(s, for: destination) else { return false }
-        } else {
-            guard s.pointee.flags.contains(.isConnected), hasTemplate(s, for: s.pointee.remote) else { return false }
-        }
         guard s.pointee.link == .resolved, byteCount <= state.pointee.maximumTransmissionUnit &- (IPv4Header.byteCount + UDPHeader.byteCount),
             !state.pointee.output.pointee.isFull, let frame = makeDatagramFrame(s, array, byteCount)
         else { return false }
@@ -140,6 +146,8 @@ extension NetworkStack {
                 isOffloaded: isOffloaded)
         }
         s.pointee.templateRemote = remote
+        // Connecting drops the template.
+        s.pointee.isTemplateOfPeer = s.pointee.flags.contains(.isConnected) && s.pointee.remote == remote
         s.pointee.templateEpoch = state.pointee.neighborEpoch
         return 0
     }

@@ -3,9 +3,15 @@ import EthernetDevice
 import WireFormats
 
 extension NetworkStack {
+    /// As `predictDatagram`, as a function of its own.
+    @inline(never)
+    func predictOneDatagram(_ frame: Frame, _ header: UnsafeRawPointer, _ delivery: UnsafeMutablePointer<Delivery>) -> Prediction {
+        predictDatagram(frame, header, delivery)
+    }
+
     /// The short way for a datagram that a socket awaits, with nothing odd in any header; what is not plain goes the long way (`ethernetInput` and on).
     /// - Parameter header: the frame's Ethernet header: for this station, IPv4 without options, no fragment, protocol UDP.
-    @inline(never)
+    @inline(__always)
     func predictDatagram(_ frame: Frame, _ header: UnsafeRawPointer, _ delivery: UnsafeMutablePointer<Delivery>) -> Prediction {
         let totalByteCount = Int((header + 16).loadUnaligned(as: UInt16.self).bigEndian)
         let byteCount = Int((header + 38).loadUnaligned(as: UInt16.self).bigEndian)
@@ -15,27 +21,24 @@ extension NetworkStack {
         let addresses = (header + 26).loadUnaligned(as: UInt64.self)
         let ports = (header + 34).loadUnaligned(as: UInt32.self)
         let s: DatagramSocketPointer
-        if let last = state.pointee.lastSender.socket, state.pointee.lastSender.addresses == addresses, state.pointee.lastSender.ports == ports {
-            s = last
+        if state.pointee.lastSender.addresses == addresses, state.pointee.lastSender.ports == UInt64(ports) {
+            s = state.pointee.lastSender.socket.unsafelyUnwrapped
         } else {
             let socket = findDatagramSocket(addresses, ports)
             guard socket != 0, UInt32(truncatingIfNeeded: addresses &>> 32) == state.pointee.primaryAddressRaw,
                 isPossibleSource(UInt32(truncatingIfNeeded: addresses))
             else { return .failed }
             s = state.pointee.datagramSockets[socket]
-            state.pointee.lastSender = LastSender(addresses: addresses, ports: ports, socket: s)
+            state.pointee.lastSender = LastSender(addresses: addresses, ports: UInt64(ports), socket: s)
         }
         guard s.pointee.awaitsDatagram != 0, s.pointee.queue.isEmpty, s.pointee.deliveryObstacles == 0,
             state.pointee.heap.usedByteCount < state.pointee.pressureByteCount
         else { return .failed }
         if !frame.frameFlags.contains(.checksumVerified) {
-            guard InternetChecksum.isValid(ipv4Header: header + EthernetHeader.byteCount) else { return .failed }
-            //= RFC 768 section Checksum
-            //# An all zero transmitted checksum value means that the transmitter generated no checksum.
-            if (header + 40).loadUnaligned(as: UInt16.self) != 0 {
-                guard InternetChecksum.isValid(header + 34, byteCount: byteCount, rawAddresses: addresses, protocolNumber: IPProtocol.udp)
-                else { return .failed }
-            }
+            // A datagram without a checksum goes the long way, which knows that it may be.
+            guard InternetChecksum.isValid(ipv4Header: header + EthernetHeader.byteCount),
+                InternetChecksum.isValid(header + 34, byteCount: byteCount, rawAddresses: addresses, protocolNumber: IPProtocol.udp)
+            else { return .failed }
         }
         state.pointee.statistics.framesReceived &+= 1
         state.pointee.statistics.datagramsReceived &+= 1
@@ -52,7 +55,8 @@ extension NetworkStack {
 struct LastSender {
     /// Source and destination as they lie in the headers.
     var addresses: UInt64 = 0
-    var ports: UInt32 = 0
-    /// Nil for none.
+    /// More than 32 bits hold for none, which no header matches.
+    var ports = UInt64.max
+    /// Nil only with such ports.
     var socket: DatagramSocketPointer?
 }

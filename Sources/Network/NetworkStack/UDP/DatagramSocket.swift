@@ -39,6 +39,8 @@ struct DatagramSocket: SlabElement {
     /// 1 while the owner waits for the next datagram: if there is nothing to tell before, `turn` delivers it as it comes.
     var awaitsDatagram: UInt8 = 0
     var link = Link.unresolved
+    /// Whether the template is for `remote`, to which the socket is connected.
+    var isTemplateOfPeer = false
     var owner: UInt32 = 0
     /// The port is 0 while the socket is not bound.
     var local = Endpoint(address: .unspecifiedIPv4, port: 0)
