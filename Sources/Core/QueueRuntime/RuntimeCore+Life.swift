@@ -184,7 +184,8 @@ extension RuntimeCore {
 
     // MARK: State
 
-    var statistics: RuntimeStatistics {
+    /// A snapshot of the runtime's counts, for library OSes and visits.
+    public var statistics: RuntimeStatistics {
         var statistics = RuntimeStatistics()
         statistics.turns = state.pointee.counters.turns
         statistics.sleeps = state.pointee.counters.sleeps
