@@ -91,11 +91,7 @@ public struct NetworkStack {
         let end = frames + count
         var frame = frames
         while frame != end {
-            switch predict(frame.pointee, delivery) {
-            case .delivered: delivery += 1
-            case .taken: break
-            case .failed: ethernetInput(frame.pointee)
-            }
+            if !predict(frame.pointee, &delivery, mayDeliver: true) { ethernetInput(frame.pointee) }
             frame += 1
         }
         var progress = count
@@ -109,7 +105,8 @@ public struct NetworkStack {
 
     /// Takes over a frame that the device received, and does all that follows from it.
     public func receive(_ frame: Frame) {
-        if predict(frame, nil) == .failed { ethernetInput(frame) }
+        var nowhere = NetworkStack.nowhere
+        if !predict(frame, &nowhere, mayDeliver: false) { ethernetInput(frame) }
     }
 
     /// Whether there are frames to send.

@@ -6,24 +6,37 @@ extension NetworkStack {
     /// The window field of the segment that is being made. It moves the promised edge, and the segment carries the acknowledgement that was owed.
     @inline(__always)
     func advertiseWindow(_ c: ConnectionPointer, _ flags: TCPFlags) -> Int {
+        guard isWindowUnmoved(c) else { return moveWindow(c, flags) }
+        return advertiseUnmovedWindow(c)
+    }
+
+    /// Whether the edge stays where it is, but for the rounding, as it mostly does, and that is known at once.
+    @inline(__always)
+    func isWindowUnmoved(_ c: ConnectionPointer) -> Bool {
         let promised = c.pointee.receiveEdge.since(c.pointee.receiveNext)
-        let available = c.pointee.receiveLimit &- c.pointee.receiveByteCount
-        let shift = Int(c.pointee.receiveWindowShift)
+        // Where there is room for all that is promised, there is for the rounding, too.
+        let gain = UInt(bitPattern: c.pointee.receiveLimit &- c.pointee.receiveByteCount &- promised)
+        return gain < UInt(c.pointee.receiveSegmentSize) && gain < UInt(bitPattern: c.pointee.receiveLimit &>> 1)
+            && UInt(bitPattern: promised &- 1) < UInt(65_535) &<< UInt(c.pointee.receiveWindowShift) && !DeliberateBug.isPresent(.windowShrinks)
+            && !DeliberateBug.isPresent(.ownWindowScaleIgnored)
+    }
+
+    /// The window field where `isWindowUnmoved` holds.
+    @inline(__always)
+    func advertiseUnmovedWindow(_ c: ConnectionPointer) -> Int {
         // Rounded up, so that the edge does not move left by what the scale cannot express (RFC 7323, section 2.4).
-        let field = (promised &+ (1 &<< shift) &- 1) &>> shift
-        // Mostly the edge stays where it is, but for the rounding.
-        guard available &- promised < Int(c.pointee.receiveSegmentSize), available &- promised < c.pointee.receiveLimit &>> 1,
-            field &<< shift < available &+ 1 &<< shift, field > 0, field <= 65_535, !DeliberateBug.isPresent(.windowShrinks),
-            !DeliberateBug.isPresent(.ownWindowScaleIgnored)
-        else { return moveWindow(c, flags, promised: promised, available: available) }
-        c.pointee.receiveEdge = c.pointee.receiveNext.advanced(by: field &<< shift)
+        let remainder = (1 &<< Int(c.pointee.receiveWindowShift)) &- 1
+        let roundedUp = c.pointee.receiveEdge.since(c.pointee.receiveNext) &+ remainder
+        c.pointee.receiveEdge = c.pointee.receiveNext.advanced(by: roundedUp & ~remainder)
         noteAcknowledgementSent(c)
-        return field
+        return roundedUp &>> Int(c.pointee.receiveWindowShift)
     }
 
     /// The same where the edge may move, or where the window is closed or larger than its field.
     @inline(never)
-    private func moveWindow(_ c: ConnectionPointer, _ flags: TCPFlags, promised: Int, available: Int) -> Int {
+    private func moveWindow(_ c: ConnectionPointer, _ flags: TCPFlags) -> Int {
+        let promised = c.pointee.receiveEdge.since(c.pointee.receiveNext)
+        let available = c.pointee.receiveLimit &- c.pointee.receiveByteCount
         //= RFC 9293 section 3.8.6
         //# A TCP receiver SHOULD NOT shrink the window, i.e., move the right window edge to the left (SHLD-14).
         var window = promised
