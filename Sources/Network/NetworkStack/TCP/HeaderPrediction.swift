@@ -177,12 +177,15 @@ extension NetworkStack {
         c.pointee.lastReceiveTime = state.pointee.now
         //= RFC 7323 section 4.3
         //# If SEG.TSval >= TS.Recent and SEG.SEQ <= Last.ACK.sent, then SEG.TSval is copied to TS.Recent; otherwise, it is ignored.
-        if hasTimestamps && sequence.since(c.pointee.lastAcknowledged) <= 0 { c.pointee.recentTimestamp = timestamp }
-        if acknowledged > 0 { acknowledgePlainly(c, acknowledgement, transport) }
-        let window = (transport + 14).loadUnaligned(as: UInt16.self).bigEndian
-        // The same window from the same acknowledgement says nothing new, and lets nothing go that has waited.
-        let maySend = acknowledged > 0 || Int(window) &<< Int(c.pointee.sendWindowShift) != c.pointee.sendWindow
-        if maySend { updateSendWindow(c, sequence, acknowledgement, window) }
+        if hasTimestamps && c.pointee.receiveNext.since(c.pointee.lastAcknowledged) <= 0 { c.pointee.recentTimestamp = timestamp }
+        var maySend = acknowledged > 0
+        if maySend {
+            acknowledgePlainly(c, acknowledgement, transport)
+        } else if Int((transport + 14).loadUnaligned(as: UInt16.self).bigEndian) &<< Int(c.pointee.sendWindowShift) != c.pointee.sendWindow {
+            // The same window from the same acknowledgement says nothing new, and lets nothing go that has waited.
+            updateWindowPlainly(c, transport)
+            maySend = true
+        }
         if byteCount > 0 {
             // The frame shrinks to its payload, which is what the program gets.
             frame.removeFirst((isIPv4 ? HeaderTemplate.transportOffset : EthernetHeader.byteCount + IPv6Header.byteCount) &+ headerByteCount)

@@ -7,7 +7,7 @@ import WireFormats
 /// It makes no call, but for one at its end: so it needs neither a stack frame nor to save registers. All that could make an acknowledgement another one
 /// is looked at before anything is changed; every other goes the long way (`acknowledgeNewData`), which does the same with these.
 extension NetworkStack {
-    /// New data is acknowledged, within what was sent, by a segment that tells nothing else; the connection is in no recovery.
+    /// New data is acknowledged, within what was sent, by a segment that tells nothing else but the window; the connection is in no recovery.
     /// - Parameter transport: the segment, whose only option may be that of timestamps.
     @inline(never)
     func acknowledgePlainly(_ c: ConnectionPointer, _ acknowledgement: SequenceNumber, _ transport: UnsafeRawPointer) {
@@ -17,9 +17,12 @@ extension NetworkStack {
         let records = state.pointee.transmissions
         guard c.pointee.flags.isDisjoint(with: [.fastRecovery, .congestionWindowLimited, .persisting, .ownerWantsRoom, .isPaced]),
             // A sample by a timestamp, the first one, and those who count marks.
-            !isTimed || c.pointee.flags.contains(.timing) && c.pointee.roundTrip.hasSample && c.pointee.congestion.algorithm != .dctcp,
-            // Our FIN has a sequence number and no byte.
-            byteCount <= c.pointee.sendByteCount, c.pointee.sendNext.since(acknowledgement) >= 0,
+            !isTimed || c.pointee.flags.contains(.timing) && c.pointee.roundTrip.hasSample && c.pointee.congestion.algorithm != .dctcp
+        else { return acknowledgeOtherwise(c, acknowledgement, transport) }
+        // Our FIN has a sequence number and no byte.
+        guard byteCount <= c.pointee.sendByteCount else { return acknowledgeOtherwise(c, acknowledgement, transport) }
+        // What is sent again may be acknowledged beyond `sendNext`.
+        guard c.pointee.sendNext == c.pointee.sendMaximum, acknowledgement.since(c.pointee.windowUpdateAcknowledgement) > 0,
             // There are records, and none of them was overtaken.
             first != 0, c.pointee.scoreboard.start.since(c.pointee.recovery.forwardEnd) >= 0
         else { return acknowledgeOtherwise(c, acknowledgement, transport) }
@@ -55,19 +58,29 @@ extension NetworkStack {
         c.pointee.sendUnacknowledged = acknowledgement
         c.pointee.duplicateAcknowledgements = 0
         c.pointee.retransmissionCount = 0
+        // It is the newest acknowledgement, whose window counts.
+        c.pointee.windowUpdateSequence = c.pointee.receiveNext
+        c.pointee.windowUpdateAcknowledgement = acknowledgement
+        let window = Int((transport + 14).loadUnaligned(as: UInt16.self).bigEndian) &<< Int(c.pointee.sendWindowShift)
+        c.pointee.sendWindow = window
+        if window > c.pointee.maximumSendWindow { c.pointee.maximumSendWindow = window }
 
-        // The cursor lies behind all of them: it is where the byte at `sendNext` is.
+        // There are as many bytes, and the cursor lies behind all of them: it is where the byte at `sendNext` is.
         c.pointee.sendByteCount &-= byteCount
         var left = byteCount
         var head = c.pointee.sendHead
-        while left > 0, let segment = head, case let length = segment.segmentByteCount, length <= left, case let following = segment.nextSegment,
-            segment.releaseSegmentAtOnce()
-        {
+        repeat {
+            let segment = head.unsafelyUnwrapped
+            let length = segment.segmentByteCount
+            let following = segment.nextSegment
+            guard length <= left, segment.releaseSegmentAtOnce() else {
+                c.pointee.sendHead = head
+                return finishAcknowledgement(c, left)
+            }
             left &-= length
             head = following
-        }
+        } while left > 0
         c.pointee.sendHead = head
-        if left > 0 { return finishAcknowledgement(c, left) }
         if head == nil { c.pointee.sendTail = nil }
         restartTimer(c)
     }
@@ -77,6 +90,15 @@ extension NetworkStack {
         let hasTimestamps = (transport + 12).load(as: UInt8.self) == 0x80
         let echo = hasTimestamps ? (transport + 28).loadUnaligned(as: UInt32.self).bigEndian : nil
         acknowledgeNewData(c, acknowledgement, timestampEcho: echo, isWhole: true)
+        updateWindowPlainly(c, transport)
+    }
+
+    /// Takes the window of a segment that is the next one in order.
+    @inline(never)
+    func updateWindowPlainly(_ c: ConnectionPointer, _ transport: UnsafeRawPointer) {
+        updateSendWindow(
+            c, c.pointee.receiveNext, SequenceNumber(rawValue: (transport + 8).loadUnaligned(as: UInt32.self).bigEndian),
+            (transport + 14).loadUnaligned(as: UInt16.self).bigEndian)
     }
 
     /// The rest of an acknowledgement where releasing what is acknowledged is more than to put it into lists.

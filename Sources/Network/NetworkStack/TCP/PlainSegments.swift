@@ -30,10 +30,13 @@ extension NetworkStack {
     /// Sends an acknowledgement and nothing else. Where nothing has to be looked for it makes no call, and so needs no stack frame.
     @inline(never)
     func sendAcknowledgement(_ c: ConnectionPointer) {
-        guard mayAcknowledgePlainly(c), mayWritePlainHeaders(c, isIPv4: true), isWindowUnmoved(c), c.pointee.template.plainPayloadByteCount == 0,
+        let window = UnmovedWindow(c)
+        guard mayAcknowledgePlainly(c), mayWritePlainHeaders(c, isIPv4: true), window.holds, c.pointee.template.plainPayloadByteCount == 0,
+            c.pointee.flightSize <= c.pointee.sendWindow,
             let frame = Frame.makeSegmentAtOnce(state.pointee.heap, byteCount: NetworkStack.plainHeaderByteCount(isIPv4: true), priority: .reserve)
         else { return sendAcknowledgementWithCalls(c) }
-        writePlainHeaders(c, at: frame.segmentAddress, acceptableSequence(c), .ack, window: advertiseUnmovedWindow(c), payloadSum: 0, isIPv4: true)
+        advertise(c, window)
+        writePlainHeaders(c, at: frame.segmentAddress, c.pointee.sendMaximum, .ack, window: window.field, payloadSum: 0, isIPv4: true)
         emitPlain(frame)
     }
 
@@ -57,12 +60,14 @@ extension NetworkStack {
     @inline(__always)
     func sendPlainDataAtOnce(_ c: ConnectionPointer, _ array: Frame, _ byteCount: Int) -> Bool {
         let headerByteCount = NetworkStack.plainHeaderByteCount(isIPv4: true)
-        guard mayWritePlainHeaders(c, isIPv4: true), isWindowUnmoved(c), Int(c.pointee.template.plainPayloadByteCount) == byteCount,
+        let window = UnmovedWindow(c)
+        guard mayWritePlainHeaders(c, isIPv4: true), window.holds, Int(c.pointee.template.plainPayloadByteCount) == byteCount,
             let frame = Frame.makeSegmentAtOnce(state.pointee.heap, byteCount: headerByteCount &+ byteCount, priority: .reserve)
         else { return false }
         let header = frame.segmentAddress
         let sum = InternetChecksum.copyAndSum(to: header + headerByteCount, from: array.segmentAddress, count: byteCount)
-        writePlainHeaders(c, at: header, c.pointee.sendNext, [.ack, .psh], window: advertiseUnmovedWindow(c), payloadSum: sum, isIPv4: true)
+        advertise(c, window)
+        writePlainHeaders(c, at: header, c.pointee.sendNext, [.ack, .psh], window: window.field, payloadSum: sum, isIPv4: true)
         emitPlain(frame)
         return true
     }
