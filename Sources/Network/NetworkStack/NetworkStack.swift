@@ -121,7 +121,14 @@ public struct NetworkStack {
         _ now: UInt64, _ frames: UnsafeMutablePointer<Frame>, _ count: Int, _ deliveries: UnsafeMutablePointer<Delivery>
     ) -> TurnResult {
         setTime(now)
-        return receive(frames, count, deliveries, expected: .tcp)
+        var delivery = deliveries
+        let end = frames + count
+        var frame = frames
+        repeat {
+            if !predict(frame.pointee, &delivery, mayDeliver: true) { ethernetInput(frame.pointee) }
+            frame += 1
+        } while frame != end
+        return endTurn(count, delivery)
     }
 
     @inline(never)
@@ -130,25 +137,23 @@ public struct NetworkStack {
         _ now: UInt64, _ frames: UnsafeMutablePointer<Frame>, _ count: Int, _ deliveries: UnsafeMutablePointer<Delivery>
     ) -> TurnResult {
         setTime(now)
-        return receive(frames, count, deliveries, expected: .udp)
-    }
-
-    @inline(__always)
-    private func receive(
-        _ frames: UnsafeMutablePointer<Frame>, _ count: Int, _ deliveries: UnsafeMutablePointer<Delivery>, expected: ExpectedProtocol
-    ) -> TurnResult {
         var delivery = deliveries
         let end = frames + count
         var frame = frames
         repeat {
-            switch predict(frame.pointee, delivery, expected: expected) {
-            case .delivered: delivery += 1
-            case .taken: break
-            case .failed: ethernetInput(frame.pointee)
-            }
+            if predictDatagram(frame.pointee, delivery) == .delivered { delivery += 1 } else { delivery = receiveOther(frame.pointee, delivery) }
             frame += 1
         } while frame != end
         return endTurn(count, delivery)
+    }
+
+    /// A frame among datagrams that does not go their short way.
+    /// - Returns: where the next delivery goes.
+    @inline(never)
+    private func receiveOther(_ frame: Frame, _ place: UnsafeMutablePointer<Delivery>) -> UnsafeMutablePointer<Delivery> {
+        var delivery = place
+        if !predict(frame, &delivery, mayDeliver: true) { ethernetInput(frame) }
+        return delivery
     }
 
     /// Runs what is due.
@@ -165,7 +170,8 @@ public struct NetworkStack {
 
     /// Takes over a frame that the device received, and does all that follows from it.
     public func receive(_ frame: Frame) {
-        if predict(frame, nil, expected: .tcp) == .failed { ethernetInput(frame) }
+        var nowhere = NetworkStack.nowhere
+        if !predict(frame, &nowhere, mayDeliver: false) { ethernetInput(frame) }
     }
 
     /// Whether there are frames to send.

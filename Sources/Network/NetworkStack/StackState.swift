@@ -24,8 +24,8 @@ struct StackState: ~Copyable {
 
     // Interface
     let macAddress: MACAddress
-    /// The same as its bytes are loaded from a frame.
-    let rawMACAddress: UInt64
+    /// The same as eight bytes of a frame have it that were loaded and shifted left by two bytes: those that stand behind it fall out.
+    let shiftedMACAddress: UInt64
     let maximumTransmissionUnit: Int
     let interfaceAddresses: [IPv4Prefix]
     /// The raw form of the first address, for the comparison that nearly every packet needs; 0, from which no packet can come, for none.
@@ -83,13 +83,14 @@ struct StackState: ~Copyable {
         let limits = configuration.limits
         var random = StackRandom(seed: configuration.seed)
         let state = UnsafeMutablePointer<StackState>.allocate(capacity: 1)
+        let connections = try Slab<Connection>(capacity: limits.maximumConnections)
         state.initialize(
             to: StackState(
                 now: now, heap: heap, pressureByteCount: heap.statistics.limitByteCount / 2, configuration: configuration,
                 timers: TimerWheel(capacity: limits.maximumConnections + limits.maximumNeighbors + 16, now: now), random: random,
                 output: .allocate(capacity: 1),
                 offloads: configuration.offloads, macAddress: configuration.macAddress,
-                rawMACAddress: (configuration.macAddress.value << 16).bigEndian,
+                shiftedMACAddress: (configuration.macAddress.value << 16).bigEndian << 16,
                 maximumTransmissionUnit: configuration.maximumTransmissionUnit, interfaceAddresses: configuration.addresses,
                 primaryAddressRaw: configuration.addresses.first?.address.ipv4Raw ?? 0, routing: RoutingTable(configuration),
                 ipv6: IPv6Interface(configuration),
@@ -102,11 +103,11 @@ struct StackState: ~Copyable {
                 resetBucket: TokenBucket(perSecond: limits.resetsPerSecond, burst: limits.resetsPerSecond),
                 datagramSockets: try Slab(capacity: limits.maximumDatagramSockets), datagramPorts: try mapTable(UInt32.self, count: 65_536),
                 datagramSecret: SipHashKey(random.next(), random.next()),
-                connections: try Slab(capacity: limits.maximumConnections), transmissions: try Slab(capacity: limits.transmissionRecords),
+                connections: connections, transmissions: try Slab(capacity: limits.transmissionRecords),
                 deliverySnapshots: try mapTable(DeliverySnapshot.self, count: limits.transmissionRecords + 1),
                 rateControls: try Slab(capacity: limits.maximumConnections),
                 connectionPorts: try mapTable(UInt32.self, count: 65_536),
-                flows: try FlowTable(capacity: limits.maximumConnections, key: (random.next(), random.next())),
+                flows: try FlowTable(capacity: limits.maximumConnections, key: (random.next(), random.next()), nobody: connections[0]),
                 sequenceSecret: SipHashKey(random.next(), random.next()), nextEphemeralPort: UInt16(truncatingIfNeeded: random.next()),
                 connectionEvents: try SlotRing(slotCount: limits.maximumConnections),
                 datagramEvents: try SlotRing(slotCount: limits.maximumDatagramSockets),

@@ -164,7 +164,7 @@ extension NetworkStack {
         c.pointee.recoverySequence = c.pointee.sendMaximum
         c.pointee.flags.remove(.fastRecovery)
         c.pointee.duplicateAcknowledgements = 0
-        c.pointee.roundTrip.backOff(configuration)
+        c.pointee.roundTrip.backOff(configuration.timeoutBounds)
         //= RFC 6298 section 5.4
         //# Retransmit the earliest segment that has not been acknowledged by the TCP receiver.
         if isRepairable(c) { repairAfterTimeout(c) } else { goBack(c) }

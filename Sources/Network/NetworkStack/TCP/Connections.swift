@@ -108,7 +108,7 @@ extension NetworkStack {
         if Int(c.pointee.retransmissionCount) >= configuration.maximumSYNRetransmissions { return endByTimeout(c) }
         c.pointee.retransmissionCount += 1
         c.pointee.flags.remove(.timing)
-        c.pointee.roundTrip.backOff(configuration)
+        c.pointee.roundTrip.backOff(configuration.timeoutBounds)
         state.pointee.statistics.tcp.retransmissionTimeouts += 1
         state.pointee.statistics.tcp.retransmittedSegments += 1
         sendSynchronize(c, acknowledges: c.pointee.state == .synReceived)

@@ -10,67 +10,89 @@ import WireFormats
 /// it was made.
 extension NetworkStack {
     /// - Parameters:
-    ///   - place: where what is awaited goes; nil where nobody takes deliveries.
-    ///   - expected: a constant, the protocol whose short way is inlined; the other one's is a call.
+    ///   - delivery: where what is awaited goes; it moves on behind that.
+    ///   - mayDeliver: a constant: whether somebody takes deliveries.
+    /// - Returns: false when the frame has to go the long way, and is unchanged.
     @inline(__always)
-    func predict(_ frame: Frame, _ place: UnsafeMutablePointer<Delivery>?, expected: ExpectedProtocol) -> Prediction {
+    func predict(_ frame: Frame, _ delivery: inout UnsafeMutablePointer<Delivery>, mayDeliver: Bool) -> Bool {
         let header = UnsafeRawPointer(frame.segmentAddress)
-        let frameByteCount = frame.segmentByteCount
         // Ethernet, IPv4 and UDP.
-        guard frameByteCount >= DatagramTemplate.byteCount, frame.nextSegment == nil,
-            header.loadUnaligned(as: UInt64.self) & 0xffff_ffff_ffff == state.pointee.rawMACAddress
-        else { return .failed }
-        let kind = (header + 12).loadUnaligned(as: UInt32.self)
-        // EtherType 0x0800, version 4, 5 words of header.
-        guard kind & 0xff_ffff == 0x45_0008 else {
-            return kind & 0xf0_ffff == 0x60_dd86 ? predictIPv6(frame, header, place) : .failed
+        guard frame.segmentByteCount >= DatagramTemplate.byteCount, frame.nextSegment == nil,
+            header.loadUnaligned(as: UInt64.self) &<< 16 == state.pointee.shiftedMACAddress
+        else { return false }
+        // EtherType 0x0800, version 4, 5 words of header; best effort, and no marks.
+        guard (header + 12).loadUnaligned(as: UInt32.self) == 0x0045_0008 else {
+            let result = predictOtherKinds(frame, header, mayDeliver ? delivery : nil)
+            if mayDeliver && result == .delivered { delivery += 1 }
+            return result != .failed
         }
-        // A router's mark is counted, and echoed, on the long way.
-        guard kind & 0x300_0000 != 0x300_0000,
-            // Neither a fragment nor one of many; DF may be set.
-            (header + 20).loadUnaligned(as: UInt16.self) & 0xffbf == 0
-        else { return .failed }
-        let protocolNumber = (header + 23).load(as: UInt8.self)
-        if expected == .udp {
-            guard protocolNumber == IPProtocol.udp, let place else { return predictOneSegment(frame, header, place) }
-            return predictDatagram(frame, header, place)
-        }
-        guard protocolNumber == IPProtocol.tcp else {
-            guard protocolNumber == IPProtocol.udp, let place else { return .failed }
-            return predictOneDatagram(frame, header, place)
-        }
-        return predictIPv4Segment(frame, header, place)
+        return predictIPv4(frame, header, &delivery, mayDeliver: mayDeliver)
     }
 
-    /// As `predictIPv4Segment`, as a function of its own, and for any protocol.
+    /// The same for the other classes of traffic, and over IPv6.
     @inline(never)
-    private func predictOneSegment(_ frame: Frame, _ header: UnsafeRawPointer, _ place: UnsafeMutablePointer<Delivery>?) -> Prediction {
-        (header + 23).load(as: UInt8.self) == IPProtocol.tcp ? predictIPv4Segment(frame, header, place) : .failed
+    private func predictOtherKinds(_ frame: Frame, _ header: UnsafeRawPointer, _ place: UnsafeMutablePointer<Delivery>?) -> Prediction {
+        let kind = (header + 12).loadUnaligned(as: UInt32.self)
+        if kind & 0xf0_ffff == 0x60_dd86 { return predictIPv6(frame, header, place) }
+        // A router's mark is counted, and echoed, on the long way.
+        guard kind & 0xff_ffff == 0x45_0008, kind & 0x300_0000 != 0x300_0000 else { return .failed }
+        let start = place ?? NetworkStack.nowhere
+        var delivery = start
+        guard predictIPv4(frame, header, &delivery, mayDeliver: place != nil) else { return .failed }
+        return delivery == start ? .taken : .delivered
     }
 
-    /// - Parameter header: the frame's Ethernet header: for this station, IPv4 without options, no fragment, protocol TCP.
+    /// From the IPv4 header on, whose first two bytes were looked at.
     @inline(__always)
-    private func predictIPv4Segment(_ frame: Frame, _ header: UnsafeRawPointer, _ place: UnsafeMutablePointer<Delivery>?) -> Prediction {
+    private func predictIPv4(
+        _ frame: Frame, _ header: UnsafeRawPointer, _ delivery: inout UnsafeMutablePointer<Delivery>, mayDeliver: Bool
+    ) -> Bool {
+        // Neither a fragment nor one of many; DF may be set. Then the time to live, and the protocol.
+        let kind = (header + 20).loadUnaligned(as: UInt32.self) & 0xff00_ffbf
         let frameByteCount = frame.segmentByteCount
-        guard frameByteCount >= HeaderTemplate.transportOffset + TCPSegmentHeader.minimumByteCount else { return .failed }
+        guard kind == UInt32(IPProtocol.tcp) << 24, frameByteCount >= HeaderTemplate.transportOffset + 20 else {
+            guard kind == UInt32(IPProtocol.udp) << 24, mayDeliver else { return false }
+            let result = predictOneDatagram(frame, header, delivery)
+            if result == .delivered { delivery += 1 }
+            return result != .failed
+        }
         let totalByteCount = Int((header + 16).loadUnaligned(as: UInt16.self).bigEndian)
-        guard totalByteCount <= frameByteCount &- HeaderTemplate.ethernetByteCount else { return .failed }
+        guard totalByteCount <= frameByteCount &- HeaderTemplate.ethernetByteCount else { return false }
         let transport = header + HeaderTemplate.transportOffset
         let addresses = (header + 26).loadUnaligned(as: UInt64.self)
         let ports = transport.loadUnaligned(as: UInt32.self).bigEndian
-        let c: ConnectionPointer
         // Segments come in trains: mostly it is the connection of the one before.
-        if let last = state.pointee.flows.last, last.pointee.rawAddresses == addresses, last.pointee.ports == ports {
-            c = last
-        } else {
+        var c = state.pointee.flows.last
+        if c.pointee.rawAddresses != addresses || c.pointee.ports != ports {
             let index = state.pointee.flows.find(rawAddresses: addresses, ports, in: state.pointee.connections)
-            guard index != 0 else { return .failed }
+            guard index != 0 else { return false }
             c = state.pointee.connections[index]
             state.pointee.flows.last = c
         }
-        return predictSegment(
-            frame, c, transport, byteCount: totalByteCount &- HeaderTemplate.ipv4ByteCount, isIPv4: true, place)
+        let byteCount = totalByteCount &- HeaderTemplate.ipv4ByteCount
+        guard (transport + 12).load(as: UInt8.self) == 0x80 else {
+            let result = predictWithoutTimestamps(frame, c, transport, byteCount, mayDeliver ? delivery : nil)
+            if mayDeliver && result == .delivered { delivery += 1 }
+            return result != .failed
+        }
+        return predictSegment(frame, c, transport, byteCount: byteCount, isIPv4: true, hasTimestamps: true, &delivery, mayDeliver: mayDeliver)
     }
+
+    /// A segment without options.
+    @inline(never)
+    private func predictWithoutTimestamps(
+        _ frame: Frame, _ c: ConnectionPointer, _ transport: UnsafeRawPointer, _ byteCount: Int, _ place: UnsafeMutablePointer<Delivery>?
+    ) -> Prediction {
+        let start = place ?? NetworkStack.nowhere
+        var delivery = start
+        guard predictSegment(
+            frame, c, transport, byteCount: byteCount, isIPv4: true, hasTimestamps: false, &delivery, mayDeliver: place != nil)
+        else { return .failed }
+        return delivery == start ? .taken : .delivered
+    }
+
+    /// The place of those who take no deliveries: nothing is written there.
+    static var nowhere: UnsafeMutablePointer<Delivery> { UnsafeMutablePointer(bitPattern: MemoryLayout<Delivery>.alignment).unsafelyUnwrapped }
 
     /// The same from EtherType 0x86dd and version 6 on.
     @inline(never)
@@ -87,10 +109,8 @@ extension NetworkStack {
         let transport = header + transportOffset
         let ports = transport.loadUnaligned(as: UInt32.self).bigEndian
         let (remote, local) = (IPAddress(ipv6At: header + 22), IPAddress(ipv6At: header + 38))
-        let c: ConnectionPointer
-        if let last = state.pointee.flows.last, last.pointee.ports == ports, last.pointee.remoteAddress == remote, last.pointee.localAddress == local {
-            c = last
-        } else {
+        var c = state.pointee.flows.last
+        if c.pointee.ports != ports || c.pointee.remoteAddress != remote || c.pointee.localAddress != local {
             let index = state.pointee.flows.find(ipv6: remote, local, ports, in: state.pointee.connections)
             guard index != 0 else { return .failed }
             c = state.pointee.connections[index]
@@ -98,61 +118,57 @@ extension NetworkStack {
         }
         // Addresses that stand for IPv4 ones are none of a packet.
         guard c.pointee.rawAddresses == 0 else { return .failed }
-        return predictSegment(frame, c, transport, byteCount: byteCount, isIPv4: false, place)
+        let start = place ?? NetworkStack.nowhere
+        var delivery = start
+        let hasTimestamps = (transport + 12).load(as: UInt8.self) == 0x80
+        guard predictSegment(
+            frame, c, transport, byteCount: byteCount, isIPv4: false, hasTimestamps: hasTimestamps, &delivery, mayDeliver: place != nil)
+        else { return .failed }
+        return delivery == start ? .taken : .delivered
     }
 
     /// From the TCP header on, of either family.
     /// - Parameters:
     ///   - transportByteCount: what the packet has from `transport` on; it lies in the frame, and is at least a header without options.
     ///   - isIPv4: a constant.
+    ///   - hasTimestamps: whether the header is as long as one with timestamps and nothing else; otherwise it has no options.
     @inline(__always)
     private func predictSegment(
-        _ frame: Frame, _ c: ConnectionPointer, _ transport: UnsafeRawPointer, byteCount transportByteCount: Int, isIPv4: Bool,
-        _ place: UnsafeMutablePointer<Delivery>?
-    ) -> Prediction {
-        // The data offset that the connection's options make, and the flags ACK or ACK and PSH.
-        let control = (transport + 12).loadUnaligned(as: UInt16.self) | 0x0800
-        let headerByteCount = Int(control & 0xf0) &>> 2
+        _ frame: Frame, _ c: ConnectionPointer, _ transport: UnsafeRawPointer, byteCount transportByteCount: Int, isIPv4: Bool, hasTimestamps: Bool,
+        _ delivery: inout UnsafeMutablePointer<Delivery>, mayDeliver: Bool
+    ) -> Bool {
+        let headerByteCount = hasTimestamps ? 32 : 20
         let byteCount = transportByteCount &- headerByteCount
-        guard c.pointee.state == .established, c.pointee.recovery.isPlain, control == c.pointee.plainControl, byteCount >= 0 else { return .failed }
-        if DeliberateBug.isPresent(.zeroChecksumRefused) && (transport + 16).loadUnaligned(as: UInt16.self) == 0 { return .failed }
-        let hasTimestamps = headerByteCount == 32
+        // The data offset that the connection's options make, and the flags ACK or ACK and PSH.
+        guard (transport + 12).loadUnaligned(as: UInt16.self) | 0x0800 == c.pointee.plainControl, c.pointee.state == .established,
+            c.pointee.recovery.isPlain, byteCount >= 0
+        else { return false }
+        if DeliberateBug.isPresent(.zeroChecksumRefused) && (transport + 16).loadUnaligned(as: UInt16.self) == 0 { return false }
+        // Before the numbers, which need not be kept meanwhile.
+        //= RFC 9293 section 3.1
+        //# The checksum is mandatory: the sender MUST generate it (MUST-2), and the receiver MUST check it (MUST-3).
+        if !frame.frameFlags.contains(.checksumVerified) {
+            guard hasValidChecksums(transport, transportByteCount, isIPv4: isIPv4) else { return false }
+        }
         var timestamp: UInt32 = 0
         if hasTimestamps {
             timestamp = (transport + 24).loadUnaligned(as: UInt32.self).bigEndian
             guard (transport + 20).loadUnaligned(as: UInt32.self) == 0x0a08_0101,
                 Int32(bitPattern: timestamp &- c.pointee.recentTimestamp) >= 0
-            else { return .failed }
+            else { return false }
         }
         let sequence = SequenceNumber(rawValue: (transport + 4).loadUnaligned(as: UInt32.self).bigEndian)
         let acknowledgement = SequenceNumber(rawValue: (transport + 8).loadUnaligned(as: UInt32.self).bigEndian)
         let acknowledged = acknowledgement.since(c.pointee.sendUnacknowledged)
         guard sequence == c.pointee.receiveNext, acknowledged >= 0, acknowledged <= c.pointee.sendMaximum.since(c.pointee.sendUnacknowledged)
-        else { return .failed }
+        else { return false }
         if byteCount == 0 {
-            guard acknowledged > 0 else { return .failed }
+            guard acknowledged > 0 else { return false }
         } else {
             guard byteCount <= c.pointee.receiveEdge.since(c.pointee.receiveNext), c.pointee.reassembly.isEmpty,
                 // A FIN that came early may stand right behind these bytes.
                 c.pointee.flags.isDisjoint(with: [.receiveShutDown, .finKnown])
-            else { return .failed }
-        }
-        //= RFC 9293 section 3.1
-        //# The checksum is mandatory: the sender MUST generate it (MUST-2), and the receiver MUST check it (MUST-3).
-        if !frame.frameFlags.contains(.checksumVerified) {
-            if isIPv4 {
-                let network = transport - HeaderTemplate.ipv4ByteCount
-                guard InternetChecksum.isValid(ipv4Header: network),
-                    InternetChecksum.isValid(
-                        transport, byteCount: transportByteCount, rawAddresses: (network + 12).loadUnaligned(as: UInt64.self),
-                        protocolNumber: IPProtocol.tcp)
-                else { return .failed }
-            } else {
-                // The addresses stand right in front of the segment.
-                let sum = InternetChecksum.sum(transport - 32, count: 32) &+ InternetChecksum.sum(transport, count: transportByteCount)
-                let rest = UInt64(UInt32(truncatingIfNeeded: transportByteCount).bigEndian) &+ UInt64(IPProtocol.tcp) &<< 8
-                guard InternetChecksum.isValid(sum &+ rest) else { return .failed }
-            }
+            else { return false }
         }
 
         state.pointee.statistics.tcp.headerPredictions &+= 1
@@ -161,26 +177,25 @@ extension NetworkStack {
         c.pointee.lastReceiveTime = state.pointee.now
         //= RFC 7323 section 4.3
         //# If SEG.TSval >= TS.Recent and SEG.SEQ <= Last.ACK.sent, then SEG.TSval is copied to TS.Recent; otherwise, it is ignored.
-        if hasTimestamps && sequence.since(c.pointee.lastAcknowledged) <= 0 { c.pointee.recentTimestamp = timestamp }
-        if acknowledged > 0 {
-            let echo = hasTimestamps ? (transport + 28).loadUnaligned(as: UInt32.self).bigEndian : nil
-            acknowledgeNewData(c, acknowledgement, timestampEcho: echo)
+        if hasTimestamps && c.pointee.receiveNext.since(c.pointee.lastAcknowledged) <= 0 { c.pointee.recentTimestamp = timestamp }
+        var maySend = acknowledged > 0
+        if maySend {
+            acknowledgePlainly(c, acknowledgement, transport)
+        } else if Int((transport + 14).loadUnaligned(as: UInt16.self).bigEndian) &<< Int(c.pointee.sendWindowShift) != c.pointee.sendWindow {
+            // The same window from the same acknowledgement says nothing new, and lets nothing go that has waited.
+            updateWindowPlainly(c, transport)
+            maySend = true
         }
-        let window = (transport + 14).loadUnaligned(as: UInt16.self).bigEndian
-        // The same window from the same acknowledgement says nothing new, and lets nothing go that has waited.
-        let maySend = acknowledged > 0 || Int(window) &<< Int(c.pointee.sendWindowShift) != c.pointee.sendWindow
-        if maySend { updateSendWindow(c, sequence, acknowledgement, window) }
-        var result = Prediction.taken
         if byteCount > 0 {
             // The frame shrinks to its payload, which is what the program gets.
             frame.removeFirst((isIPv4 ? HeaderTemplate.transportOffset : EthernetHeader.byteCount + IPv6Header.byteCount) &+ headerByteCount)
             frame.truncate(to: byteCount)
-            if let place, c.pointee.awaitsData != 0, c.pointee.receiveHead == nil {
+            if mayDeliver, c.pointee.awaitsData != 0, c.pointee.receiveHead == nil {
                 c.pointee.awaitsData = 0
                 c.pointee.receiveNext = c.pointee.receiveNext.advanced(by: byteCount)
                 if c.pointee.receiveNext.since(c.pointee.growthSequence) >= 0 { growReceiveBuffer(c) }
-                place.initialize(to: Delivery(payload: frame, owner: c.pointee.owner))
-                result = .delivered
+                delivery.initialize(to: Delivery(payload: frame, owner: c.pointee.owner))
+                delivery += 1
             } else {
                 appendReceived(c, frame, byteCount)
             }
@@ -189,14 +204,22 @@ extension NetworkStack {
             frame.releaseArray()
         }
         if maySend, c.pointee.sendNext.since(c.pointee.sendUnacknowledged) != c.pointee.sendByteCount || c.pointee.flags.contains(.finQueued) { sendPending(c) }
-        return result
+        return true
     }
-}
 
-/// The protocol that most frames of a turn are of.
-enum ExpectedProtocol {
-    case tcp
-    case udp
+    @inline(__always)
+    private func hasValidChecksums(_ transport: UnsafeRawPointer, _ byteCount: Int, isIPv4: Bool) -> Bool {
+        if isIPv4 {
+            let network = transport - HeaderTemplate.ipv4ByteCount
+            return InternetChecksum.isValid(ipv4Header: network)
+                && InternetChecksum.isValid(
+                    transport, byteCount: byteCount, rawAddresses: (network + 12).loadUnaligned(as: UInt64.self), protocolNumber: IPProtocol.tcp)
+        }
+        // The addresses stand right in front of the segment.
+        let sum = InternetChecksum.sum(transport - 32, count: 32) &+ InternetChecksum.sum(transport, count: byteCount)
+        let rest = UInt64(UInt32(truncatingIfNeeded: byteCount).bigEndian) &+ UInt64(IPProtocol.tcp) &<< 8
+        return InternetChecksum.isValid(sum &+ rest)
+    }
 }
 
 /// What came of a frame on the short way.

@@ -252,13 +252,6 @@ extension NetworkStack {
         }
     }
 
-    @inline(never)
-    func sendAcknowledgement(_ c: ConnectionPointer) {
-        if sendPlainAcknowledgement(c) { return }
-        if c.pointee.selective.isPermitted && (!c.pointee.reassembly.isEmpty || c.pointee.selective.hasDuplicate) { return sendSelectiveAcknowledgement(c) }
-        sendControl(c, acceptableSequence(c), .ack)
-    }
-
     /// Eighth, the FIN bit, once everything before it is received.
     private func finishArrives(_ c: ConnectionPointer) {
         c.pointee.receiveNext = c.pointee.receiveNext.advanced(by: DeliberateBug.isPresent(.finishNotCounted) ? 0 : 1)

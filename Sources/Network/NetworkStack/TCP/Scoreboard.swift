@@ -59,13 +59,17 @@ extension NetworkStack {
     }
 
     /// Records a segment that goes on to `end` from what was sent at most before; that is not moved yet.
+    /// - Parameter hasRoom: a constant: whether it is known that there is a record, and that the connection is in no recovery.
     @inline(__always)
-    func recordTransmission(_ c: ConnectionPointer, to end: SequenceNumber) {
+    func recordTransmission(_ c: ConnectionPointer, to end: SequenceNumber, hasRoom: Bool) {
         guard c.pointee.selective.isPermitted else { return }
-        let index = state.pointee.transmissions.take()
-        guard index != 0 else { return exhaustRecords(c) }
-        state.pointee.transmissions[index].pointee.end = end
-        state.pointee.transmissions[index].pointee.sentAt = state.pointee.now
+        if !hasRoom && state.pointee.transmissions.isFull { return exhaustRecords(c) }
+        let index = state.pointee.transmissions.takeAsItIs()
+        let record = state.pointee.transmissions[index]
+        record.pointee.end = end
+        record.pointee.next = 0
+        record.pointee.sentAt = state.pointee.now
+        record.pointee.flags = []
         if c.pointee.scoreboard.last != 0 {
             state.pointee.transmissions[c.pointee.scoreboard.last].pointee.next = index
         } else {
@@ -73,7 +77,7 @@ extension NetworkStack {
             c.pointee.scoreboard.start = c.pointee.sendMaximum
         }
         c.pointee.scoreboard.last = index
-        if c.pointee.recovery.state.contains(.isReducing) { c.pointee.recovery.reduction.sentByteCount &+= end.since(c.pointee.sendMaximum) }
+        if !hasRoom && c.pointee.recovery.state.contains(.isReducing) { c.pointee.recovery.reduction.sentByteCount &+= end.since(c.pointee.sendMaximum) }
     }
 
     @inline(never)

@@ -175,7 +175,7 @@ extension NetworkStack {
         c.pointee.duplicateAcknowledgements = 0
         c.pointee.recovery.state.subtract([.isReducing, .hasTimedOut, .awaitsEcho])
         findEverything(c)
-        c.pointee.roundTrip.restoreTimeout(state.pointee.configuration.tcp)
+        c.pointee.roundTrip.restoreTimeout(state.pointee.configuration.tcp.timeoutBounds)
         guard c.pointee.sendNext != c.pointee.sendMaximum, !c.pointee.flags.contains(.persisting) else { return }
         c.pointee.sendNext = c.pointee.sendMaximum
         var offset = c.pointee.sendMaximum.since(c.pointee.sendUnacknowledged)

@@ -3,7 +3,21 @@ import EthernetDevice
 import WireFormats
 
 extension NetworkStack {
-    /// As `predictDatagram`, as a function of its own.
+    /// The same from the Ethernet header on.
+    @inline(__always)
+    func predictDatagram(_ frame: Frame, _ delivery: UnsafeMutablePointer<Delivery>) -> Prediction {
+        let header = UnsafeRawPointer(frame.segmentAddress)
+        guard frame.segmentByteCount >= DatagramTemplate.byteCount, frame.nextSegment == nil,
+            header.loadUnaligned(as: UInt64.self) &<< 16 == state.pointee.shiftedMACAddress,
+            // EtherType 0x0800, version 4, 5 words of header; best effort, and no marks.
+            (header + 12).loadUnaligned(as: UInt32.self) == 0x0045_0008,
+            // Neither a fragment nor one of many; DF may be set. Then the time to live, and the protocol.
+            (header + 20).loadUnaligned(as: UInt32.self) & 0xff00_ffbf == UInt32(IPProtocol.udp) << 24
+        else { return .failed }
+        return predictDatagram(frame, header, delivery)
+    }
+
+    /// From the IPv4 header on, as a function of its own.
     @inline(never)
     func predictOneDatagram(_ frame: Frame, _ header: UnsafeRawPointer, _ delivery: UnsafeMutablePointer<Delivery>) -> Prediction {
         predictDatagram(frame, header, delivery)
