@@ -175,15 +175,13 @@ func receiveDatagrams(_ count: Int) throws(DemikernelError) {
     }
     // The first one asks for the address.
     try send()
-    _ = popped(try session.runtime.wait(try session.runtime.pop(queue)))
+    let first = popped(try session.runtime.wait(try session.runtime.pop(queue)))
+    precondition(first.byteCount == 64)
     session.device.mode = .hold
     for _ in 0..<framesMade { try send() }
     session.device.holdOutput()
     session.device.mode = .play
-    for _ in 0..<count {
-        let array = popped(try session.runtime.wait(try session.runtime.pop(queue)))
-        precondition(array.byteCount == 64)
-    }
+    for _ in 0..<count { _ = popped(try session.runtime.wait(try session.runtime.pop(queue))) }
     session.device.discardHeld()
 }
 

@@ -61,6 +61,43 @@ extension UnsafeMutablePointer<SegmentDescriptor> {
         return true
     }
 
+    /// As `moveToOwnBlock`, but only where a block that was used before is at hand, and the old one needs no more than to go into its list, as they nearly
+    /// always are. It makes no call.
+    /// - Returns: false where that is not so: nothing has changed then.
+    @inlinable
+    @inline(__always)
+    public func moveToOwnBlockAtOnce(
+        _ heap: DatapathHeap, byteCount: Int, priority: AllocationPriority, fill: (_ new: UnsafeMutableRawPointer, _ old: UnsafeRawPointer) -> Void
+    ) -> Bool {
+        let state = heap.state
+        let superblock = state.heads[SizeClass.containing(unchecked: byteCount)]
+        let used = state.pointee.usedByteCount &+ Int(superblock.pointee.accountedByteCount)
+        let offset = superblock.pointee.freeHead
+        let old = pointee.base
+        let oldSuperblock = UnsafeMutablePointer<Superblock>(containing: old)
+        let oldOffset = UnsafeMutablePointer<Superblock>.offset(of: old)
+        let oldEntry = oldSuperblock.entry(at: oldOffset)
+        guard offset != Superblock.none, used <= heap.limit(of: priority), oldEntry.pointee == 1, oldSuperblock.pointee.freeHead != Superblock.unlisted,
+            oldSuperblock.pointee.useCount != 1, oldSuperblock.pointee.heap == state
+        else { return false }
+        let entry = superblock.entry(at: offset)
+        superblock.pointee.freeHead = entry.pointee
+        entry.pointee = 1
+        superblock.pointee.useCount &+= 1
+        let base = UnsafeMutableRawPointer(superblock) + Int(offset)
+        fill(base, segmentAddress)
+        pointee.base = base
+        pointee.offset = 0
+        pointee.length = UInt32(truncatingIfNeeded: byteCount)
+        pointee.byteCount = pointee.length
+        // The old one's superblock may be the new one's.
+        oldEntry.pointee = oldSuperblock.pointee.freeHead
+        oldSuperblock.pointee.freeHead = oldOffset
+        oldSuperblock.pointee.useCount &-= 1
+        state.pointee.usedByteCount = used &- Int(oldSuperblock.pointee.accountedByteCount)
+        return true
+    }
+
     /// A further segment over `byteCount` bytes of this one, from `offset` on: one more count on the block, no copy. Nil when no descriptor is left.
     @inlinable
     public func makeSlice(offset: Int, byteCount: Int) -> UnsafeMutablePointer<SegmentDescriptor>? {
@@ -110,6 +147,7 @@ extension UnsafeMutablePointer<SegmentDescriptor> {
 
     /// Whether nobody else, no slice, segment or device, has a count on the segment's block.
     @inlinable
+    @inline(__always)
     public var isSoleOwner: Bool { BlockCount.entry(of: pointee.base).pointee == 1 }
 
     /// Puts `segment`, or a chain of such, behind this one in the same array without touching the array's totals: for queues that count by themselves.

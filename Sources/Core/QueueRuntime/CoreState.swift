@@ -9,8 +9,8 @@ struct QueueSlot {
     var libraryOS: UnsafeMutablePointer<LibraryOS>?
     /// The queue itself if it is an in-memory one: its fast path saves the call.
     var memoryQueue: UnsafeMutablePointer<MemoryQueue>?
-    /// Where the runtime adds pops by itself.
-    var waitingPops: UnsafeMutablePointer<WaitingPops>?
+    /// Where the runtime adds pops by itself; a list at which there may always be something for the others.
+    var waitingPops: UnsafeMutablePointer<WaitingPops>
     var state: UInt32 = 0
     var generation: UInt32 = 1
     var phase = Phase.free
@@ -22,7 +22,9 @@ struct QueueSlot {
         case free, open, closing
     }
 
-    init() {}
+    init(waitingPops: UnsafeMutablePointer<WaitingPops>) {
+        self.waitingPops = waitingPops
+    }
 }
 
 /// Somebody who waits: the thread, a coroutine, a wait set; number 0 is `waitNext`, which sees what nobody claimed.
@@ -95,10 +97,11 @@ struct CoreState {
     var carvedOperations: UInt32 = 1
     /// The free slots, chained.
     @usableFromInline var freeOperation: UnsafeMutablePointer<ListLink>?
-    @usableFromInline var liveOperations = 0
     @usableFromInline var completions: UInt32 = 0
     let queues: UnsafeMutablePointer<QueueSlot>
     let queueCapacity: UInt32
+    /// Of queues to which the runtime adds no pops by itself.
+    let noPops: UnsafeMutablePointer<WaitingPops>
     @usableFromInline let waiters: UnsafeMutablePointer<Waiter>
     let heap: DatapathHeap
     let scheduler: TaskScheduler

@@ -28,7 +28,7 @@ extension RuntimeCore {
             index = state.pointee.carvedQueues
             guard index <= state.pointee.queueCapacity else { return nil }
             state.pointee.carvedQueues = index + 1
-            (state.pointee.queues + Int(index)).initialize(to: QueueSlot())
+            (state.pointee.queues + Int(index)).initialize(to: QueueSlot(waitingPops: state.pointee.noPops))
         }
         return QueueDescriptor(slot: index, generation: state.pointee.queues[Int(index)].generation)
     }
@@ -58,7 +58,7 @@ extension RuntimeCore {
     func freeQueueSlot(_ index: Int) {
         let slot = state.pointee.queues + index
         slot.pointee.phase = .free
-        slot.pointee.waitingPops = nil
+        slot.pointee.waitingPops = state.pointee.noPops
         slot.pointee.nextFree = 0
         if state.pointee.lastFreeQueue != 0 {
             state.pointee.queues[Int(state.pointee.lastFreeQueue)].nextFree = UInt32(index)

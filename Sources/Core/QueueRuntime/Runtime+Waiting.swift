@@ -86,13 +86,22 @@ extension Runtime {
         let unclaimed = core.state.pointee.waiters
         let isTurnless = unclaimed.pointee.count > 0
         if !isTurnless {
-            core.checkMayBlock()
-            try core.block(0, needed: 1, deadline: core.deadline(after: timeout))
+            // Where nobody else waits, one turn mostly brings something, and needs none of what a longer wait does.
+            if core.isAlone { core.takeLonelyTurn() }
+            if unclaimed.pointee.count == 0 {
+                core.checkMayBlock()
+                try core.block(0, needed: 1, deadline: core.deadline(after: timeout))
+            }
         }
         var count = 0
-        while completions.freeCapacity > 0, let first = unclaimed.first {
-            core.removeCompleted(first.index, from: 0)
-            completions.append(core.redeem(first.index, at: 0))
+        while completions.freeCapacity > 0, let slot = unclaimed.first {
+            if slot.pointee.plainResult != .none {
+                core.removePlain(slot)
+                completions.append(core.redeemPlain(slot))
+            } else {
+                core.removeCompleted(slot.index, from: 0)
+                completions.append(core.redeem(slot.index, at: 0))
+            }
             count += 1
         }
         if isTurnless { core.countTurnlessWait() }
@@ -231,7 +240,7 @@ extension RuntimeCore {
 
     /// Whether nobody but the thread could claim an operation in a turn: it is outside, and there is neither task nor async job, nor a visit that waits.
     @inline(__always)
-    private var isAlone: Bool {
+    var isAlone: Bool {
         state.pointee.phase == .outside && state.pointee.scheduler.taskCount == 0 && !needsAttention
     }
 

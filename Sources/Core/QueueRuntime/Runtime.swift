@@ -228,7 +228,7 @@ public struct Runtime: ~Copyable {
         return core.state.pointee.clock.now
     }
 
-    /// A snapshot of the runtime's counts.
+    /// A snapshot of the runtime's counts. O(operations that there ever were at once).
     public var statistics: RuntimeStatistics {
         core.checkThread()
         return core.statistics

@@ -34,10 +34,12 @@ extension RuntimeCore {
         let scheduler = TaskScheduler(
             maximumTasks: limits.maximumTasks, maximumTimers: limits.maximumTimers, coroutineStackByteCount: limits.coroutineStackByteCount, now: now)
         let state = UnsafeMutablePointer<CoreState>.allocate(capacity: 1)
+        let noPops = UnsafeMutablePointer<WaitingPops>.allocate(capacity: 1)
+        noPops.initialize(to: WaitingPops())
         state.initialize(
             to: CoreState(
                 ownerThread: UInt(demi_thread_pointer()), operations: operations, operationCapacity: UInt32(limits.maximumOperations),
-                queues: queues, queueCapacity: UInt32(limits.maximumQueues), waiters: waiters, heap: heap, scheduler: scheduler, clock: clock,
+                queues: queues, queueCapacity: UInt32(limits.maximumQueues), noPops: noPops, waiters: waiters, heap: heap, scheduler: scheduler, clock: clock,
                 now: now, lastProgress: now, libraries: .allocate(capacity: 16), pollers: .allocate(capacity: 16), memoryQueues: memoryQueues,
                 idle: configuration.idle, limits: limits,
                 interruption: interruption, interruptionFlag: interruption.flag, firstGeneration: firstGeneration, random: random, waiterCapacity: UInt32(waiterCapacity)))
@@ -68,6 +70,7 @@ extension RuntimeCore {
         state.pointee.replyTimes?.deallocate()
         state.pointee.scheduler.deallocate()
         unmapSlab(state.pointee.operations, capacity: 1 << 20)
+        state.pointee.noPops.deallocate()
         unmapSlab(state.pointee.queues, capacity: 1 << QueueDescriptor.slotBits)
         unmapSlab(state.pointee.waiters, capacity: Int(state.pointee.waiterCapacity))
         state.pointee.libraries.deallocate()
@@ -184,12 +187,20 @@ extension RuntimeCore {
 
     // MARK: State
 
-    /// A snapshot of the runtime's counts, for library OSes and visits.
+    /// Operations that were begun and not redeemed. They are counted when somebody asks, and not by each of them. O(operations that there ever were at once).
+    private var liveOperations: Int {
+        var count = 0
+        // A live token names its slot.
+        for index in 1..<max(state.pointee.carvedOperations, 1) where operation(index).pointee.token & QueueToken.slotMask == UInt64(index) { count += 1 }
+        return count
+    }
+
+    /// A snapshot of the runtime's counts, for library OSes and visits. O(operations that there ever were at once).
     public var statistics: RuntimeStatistics {
         var statistics = RuntimeStatistics()
         statistics.turns = state.pointee.counters.turns
         statistics.sleeps = state.pointee.counters.sleeps
-        statistics.liveOperations = state.pointee.liveOperations
+        statistics.liveOperations = liveOperations
         statistics.openQueues = state.pointee.openQueues
         statistics.closingQueues = state.pointee.closingQueues
         statistics.queuesOpened = state.pointee.counters.queuesOpened

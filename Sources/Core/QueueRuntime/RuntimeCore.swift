@@ -62,7 +62,6 @@ public struct RuntimeCore {
         slot.pointee.queue = queue
         slot.pointee.kind = kind
         slot.pointee.outcome = .succeeded
-        state.pointee.liveOperations &+= 1
         return token
     }
 
@@ -86,7 +85,6 @@ public struct RuntimeCore {
         slot.pointee.outcome = .succeeded
         slot.pointee.isCompleted = true
         slot.pointee.plainResult = result
-        state.pointee.liveOperations &+= 1
         state.pointee.completions &+= 1
         slot.pointee.completionNumber = state.pointee.completions
         state.pointee.waiters.ring.insertBefore(slot.link)
@@ -120,7 +118,6 @@ public struct RuntimeCore {
     @inlinable
     @inline(__always)
     func releasePlainOperation(_ slot: UnsafeMutablePointer<Operation>) {
-        state.pointee.liveOperations &-= 1
         slot.pointee.isCompleted = false
         slot.pointee.plainResult = .none
         let (next, isUsedUp) = slot.pointee.token.addingReportingOverflow(QueueToken.slotMask &+ 1)

@@ -106,14 +106,9 @@ public struct NetworkStack {
     func turnWithoutFrames(_ now: UInt64, _ deliveries: UnsafeMutablePointer<Delivery>) -> TurnResult {
         setTime(now)
         // Without a call, so that an idle turn saves no registers.
-        if state.pointee.timers.mayHaveExpired(now: state.pointee.now) || !state.pointee.loopback.isEmpty { return busyTurnWithoutFrames(deliveries) }
-        return TurnResult(
-            progress: 0, endOfDeliveries: deliveries,
-            hasEvents: !state.pointee.connectionEvents.isEmpty || !state.pointee.datagramEvents.isEmpty)
+        if hasDueWork { return endTurnWithDueWork(0, deliveries) }
+        return TurnResult(progress: 0, endOfDeliveries: deliveries, hasEvents: state.pointee.eventCount != 0)
     }
-
-    @inline(never)
-    private func busyTurnWithoutFrames(_ deliveries: UnsafeMutablePointer<Delivery>) -> TurnResult { endTurn(0, deliveries) }
 
     @inline(never)
     @usableFromInline
@@ -137,33 +132,23 @@ public struct NetworkStack {
         _ now: UInt64, _ frames: UnsafeMutablePointer<Frame>, _ count: Int, _ deliveries: UnsafeMutablePointer<Delivery>
     ) -> TurnResult {
         setTime(now)
-        var delivery = deliveries
-        let end = frames + count
-        var frame = frames
-        repeat {
-            if predictDatagram(frame.pointee, delivery) == .delivered { delivery += 1 } else { delivery = receiveOther(frame.pointee, delivery) }
-            frame += 1
-        } while frame != end
-        return endTurn(count, delivery)
+        return count == 1 ? receiveDatagram(frames, deliveries) : receiveDatagrams(frames, count, deliveries)
     }
 
-    /// A frame among datagrams that does not go their short way.
-    /// - Returns: where the next delivery goes.
-    @inline(never)
-    private func receiveOther(_ frame: Frame, _ place: UnsafeMutablePointer<Delivery>) -> UnsafeMutablePointer<Delivery> {
-        var delivery = place
-        if !predict(frame, &delivery, mayDeliver: true) { ethernetInput(frame) }
-        return delivery
-    }
-
-    /// Runs what is due.
+    /// Whether a timer, or what was sent to the stack itself, may be due.
     @inline(__always)
-    private func endTurn(_ count: Int, _ endOfDeliveries: UnsafeMutablePointer<Delivery>) -> TurnResult {
-        var progress = count
-        if state.pointee.timers.mayHaveExpired(now: state.pointee.now) || !state.pointee.loopback.isEmpty { progress &+= advance(to: state.pointee.now) }
-        return TurnResult(
-            progress: progress, endOfDeliveries: endOfDeliveries,
-            hasEvents: !state.pointee.connectionEvents.isEmpty || !state.pointee.datagramEvents.isEmpty)
+    private var hasDueWork: Bool { state.pointee.timers.mayHaveExpired(now: state.pointee.now) || !state.pointee.loopback.isEmpty }
+
+    @inline(__always)
+    func endTurn(_ count: Int, _ endOfDeliveries: UnsafeMutablePointer<Delivery>) -> TurnResult {
+        if hasDueWork { return endTurnWithDueWork(count, endOfDeliveries) }
+        return TurnResult(progress: count, endOfDeliveries: endOfDeliveries, hasEvents: state.pointee.eventCount != 0)
+    }
+
+    @inline(never)
+    private func endTurnWithDueWork(_ count: Int, _ endOfDeliveries: UnsafeMutablePointer<Delivery>) -> TurnResult {
+        let progress = count &+ advance(to: state.pointee.now)
+        return TurnResult(progress: progress, endOfDeliveries: endOfDeliveries, hasEvents: state.pointee.eventCount != 0)
     }
 
     // MARK: Frames
@@ -227,9 +212,11 @@ public struct NetworkStack {
     public var statistics: NetworkStatistics {
         var statistics = state.pointee.statistics
         // The short ways count one number only.
-        statistics.framesReceived &+= statistics.tcp.headerPredictions
+        statistics.framesReceived &+= statistics.tcp.headerPredictions &+ statistics.datagramPredictions
+        statistics.datagramsReceived &+= statistics.datagramPredictions
+        statistics.datagramsSent &+= statistics.plainDatagramsSent
         statistics.tcp.segmentsReceived &+= statistics.tcp.headerPredictions
-        statistics.framesSent &+= statistics.tcp.plainSegmentsSent
+        statistics.framesSent &+= statistics.tcp.plainSegmentsSent &+ statistics.plainDatagramsSent
         statistics.tcp.segmentsSent &+= statistics.tcp.plainSegmentsSent
         statistics.connections = state.pointee.connections.liveCount
         statistics.datagramSockets = state.pointee.datagramSockets.liveCount

@@ -27,6 +27,8 @@ struct StackState: ~Copyable {
     /// The same as eight bytes of a frame have it that were loaded and shifted left by two bytes: those that stand behind it fall out.
     let shiftedMACAddress: UInt64
     let maximumTransmissionUnit: Int
+    /// The largest payload of a datagram over IPv4 that the link takes whole.
+    let maximumPlainDatagramByteCount: Int
     let interfaceAddresses: [IPv4Prefix]
     /// The raw form of the first address, for the comparison that nearly every packet needs; 0, from which no packet can come, for none.
     let primaryAddressRaw: UInt32
@@ -67,6 +69,8 @@ struct StackState: ~Copyable {
     var nextEphemeralPort: UInt16
 
     // Sockets with something to tell, and connections that could not send because `output` was full, chained through their slots.
+    /// Slots in both rings of events.
+    var eventCount = 0
     var connectionEvents: SlotRing
     var datagramEvents: SlotRing
     var awaitingOutput = SlotQueue()
@@ -91,7 +95,8 @@ struct StackState: ~Copyable {
                 output: .allocate(capacity: 1),
                 offloads: configuration.offloads, macAddress: configuration.macAddress,
                 shiftedMACAddress: (configuration.macAddress.value << 16).bigEndian << 16,
-                maximumTransmissionUnit: configuration.maximumTransmissionUnit, interfaceAddresses: configuration.addresses,
+                maximumTransmissionUnit: configuration.maximumTransmissionUnit,
+                maximumPlainDatagramByteCount: configuration.maximumTransmissionUnit - IPv4Header.byteCount - UDPHeader.byteCount, interfaceAddresses: configuration.addresses,
                 primaryAddressRaw: configuration.addresses.first?.address.ipv4Raw ?? 0, routing: RoutingTable(configuration),
                 ipv6: IPv6Interface(configuration),
                 fragmentIdentification: FragmentIdentification(secret: SipHashKey(random.next(), random.next()), random: &random),

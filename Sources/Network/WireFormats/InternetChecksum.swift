@@ -7,6 +7,10 @@ import CDatapath
 /// with a plain store; no function here changes byte order for the wire.
 @frozen
 public enum InternetChecksum {
+    /// From so many bytes on a sum is taken by a call, with vectors.
+    @inlinable
+    public static var longByteCount: Int { 128 }
+
     /// The unfolded sum of `count` bytes; an odd last byte is padded with a zero behind it.
     //= RFC 1071 section 1
     //# Adjacent octets to be checksummed are paired to form 16-bit integers, and the 1's complement sum of these 16-bit integers is formed.
