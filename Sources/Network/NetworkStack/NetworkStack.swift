@@ -91,11 +91,11 @@ public struct NetworkStack {
         let end = frames + count
         var frame = frames
         while frame != end {
-            if !predict(frame.pointee, &delivery, mayDeliver: true) { ethernetInput(frame.pointee) }
+            if _slowPath(!predict(frame.pointee, &delivery, mayDeliver: true)) { ethernetInput(frame.pointee) }
             frame += 1
         }
         var progress = count
-        if state.pointee.timers.mayHaveExpired(now: state.pointee.now) || !state.pointee.loopback.isEmpty { progress &+= advance(to: now) }
+        if state.pointee.timers.mayHaveExpired(now: state.pointee.now) || !state.pointee.loopback.isEmpty { progress &+= advance(to: state.pointee.now) }
         return TurnResult(
             progress: progress, endOfDeliveries: delivery,
             hasEvents: !state.pointee.connectionEvents.isEmpty || !state.pointee.datagramEvents.isEmpty)

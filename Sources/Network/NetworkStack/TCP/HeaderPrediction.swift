@@ -63,7 +63,7 @@ extension NetworkStack {
         let ports = transport.loadUnaligned(as: UInt32.self).bigEndian
         // Segments come in trains: mostly it is the connection of the one before.
         var c = state.pointee.flows.last
-        if c.pointee.rawAddresses != addresses || c.pointee.ports != ports {
+        if _slowPath(c.pointee.rawAddresses != addresses || c.pointee.ports != ports) {
             let index = state.pointee.flows.find(rawAddresses: addresses, ports, in: state.pointee.connections)
             guard index != 0 else { return false }
             c = state.pointee.connections[index]
@@ -129,6 +129,7 @@ extension NetworkStack {
 
     /// From the TCP header on, of either family.
     /// - Parameters:
+    ///   - c: the connection that was found last. It is read from there again behind a call, which costs less than to keep it.
     ///   - transportByteCount: what the packet has from `transport` on; it lies in the frame, and is at least a header without options.
     ///   - isIPv4: a constant.
     ///   - hasTimestamps: whether the header is as long as one with timestamps and nothing else; otherwise it has no options.
@@ -181,7 +182,7 @@ extension NetworkStack {
         var maySend = acknowledged > 0
         if maySend {
             acknowledgePlainly(c, acknowledgement, transport)
-        } else if Int((transport + 14).loadUnaligned(as: UInt16.self).bigEndian) &<< Int(c.pointee.sendWindowShift) != c.pointee.sendWindow {
+        } else if _slowPath(Int((transport + 14).loadUnaligned(as: UInt16.self).bigEndian) &<< Int(c.pointee.sendWindowShift) != c.pointee.sendWindow) {
             // The same window from the same acknowledgement says nothing new, and lets nothing go that has waited.
             updateWindowPlainly(c, transport)
             maySend = true
@@ -190,20 +191,26 @@ extension NetworkStack {
             // The frame shrinks to its payload, which is what the program gets.
             frame.removeFirst((isIPv4 ? HeaderTemplate.transportOffset : EthernetHeader.byteCount + IPv6Header.byteCount) &+ headerByteCount)
             frame.truncate(to: byteCount)
-            if mayDeliver, c.pointee.awaitsData != 0, c.pointee.receiveHead == nil {
+            let c = state.pointee.flows.last
+            if mayDeliver && _fastPath(c.pointee.awaitsData != 0 && c.pointee.receiveHead == nil) {
                 c.pointee.awaitsData = 0
                 c.pointee.receiveNext = c.pointee.receiveNext.advanced(by: byteCount)
-                if c.pointee.receiveNext.since(c.pointee.growthSequence) >= 0 { growReceiveBuffer(c) }
                 delivery.initialize(to: Delivery(payload: frame, owner: c.pointee.owner))
                 delivery += 1
+                if _slowPath(c.pointee.receiveNext.since(c.pointee.growthSequence) >= 0) { growReceiveBuffer(c) }
             } else {
                 appendReceived(c, frame, byteCount)
             }
-            acknowledgeReceived(c)
+            acknowledgeReceived(state.pointee.flows.last)
         } else {
             frame.releaseArray()
         }
-        if maySend, c.pointee.sendNext.since(c.pointee.sendUnacknowledged) != c.pointee.sendByteCount || c.pointee.flags.contains(.finQueued) { sendPending(c) }
+        if maySend {
+            let c = state.pointee.flows.last
+            if _slowPath(c.pointee.sendNext.since(c.pointee.sendUnacknowledged) != c.pointee.sendByteCount || c.pointee.flags.contains(.finQueued)) {
+                sendPending(c)
+            }
+        }
         return true
     }
 

@@ -31,7 +31,7 @@ extension NetworkStack {
     @inline(never)
     func sendAcknowledgement(_ c: ConnectionPointer) {
         let window = UnmovedWindow(c)
-        guard mayAcknowledgePlainly(c), mayWritePlainHeaders(c, isIPv4: true), window.holds, c.pointee.template.plainPayloadByteCount == 0,
+        guard mayAcknowledgePlainly(c), mayWritePlainHeaders(c, isIPv4: true), window.holds(c), c.pointee.template.plainPayloadByteCount == 0,
             c.pointee.flightSize <= c.pointee.sendWindow,
             let frame = Frame.makeSegmentAtOnce(state.pointee.heap, byteCount: NetworkStack.plainHeaderByteCount(isIPv4: true), priority: .reserve)
         else { return sendAcknowledgementWithCalls(c) }
@@ -61,7 +61,7 @@ extension NetworkStack {
     func sendPlainDataAtOnce(_ c: ConnectionPointer, _ array: Frame, _ byteCount: Int) -> Bool {
         let headerByteCount = NetworkStack.plainHeaderByteCount(isIPv4: true)
         let window = UnmovedWindow(c)
-        guard mayWritePlainHeaders(c, isIPv4: true), window.holds, Int(c.pointee.template.plainPayloadByteCount) == byteCount,
+        guard mayWritePlainHeaders(c, isIPv4: true), window.holds(c), Int(c.pointee.template.plainPayloadByteCount) == byteCount,
             let frame = Frame.makeSegmentAtOnce(state.pointee.heap, byteCount: headerByteCount &+ byteCount, priority: .reserve)
         else { return false }
         let header = frame.segmentAddress
