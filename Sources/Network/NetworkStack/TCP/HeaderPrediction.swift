@@ -21,19 +21,20 @@ extension NetworkStack {
             header.loadUnaligned(as: UInt64.self) &<< 16 == state.pointee.shiftedMACAddress
         else { return false }
         // EtherType 0x0800, version 4, 5 words of header; best effort, and no marks.
-        guard (header + 12).loadUnaligned(as: UInt32.self) == 0x0045_0008 else {
-            let result = predictOtherKinds(frame, header, mayDeliver ? delivery : nil)
+        let kind = (header + 12).loadUnaligned(as: UInt32.self)
+        guard kind == 0x0045_0008 else {
+            let place = mayDeliver ? delivery : nil
+            let result = kind & 0xf0_ffff == 0x60_dd86 ? predictIPv6(frame, header, place) : predictOtherClasses(frame, header, place)
             if mayDeliver && result == .delivered { delivery += 1 }
             return result != .failed
         }
         return predictIPv4(frame, header, &delivery, mayDeliver: mayDeliver)
     }
 
-    /// The same for the other classes of traffic, and over IPv6.
+    /// The same for the other classes of traffic.
     @inline(never)
-    private func predictOtherKinds(_ frame: Frame, _ header: UnsafeRawPointer, _ place: UnsafeMutablePointer<Delivery>?) -> Prediction {
+    private func predictOtherClasses(_ frame: Frame, _ header: UnsafeRawPointer, _ place: UnsafeMutablePointer<Delivery>?) -> Prediction {
         let kind = (header + 12).loadUnaligned(as: UInt32.self)
-        if kind & 0xf0_ffff == 0x60_dd86 { return predictIPv6(frame, header, place) }
         // A router's mark is counted, and echoed, on the long way.
         guard kind & 0xff_ffff == 0x45_0008, kind & 0x300_0000 != 0x300_0000 else { return .failed }
         let start = place ?? NetworkStack.nowhere
@@ -71,7 +72,7 @@ extension NetworkStack {
         }
         let byteCount = totalByteCount &- HeaderTemplate.ipv4ByteCount
         guard (transport + 12).load(as: UInt8.self) == 0x80 else {
-            let result = predictWithoutTimestamps(frame, c, transport, byteCount, mayDeliver ? delivery : nil)
+            let result = predictWithoutTimestamps(frame, c, transport, byteCount, isIPv4: true, mayDeliver ? delivery : nil)
             if mayDeliver && result == .delivered { delivery += 1 }
             return result != .failed
         }
@@ -81,12 +82,12 @@ extension NetworkStack {
     /// A segment without options.
     @inline(never)
     private func predictWithoutTimestamps(
-        _ frame: Frame, _ c: ConnectionPointer, _ transport: UnsafeRawPointer, _ byteCount: Int, _ place: UnsafeMutablePointer<Delivery>?
+        _ frame: Frame, _ c: ConnectionPointer, _ transport: UnsafeRawPointer, _ byteCount: Int, isIPv4: Bool, _ place: UnsafeMutablePointer<Delivery>?
     ) -> Prediction {
         let start = place ?? NetworkStack.nowhere
         var delivery = start
         guard predictSegment(
-            frame, c, transport, byteCount: byteCount, isIPv4: true, hasTimestamps: false, &delivery, mayDeliver: place != nil)
+            frame, c, transport, byteCount: byteCount, isIPv4: isIPv4, hasTimestamps: false, &delivery, mayDeliver: place != nil)
         else { return .failed }
         return delivery == start ? .taken : .delivered
     }
@@ -118,11 +119,13 @@ extension NetworkStack {
         }
         // Addresses that stand for IPv4 ones are none of a packet.
         guard c.pointee.rawAddresses == 0 else { return .failed }
+        guard (transport + 12).load(as: UInt8.self) == 0x80 else {
+            return predictWithoutTimestamps(frame, c, transport, byteCount, isIPv4: false, place)
+        }
         let start = place ?? NetworkStack.nowhere
         var delivery = start
-        let hasTimestamps = (transport + 12).load(as: UInt8.self) == 0x80
         guard predictSegment(
-            frame, c, transport, byteCount: byteCount, isIPv4: false, hasTimestamps: hasTimestamps, &delivery, mayDeliver: place != nil)
+            frame, c, transport, byteCount: byteCount, isIPv4: false, hasTimestamps: true, &delivery, mayDeliver: place != nil)
         else { return .failed }
         return delivery == start ? .taken : .delivered
     }
@@ -131,8 +134,7 @@ extension NetworkStack {
     /// - Parameters:
     ///   - c: the connection that was found last. It is read from there again behind a call, which costs less than to keep it.
     ///   - transportByteCount: what the packet has from `transport` on; it lies in the frame, and is at least a header without options.
-    ///   - isIPv4: a constant.
-    ///   - hasTimestamps: whether the header is as long as one with timestamps and nothing else; otherwise it has no options.
+    ///   - hasTimestamps: a constant: whether the header is as long as one with timestamps and nothing else; otherwise it has no options.
     @inline(__always)
     private func predictSegment(
         _ frame: Frame, _ c: ConnectionPointer, _ transport: UnsafeRawPointer, byteCount transportByteCount: Int, isIPv4: Bool, hasTimestamps: Bool,
@@ -223,9 +225,7 @@ extension NetworkStack {
                     transport, byteCount: byteCount, rawAddresses: (network + 12).loadUnaligned(as: UInt64.self), protocolNumber: IPProtocol.tcp)
         }
         // The addresses stand right in front of the segment.
-        let sum = InternetChecksum.sum(transport - 32, count: 32) &+ InternetChecksum.sum(transport, count: byteCount)
-        let rest = UInt64(UInt32(truncatingIfNeeded: byteCount).bigEndian) &+ UInt64(IPProtocol.tcp) &<< 8
-        return InternetChecksum.isValid(sum &+ rest)
+        return InternetChecksum.isValid(transport, byteCount: byteCount, ipv6Addresses: transport - 32, protocolNumber: IPProtocol.tcp)
     }
 }
 
