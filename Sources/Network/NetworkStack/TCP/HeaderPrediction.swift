@@ -23,8 +23,8 @@ extension NetworkStack {
         // EtherType 0x0800, version 4, 5 words of header; best effort, and no marks.
         let kind = (header + 12).loadUnaligned(as: UInt32.self)
         guard kind == 0x0045_0008 else {
-            let place = mayDeliver ? delivery : nil
-            let result = kind & 0xf0_ffff == 0x60_dd86 ? predictIPv6(frame, header, place) : predictOtherClasses(frame, header, place)
+            if kind & 0xf0_ffff == 0x60_dd86 { return predictIPv6(frame, header, &delivery, mayDeliver: mayDeliver) }
+            let result = predictOtherClasses(frame, header, mayDeliver ? delivery : nil)
             if mayDeliver && result == .delivered { delivery += 1 }
             return result != .failed
         }
@@ -96,38 +96,50 @@ extension NetworkStack {
     static var nowhere: UnsafeMutablePointer<Delivery> { UnsafeMutablePointer(bitPattern: MemoryLayout<Delivery>.alignment).unsafelyUnwrapped }
 
     /// The same from EtherType 0x86dd and version 6 on.
-    @inline(never)
-    private func predictIPv6(_ frame: Frame, _ header: UnsafeRawPointer, _ place: UnsafeMutablePointer<Delivery>?) -> Prediction {
+    @inline(__always)
+    private func predictIPv6(
+        _ frame: Frame, _ header: UnsafeRawPointer, _ delivery: inout UnsafeMutablePointer<Delivery>, mayDeliver: Bool
+    ) -> Bool {
         let transportOffset = EthernetHeader.byteCount + IPv6Header.byteCount
         guard frame.segmentByteCount >= transportOffset + TCPSegmentHeader.minimumByteCount,
             // No extension headers.
             (header + 20).load(as: UInt8.self) == IPProtocol.tcp,
             // A router's mark.
             (header + 15).load(as: UInt8.self) & 0x30 != 0x30
-        else { return .failed }
+        else { return false }
         let byteCount = Int((header + 18).loadUnaligned(as: UInt16.self).bigEndian)
-        guard byteCount <= frame.segmentByteCount &- transportOffset else { return .failed }
+        guard byteCount <= frame.segmentByteCount &- transportOffset else { return false }
         let transport = header + transportOffset
-        let ports = transport.loadUnaligned(as: UInt32.self).bigEndian
-        let (remote, local) = (IPAddress(ipv6At: header + 22), IPAddress(ipv6At: header + 38))
         var c = state.pointee.flows.last
-        if c.pointee.ports != ports || c.pointee.remoteAddress != remote || c.pointee.localAddress != local {
-            let index = state.pointee.flows.find(ipv6: remote, local, ports, in: state.pointee.connections)
-            guard index != 0 else { return .failed }
-            c = state.pointee.connections[index]
+        if _slowPath(!isOf(c, transport)) {
+            c = findIPv6(header)
+            guard c.pointee.state != .closed else { return false }
             state.pointee.flows.last = c
         }
         // Addresses that stand for IPv4 ones are none of a packet.
-        guard c.pointee.rawAddresses == 0 else { return .failed }
+        guard c.pointee.rawAddresses == 0 else { return false }
         guard (transport + 12).load(as: UInt8.self) == 0x80 else {
-            return predictWithoutTimestamps(frame, c, transport, byteCount, isIPv4: false, place)
+            let result = predictWithoutTimestamps(frame, c, transport, byteCount, isIPv4: false, mayDeliver ? delivery : nil)
+            if mayDeliver && result == .delivered { delivery += 1 }
+            return result != .failed
         }
-        let start = place ?? NetworkStack.nowhere
-        var delivery = start
-        guard predictSegment(
-            frame, c, transport, byteCount: byteCount, isIPv4: false, hasTimestamps: true, &delivery, mayDeliver: place != nil)
-        else { return .failed }
-        return delivery == start ? .taken : .delivered
+        return predictSegment(frame, c, transport, byteCount: byteCount, isIPv4: false, hasTimestamps: true, &delivery, mayDeliver: mayDeliver)
+    }
+
+    /// Whether the segment, with the IPv6 addresses in front of it, is the connection's.
+    @inline(__always)
+    private func isOf(_ c: ConnectionPointer, _ transport: UnsafeRawPointer) -> Bool {
+        c.pointee.ports == transport.loadUnaligned(as: UInt32.self).bigEndian && c.pointee.remoteAddress == IPAddress(ipv6At: transport - 32)
+            && c.pointee.localAddress == IPAddress(ipv6At: transport - 16)
+    }
+
+    /// The connection that a segment over IPv6 is for; `connections[0]`, a closed one, for none.
+    @inline(never)
+    private func findIPv6(_ header: UnsafeRawPointer) -> ConnectionPointer {
+        let ports = (header + EthernetHeader.byteCount + IPv6Header.byteCount).loadUnaligned(as: UInt32.self).bigEndian
+        return state.pointee.connections[
+            state.pointee.flows.find(
+                ipv6: IPAddress(ipv6At: header + 22), IPAddress(ipv6At: header + 38), ports, in: state.pointee.connections)]
     }
 
     /// From the TCP header on, of either family.
