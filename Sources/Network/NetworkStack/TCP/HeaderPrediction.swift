@@ -23,7 +23,8 @@ extension NetworkStack {
         // EtherType 0x0800, version 4, 5 words of header; best effort, and no marks.
         let kind = (header + 12).loadUnaligned(as: UInt32.self)
         guard kind == 0x0045_0008 else {
-            if kind & 0xf0_ffff == 0x60_dd86 { return predictIPv6(frame, header, &delivery, mayDeliver: mayDeliver) }
+            // EtherType 0x86dd and version 6, without marks.
+            if kind & 0x30f0_ffff == 0x60_dd86 { return predictIPv6(frame, header, &delivery, mayDeliver: mayDeliver) }
             let result = predictOtherClasses(frame, header, mayDeliver ? delivery : nil)
             if mayDeliver && result == .delivered { delivery += 1 }
             return result != .failed
@@ -31,15 +32,18 @@ extension NetworkStack {
         return predictIPv4(frame, header, &delivery, mayDeliver: mayDeliver)
     }
 
-    /// The same for the other classes of traffic.
+    /// The same for the other classes of traffic, and what may be marked.
     @inline(never)
     private func predictOtherClasses(_ frame: Frame, _ header: UnsafeRawPointer, _ place: UnsafeMutablePointer<Delivery>?) -> Prediction {
         let kind = (header + 12).loadUnaligned(as: UInt32.self)
         // A router's mark is counted, and echoed, on the long way.
-        guard kind & 0xff_ffff == 0x45_0008, kind & 0x300_0000 != 0x300_0000 else { return .failed }
+        let isIPv6 = kind & 0xf0_ffff == 0x60_dd86 && kind & 0x3000_0000 != 0x3000_0000
+        guard isIPv6 || kind & 0xff_ffff == 0x45_0008 && kind & 0x300_0000 != 0x300_0000 else { return .failed }
         let start = place ?? NetworkStack.nowhere
         var delivery = start
-        guard predictIPv4(frame, header, &delivery, mayDeliver: place != nil) else { return .failed }
+        guard isIPv6
+            ? predictIPv6(frame, header, &delivery, mayDeliver: place != nil) : predictIPv4(frame, header, &delivery, mayDeliver: place != nil)
+        else { return .failed }
         return delivery == start ? .taken : .delivered
     }
 
@@ -95,7 +99,7 @@ extension NetworkStack {
     /// The place of those who take no deliveries: nothing is written there.
     static var nowhere: UnsafeMutablePointer<Delivery> { UnsafeMutablePointer(bitPattern: MemoryLayout<Delivery>.alignment).unsafelyUnwrapped }
 
-    /// The same from EtherType 0x86dd and version 6 on.
+    /// The same over IPv6; its first two bytes were looked at.
     @inline(__always)
     private func predictIPv6(
         _ frame: Frame, _ header: UnsafeRawPointer, _ delivery: inout UnsafeMutablePointer<Delivery>, mayDeliver: Bool
@@ -103,9 +107,7 @@ extension NetworkStack {
         let transportOffset = EthernetHeader.byteCount + IPv6Header.byteCount
         guard frame.segmentByteCount >= transportOffset + TCPSegmentHeader.minimumByteCount,
             // No extension headers.
-            (header + 20).load(as: UInt8.self) == IPProtocol.tcp,
-            // A router's mark.
-            (header + 15).load(as: UInt8.self) & 0x30 != 0x30
+            (header + 20).load(as: UInt8.self) == IPProtocol.tcp
         else { return false }
         let byteCount = Int((header + 18).loadUnaligned(as: UInt16.self).bigEndian)
         guard byteCount <= frame.segmentByteCount &- transportOffset else { return false }
