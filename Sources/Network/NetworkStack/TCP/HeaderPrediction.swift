@@ -24,27 +24,31 @@ extension NetworkStack {
         let kind = (header + 12).loadUnaligned(as: UInt32.self)
         guard kind == 0x0045_0008 else {
             // EtherType 0x86dd and version 6, without marks.
-            if kind & 0x30f0_ffff == 0x60_dd86 { return predictIPv6(frame, header, &delivery, mayDeliver: mayDeliver) }
-            let result = predictOtherClasses(frame, header, mayDeliver ? delivery : nil)
-            if mayDeliver && result == .delivered { delivery += 1 }
-            return result != .failed
+            guard kind & 0x30f0_ffff == 0x60_dd86 else { return predictOtherClasses(frame, header, &delivery, mayDeliver: mayDeliver) }
+            guard let end = predictIPv6(frame, header, mayDeliver ? delivery : NetworkStack.nowhere) else { return false }
+            delivery = end
+            return true
         }
         return predictIPv4(frame, header, &delivery, mayDeliver: mayDeliver)
     }
 
+    /// The place of those who take no deliveries: nothing is written there.
+    static var nowhere: UnsafeMutablePointer<Delivery> { UnsafeMutablePointer(bitPattern: MemoryLayout<Delivery>.alignment).unsafelyUnwrapped }
+
     /// The same for the other classes of traffic, and what may be marked.
     @inline(never)
-    private func predictOtherClasses(_ frame: Frame, _ header: UnsafeRawPointer, _ place: UnsafeMutablePointer<Delivery>?) -> Prediction {
+    private func predictOtherClasses(
+        _ frame: Frame, _ header: UnsafeRawPointer, _ delivery: inout UnsafeMutablePointer<Delivery>, mayDeliver: Bool
+    ) -> Bool {
         let kind = (header + 12).loadUnaligned(as: UInt32.self)
         // A router's mark is counted, and echoed, on the long way.
-        let isIPv6 = kind & 0xf0_ffff == 0x60_dd86 && kind & 0x3000_0000 != 0x3000_0000
-        guard isIPv6 || kind & 0xff_ffff == 0x45_0008 && kind & 0x300_0000 != 0x300_0000 else { return .failed }
-        let start = place ?? NetworkStack.nowhere
-        var delivery = start
-        guard isIPv6
-            ? predictIPv6(frame, header, &delivery, mayDeliver: place != nil) : predictIPv4(frame, header, &delivery, mayDeliver: place != nil)
-        else { return .failed }
-        return delivery == start ? .taken : .delivered
+        if kind & 0xf0_ffff == 0x60_dd86 && kind & 0x3000_0000 != 0x3000_0000 {
+            guard let end = predictIPv6(frame, header, mayDeliver ? delivery : NetworkStack.nowhere) else { return false }
+            delivery = end
+            return true
+        }
+        guard kind & 0xff_ffff == 0x45_0008, kind & 0x300_0000 != 0x300_0000 else { return false }
+        return predictIPv4(frame, header, &delivery, mayDeliver: mayDeliver)
     }
 
     /// From the IPv4 header on, whose first two bytes were looked at.
@@ -76,56 +80,56 @@ extension NetworkStack {
         }
         let byteCount = totalByteCount &- HeaderTemplate.ipv4ByteCount
         guard (transport + 12).load(as: UInt8.self) == 0x80 else {
-            let result = predictWithoutTimestamps(frame, c, transport, byteCount, isIPv4: true, mayDeliver ? delivery : nil)
-            if mayDeliver && result == .delivered { delivery += 1 }
-            return result != .failed
+            guard let end = predictWithoutTimestamps(frame, c, transport, byteCount, isIPv4: true, mayDeliver ? delivery : NetworkStack.nowhere) else {
+                return false
+            }
+            delivery = end
+            return true
         }
         return predictSegment(frame, c, transport, byteCount: byteCount, isIPv4: true, hasTimestamps: true, &delivery, mayDeliver: mayDeliver)
     }
 
     /// A segment without options.
+    /// - Parameter place: where a delivery goes, or `nowhere`.
+    /// - Returns: the place behind what was delivered; nil when the frame has to go the long way.
     @inline(never)
     private func predictWithoutTimestamps(
-        _ frame: Frame, _ c: ConnectionPointer, _ transport: UnsafeRawPointer, _ byteCount: Int, isIPv4: Bool, _ place: UnsafeMutablePointer<Delivery>?
-    ) -> Prediction {
-        let start = place ?? NetworkStack.nowhere
-        var delivery = start
-        guard predictSegment(
-            frame, c, transport, byteCount: byteCount, isIPv4: isIPv4, hasTimestamps: false, &delivery, mayDeliver: place != nil)
-        else { return .failed }
-        return delivery == start ? .taken : .delivered
+        _ frame: Frame, _ c: ConnectionPointer, _ transport: UnsafeRawPointer, _ byteCount: Int, isIPv4: Bool, _ place: UnsafeMutablePointer<Delivery>
+    ) -> UnsafeMutablePointer<Delivery>? {
+        var delivery = place
+        let isPredicted = predictSegment(
+            frame, c, transport, byteCount: byteCount, isIPv4: isIPv4, hasTimestamps: false, &delivery, mayDeliver: place != NetworkStack.nowhere)
+        return isPredicted ? delivery : nil
     }
 
-    /// The place of those who take no deliveries: nothing is written there.
-    static var nowhere: UnsafeMutablePointer<Delivery> { UnsafeMutablePointer(bitPattern: MemoryLayout<Delivery>.alignment).unsafelyUnwrapped }
-
-    /// The same over IPv6; its first two bytes were looked at.
-    @inline(__always)
-    private func predictIPv6(
-        _ frame: Frame, _ header: UnsafeRawPointer, _ delivery: inout UnsafeMutablePointer<Delivery>, mayDeliver: Bool
-    ) -> Bool {
+    /// The same over IPv6, whose first two bytes were looked at.
+    /// - Parameter place: where a delivery goes, or `nowhere`.
+    /// - Returns: the place behind what was delivered; nil when the frame has to go the long way.
+    @inline(never)
+    private func predictIPv6(_ frame: Frame, _ header: UnsafeRawPointer, _ place: UnsafeMutablePointer<Delivery>) -> UnsafeMutablePointer<Delivery>? {
         let transportOffset = EthernetHeader.byteCount + IPv6Header.byteCount
         guard frame.segmentByteCount >= transportOffset + TCPSegmentHeader.minimumByteCount,
             // No extension headers.
             (header + 20).load(as: UInt8.self) == IPProtocol.tcp
-        else { return false }
+        else { return nil }
         let byteCount = Int((header + 18).loadUnaligned(as: UInt16.self).bigEndian)
-        guard byteCount <= frame.segmentByteCount &- transportOffset else { return false }
+        guard byteCount <= frame.segmentByteCount &- transportOffset else { return nil }
         let transport = header + transportOffset
         var c = state.pointee.flows.last
         if _slowPath(!isOf(c, transport)) {
             c = findIPv6(header)
-            guard c.pointee.state != .closed else { return false }
+            guard c.pointee.state != .closed else { return nil }
             state.pointee.flows.last = c
         }
         // Addresses that stand for IPv4 ones are none of a packet.
-        guard c.pointee.rawAddresses == 0 else { return false }
+        guard c.pointee.rawAddresses == 0 else { return nil }
         guard (transport + 12).load(as: UInt8.self) == 0x80 else {
-            let result = predictWithoutTimestamps(frame, c, transport, byteCount, isIPv4: false, mayDeliver ? delivery : nil)
-            if mayDeliver && result == .delivered { delivery += 1 }
-            return result != .failed
+            return predictWithoutTimestamps(frame, c, transport, byteCount, isIPv4: false, place)
         }
-        return predictSegment(frame, c, transport, byteCount: byteCount, isIPv4: false, hasTimestamps: true, &delivery, mayDeliver: mayDeliver)
+        var delivery = place
+        let isPredicted = predictSegment(
+            frame, c, transport, byteCount: byteCount, isIPv4: false, hasTimestamps: true, &delivery, mayDeliver: place != NetworkStack.nowhere)
+        return isPredicted ? delivery : nil
     }
 
     /// Whether the segment, with the IPv6 addresses in front of it, is the connection's.
