@@ -120,7 +120,7 @@ public struct NetworkStack {
         let end = frames + count
         var frame = frames
         repeat {
-            if !predict(frame.pointee, &delivery, mayDeliver: true) { ethernetInput(frame.pointee) }
+            if _slowPath(!predict(frame.pointee, &delivery, mayDeliver: true)) { ethernetInput(frame.pointee) }
             frame += 1
         } while frame != end
         return endTurn(count, delivery)

@@ -154,10 +154,10 @@ extension UnsafeMutablePointer<MemoryLinkEnd> {
 
     func receive(_ frames: UnsafeMutablePointer<Frame>, _ capacity: Int) -> Int {
         let head = pointee.head
-        // One frame, or none, has come where the peer waits for the answer.
         let available = pointee.tail &- head
-        guard available <= 1, capacity >= available else { return receiveSeveral(frames, capacity) }
-        guard available == 1 else { return 0 }
+        if available == 0 { return 0 }
+        // One frame has come where the peer waits for the answer.
+        guard available == 1, capacity > 0 else { return receiveSeveral(frames, capacity) }
         let frame = pointee.ring[head & pointee.mask]
         frames.pointee = frame
         pointee.head = head &+ 1

@@ -7,7 +7,7 @@ extension NetworkStack {
     /// Sees to it that the connection's timer fires at `deadline` at the latest.
     @inline(__always)
     func schedule(_ c: ConnectionPointer, _ deadline: UInt64) {
-        if deadline < c.pointee.timerDeadline { moveTimer(c, deadline) }
+        if _slowPath(deadline < c.pointee.timerDeadline) { moveTimer(c, deadline) }
     }
 
     @inline(never)

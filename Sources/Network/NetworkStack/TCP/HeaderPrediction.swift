@@ -21,25 +21,34 @@ extension NetworkStack {
             header.loadUnaligned(as: UInt64.self) &<< 16 == state.pointee.shiftedMACAddress
         else { return false }
         // EtherType 0x0800, version 4, 5 words of header; best effort, and no marks.
-        guard (header + 12).loadUnaligned(as: UInt32.self) == 0x0045_0008 else {
-            let result = predictOtherKinds(frame, header, mayDeliver ? delivery : nil)
-            if mayDeliver && result == .delivered { delivery += 1 }
-            return result != .failed
+        let kind = (header + 12).loadUnaligned(as: UInt32.self)
+        guard kind == 0x0045_0008 else {
+            // EtherType 0x86dd and version 6, without marks.
+            guard kind & 0x30f0_ffff == 0x60_dd86 else { return predictOtherClasses(frame, header, &delivery, mayDeliver: mayDeliver) }
+            guard let end = predictIPv6(frame, header, mayDeliver ? delivery : NetworkStack.nowhere) else { return false }
+            delivery = end
+            return true
         }
         return predictIPv4(frame, header, &delivery, mayDeliver: mayDeliver)
     }
 
-    /// The same for the other classes of traffic, and over IPv6.
+    /// The place of those who take no deliveries: nothing is written there.
+    static var nowhere: UnsafeMutablePointer<Delivery> { UnsafeMutablePointer(bitPattern: MemoryLayout<Delivery>.alignment).unsafelyUnwrapped }
+
+    /// The same for the other classes of traffic, and what may be marked.
     @inline(never)
-    private func predictOtherKinds(_ frame: Frame, _ header: UnsafeRawPointer, _ place: UnsafeMutablePointer<Delivery>?) -> Prediction {
+    private func predictOtherClasses(
+        _ frame: Frame, _ header: UnsafeRawPointer, _ delivery: inout UnsafeMutablePointer<Delivery>, mayDeliver: Bool
+    ) -> Bool {
         let kind = (header + 12).loadUnaligned(as: UInt32.self)
-        if kind & 0xf0_ffff == 0x60_dd86 { return predictIPv6(frame, header, place) }
         // A router's mark is counted, and echoed, on the long way.
-        guard kind & 0xff_ffff == 0x45_0008, kind & 0x300_0000 != 0x300_0000 else { return .failed }
-        let start = place ?? NetworkStack.nowhere
-        var delivery = start
-        guard predictIPv4(frame, header, &delivery, mayDeliver: place != nil) else { return .failed }
-        return delivery == start ? .taken : .delivered
+        if kind & 0xf0_ffff == 0x60_dd86 && kind & 0x3000_0000 != 0x3000_0000 {
+            guard let end = predictIPv6(frame, header, mayDeliver ? delivery : NetworkStack.nowhere) else { return false }
+            delivery = end
+            return true
+        }
+        guard kind & 0xff_ffff == 0x45_0008, kind & 0x300_0000 != 0x300_0000 else { return false }
+        return predictIPv4(frame, header, &delivery, mayDeliver: mayDeliver)
     }
 
     /// From the IPv4 header on, whose first two bytes were looked at.
@@ -63,7 +72,7 @@ extension NetworkStack {
         let ports = transport.loadUnaligned(as: UInt32.self).bigEndian
         // Segments come in trains: mostly it is the connection of the one before.
         var c = state.pointee.flows.last
-        if c.pointee.rawAddresses != addresses || c.pointee.ports != ports {
+        if _slowPath(c.pointee.rawAddresses != addresses || c.pointee.ports != ports) {
             let index = state.pointee.flows.find(rawAddresses: addresses, ports, in: state.pointee.connections)
             guard index != 0 else { return false }
             c = state.pointee.connections[index]
@@ -71,67 +80,79 @@ extension NetworkStack {
         }
         let byteCount = totalByteCount &- HeaderTemplate.ipv4ByteCount
         guard (transport + 12).load(as: UInt8.self) == 0x80 else {
-            let result = predictWithoutTimestamps(frame, c, transport, byteCount, mayDeliver ? delivery : nil)
-            if mayDeliver && result == .delivered { delivery += 1 }
-            return result != .failed
+            guard let end = predictWithoutTimestamps(frame, c, transport, byteCount, isIPv4: true, mayDeliver ? delivery : NetworkStack.nowhere) else {
+                return false
+            }
+            delivery = end
+            return true
         }
         return predictSegment(frame, c, transport, byteCount: byteCount, isIPv4: true, hasTimestamps: true, &delivery, mayDeliver: mayDeliver)
     }
 
     /// A segment without options.
+    /// - Parameter place: where a delivery goes, or `nowhere`.
+    /// - Returns: the place behind what was delivered; nil when the frame has to go the long way.
     @inline(never)
     private func predictWithoutTimestamps(
-        _ frame: Frame, _ c: ConnectionPointer, _ transport: UnsafeRawPointer, _ byteCount: Int, _ place: UnsafeMutablePointer<Delivery>?
-    ) -> Prediction {
-        let start = place ?? NetworkStack.nowhere
-        var delivery = start
-        guard predictSegment(
-            frame, c, transport, byteCount: byteCount, isIPv4: true, hasTimestamps: false, &delivery, mayDeliver: place != nil)
-        else { return .failed }
-        return delivery == start ? .taken : .delivered
+        _ frame: Frame, _ c: ConnectionPointer, _ transport: UnsafeRawPointer, _ byteCount: Int, isIPv4: Bool, _ place: UnsafeMutablePointer<Delivery>
+    ) -> UnsafeMutablePointer<Delivery>? {
+        var delivery = place
+        let isPredicted = predictSegment(
+            frame, c, transport, byteCount: byteCount, isIPv4: isIPv4, hasTimestamps: false, &delivery, mayDeliver: place != NetworkStack.nowhere)
+        return isPredicted ? delivery : nil
     }
 
-    /// The place of those who take no deliveries: nothing is written there.
-    static var nowhere: UnsafeMutablePointer<Delivery> { UnsafeMutablePointer(bitPattern: MemoryLayout<Delivery>.alignment).unsafelyUnwrapped }
-
-    /// The same from EtherType 0x86dd and version 6 on.
+    /// The same over IPv6, whose first two bytes were looked at.
+    /// - Parameter place: where a delivery goes, or `nowhere`.
+    /// - Returns: the place behind what was delivered; nil when the frame has to go the long way.
     @inline(never)
-    private func predictIPv6(_ frame: Frame, _ header: UnsafeRawPointer, _ place: UnsafeMutablePointer<Delivery>?) -> Prediction {
+    private func predictIPv6(_ frame: Frame, _ header: UnsafeRawPointer, _ place: UnsafeMutablePointer<Delivery>) -> UnsafeMutablePointer<Delivery>? {
         let transportOffset = EthernetHeader.byteCount + IPv6Header.byteCount
         guard frame.segmentByteCount >= transportOffset + TCPSegmentHeader.minimumByteCount,
             // No extension headers.
-            (header + 20).load(as: UInt8.self) == IPProtocol.tcp,
-            // A router's mark.
-            (header + 15).load(as: UInt8.self) & 0x30 != 0x30
-        else { return .failed }
+            (header + 20).load(as: UInt8.self) == IPProtocol.tcp
+        else { return nil }
         let byteCount = Int((header + 18).loadUnaligned(as: UInt16.self).bigEndian)
-        guard byteCount <= frame.segmentByteCount &- transportOffset else { return .failed }
+        guard byteCount <= frame.segmentByteCount &- transportOffset else { return nil }
         let transport = header + transportOffset
-        let ports = transport.loadUnaligned(as: UInt32.self).bigEndian
-        let (remote, local) = (IPAddress(ipv6At: header + 22), IPAddress(ipv6At: header + 38))
         var c = state.pointee.flows.last
-        if c.pointee.ports != ports || c.pointee.remoteAddress != remote || c.pointee.localAddress != local {
-            let index = state.pointee.flows.find(ipv6: remote, local, ports, in: state.pointee.connections)
-            guard index != 0 else { return .failed }
-            c = state.pointee.connections[index]
+        if _slowPath(!isOf(c, transport)) {
+            c = findIPv6(header)
+            guard c.pointee.state != .closed else { return nil }
             state.pointee.flows.last = c
         }
         // Addresses that stand for IPv4 ones are none of a packet.
-        guard c.pointee.rawAddresses == 0 else { return .failed }
-        let start = place ?? NetworkStack.nowhere
-        var delivery = start
-        let hasTimestamps = (transport + 12).load(as: UInt8.self) == 0x80
-        guard predictSegment(
-            frame, c, transport, byteCount: byteCount, isIPv4: false, hasTimestamps: hasTimestamps, &delivery, mayDeliver: place != nil)
-        else { return .failed }
-        return delivery == start ? .taken : .delivered
+        guard c.pointee.rawAddresses == 0 else { return nil }
+        guard (transport + 12).load(as: UInt8.self) == 0x80 else {
+            return predictWithoutTimestamps(frame, c, transport, byteCount, isIPv4: false, place)
+        }
+        var delivery = place
+        let isPredicted = predictSegment(
+            frame, c, transport, byteCount: byteCount, isIPv4: false, hasTimestamps: true, &delivery, mayDeliver: place != NetworkStack.nowhere)
+        return isPredicted ? delivery : nil
+    }
+
+    /// Whether the segment, with the IPv6 addresses in front of it, is the connection's.
+    @inline(__always)
+    private func isOf(_ c: ConnectionPointer, _ transport: UnsafeRawPointer) -> Bool {
+        c.pointee.ports == transport.loadUnaligned(as: UInt32.self).bigEndian && c.pointee.remoteAddress == IPAddress(ipv6At: transport - 32)
+            && c.pointee.localAddress == IPAddress(ipv6At: transport - 16)
+    }
+
+    /// The connection that a segment over IPv6 is for; `connections[0]`, a closed one, for none.
+    @inline(never)
+    private func findIPv6(_ header: UnsafeRawPointer) -> ConnectionPointer {
+        let ports = (header + EthernetHeader.byteCount + IPv6Header.byteCount).loadUnaligned(as: UInt32.self).bigEndian
+        return state.pointee.connections[
+            state.pointee.flows.find(
+                ipv6: IPAddress(ipv6At: header + 22), IPAddress(ipv6At: header + 38), ports, in: state.pointee.connections)]
     }
 
     /// From the TCP header on, of either family.
     /// - Parameters:
+    ///   - c: the connection that was found last. It is read from there again behind a call, which costs less than to keep it.
     ///   - transportByteCount: what the packet has from `transport` on; it lies in the frame, and is at least a header without options.
-    ///   - isIPv4: a constant.
-    ///   - hasTimestamps: whether the header is as long as one with timestamps and nothing else; otherwise it has no options.
+    ///   - hasTimestamps: a constant: whether the header is as long as one with timestamps and nothing else; otherwise it has no options.
     @inline(__always)
     private func predictSegment(
         _ frame: Frame, _ c: ConnectionPointer, _ transport: UnsafeRawPointer, byteCount transportByteCount: Int, isIPv4: Bool, hasTimestamps: Bool,
@@ -181,7 +202,7 @@ extension NetworkStack {
         var maySend = acknowledged > 0
         if maySend {
             acknowledgePlainly(c, acknowledgement, transport)
-        } else if Int((transport + 14).loadUnaligned(as: UInt16.self).bigEndian) &<< Int(c.pointee.sendWindowShift) != c.pointee.sendWindow {
+        } else if _slowPath(Int((transport + 14).loadUnaligned(as: UInt16.self).bigEndian) &<< Int(c.pointee.sendWindowShift) != c.pointee.sendWindow) {
             // The same window from the same acknowledgement says nothing new, and lets nothing go that has waited.
             updateWindowPlainly(c, transport)
             maySend = true
@@ -190,20 +211,26 @@ extension NetworkStack {
             // The frame shrinks to its payload, which is what the program gets.
             frame.removeFirst((isIPv4 ? HeaderTemplate.transportOffset : EthernetHeader.byteCount + IPv6Header.byteCount) &+ headerByteCount)
             frame.truncate(to: byteCount)
-            if mayDeliver, c.pointee.awaitsData != 0, c.pointee.receiveHead == nil {
+            let c = state.pointee.flows.last
+            if mayDeliver && _fastPath(c.pointee.awaitsData != 0 && c.pointee.receiveHead == nil) {
                 c.pointee.awaitsData = 0
                 c.pointee.receiveNext = c.pointee.receiveNext.advanced(by: byteCount)
-                if c.pointee.receiveNext.since(c.pointee.growthSequence) >= 0 { growReceiveBuffer(c) }
                 delivery.initialize(to: Delivery(payload: frame, owner: c.pointee.owner))
                 delivery += 1
+                if _slowPath(c.pointee.receiveNext.since(c.pointee.growthSequence) >= 0) { growReceiveBuffer(c) }
             } else {
                 appendReceived(c, frame, byteCount)
             }
-            acknowledgeReceived(c)
+            acknowledgeReceived(state.pointee.flows.last)
         } else {
             frame.releaseArray()
         }
-        if maySend, c.pointee.sendNext.since(c.pointee.sendUnacknowledged) != c.pointee.sendByteCount || c.pointee.flags.contains(.finQueued) { sendPending(c) }
+        if maySend {
+            let c = state.pointee.flows.last
+            if _slowPath(c.pointee.sendNext.since(c.pointee.sendUnacknowledged) != c.pointee.sendByteCount || c.pointee.flags.contains(.finQueued)) {
+                sendPending(c)
+            }
+        }
         return true
     }
 
@@ -216,9 +243,7 @@ extension NetworkStack {
                     transport, byteCount: byteCount, rawAddresses: (network + 12).loadUnaligned(as: UInt64.self), protocolNumber: IPProtocol.tcp)
         }
         // The addresses stand right in front of the segment.
-        let sum = InternetChecksum.sum(transport - 32, count: 32) &+ InternetChecksum.sum(transport, count: byteCount)
-        let rest = UInt64(UInt32(truncatingIfNeeded: byteCount).bigEndian) &+ UInt64(IPProtocol.tcp) &<< 8
-        return InternetChecksum.isValid(sum &+ rest)
+        return InternetChecksum.isValid(transport, byteCount: byteCount, ipv6Addresses: transport - 32, protocolNumber: IPProtocol.tcp)
     }
 }
 

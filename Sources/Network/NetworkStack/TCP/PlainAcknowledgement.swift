@@ -22,9 +22,9 @@ extension NetworkStack {
         // Our FIN has a sequence number and no byte.
         guard byteCount <= c.pointee.sendByteCount else { return acknowledgeOtherwise(c, acknowledgement, transport) }
         // What is sent again may be acknowledged beyond `sendNext`.
-        guard c.pointee.sendNext == c.pointee.sendMaximum, acknowledgement.since(c.pointee.windowUpdateAcknowledgement) > 0,
+        guard c.pointee.sendNext == c.pointee.sendMaximum, _fastPath(acknowledgement.since(c.pointee.windowUpdateAcknowledgement) > 0),
             // There are records, and none of them was overtaken.
-            first != 0, c.pointee.scoreboard.start.since(c.pointee.recovery.forwardEnd) >= 0
+            _fastPath(first != 0), c.pointee.scoreboard.start.since(c.pointee.recovery.forwardEnd) >= 0
         else { return acknowledgeOtherwise(c, acknowledgement, transport) }
         var last = first
         var count = 1

@@ -3,24 +3,28 @@ import WireFormats
 
 /// The window of a segment where the promised edge stays where it is, but for the rounding, as it mostly does.
 struct UnmovedWindow {
-    /// Whether it is known at once that it does.
-    let holds: Bool
     let field: Int
     let edge: SequenceNumber
+    private let gain: UInt
 
     @inline(__always)
     init(_ c: ConnectionPointer) {
         let promised = c.pointee.receiveEdge.since(c.pointee.receiveNext)
-        // Where there is room for all that is promised, there is for the rounding, too.
-        let gain = UInt(bitPattern: c.pointee.receiveLimit &- c.pointee.receiveByteCount &- promised)
         let steps = -1 &<< Int(c.pointee.receiveWindowShift)
         // Rounded up, so that the edge does not move left by what the scale cannot express (RFC 7323, section 2.4).
         let roundedUp = promised &+ ~steps
         field = roundedUp &>> Int(c.pointee.receiveWindowShift)
         edge = c.pointee.receiveNext.advanced(by: roundedUp & steps)
-        holds =
-            gain < UInt(c.pointee.receiveSegmentSize) && gain < UInt(bitPattern: c.pointee.receiveLimit &>> 1)
-            && UInt(bitPattern: field &- 1) < 65_535 && !DeliberateBug.isPresent(.windowShrinks) && !DeliberateBug.isPresent(.ownWindowScaleIgnored)
+        gain = UInt(bitPattern: c.pointee.receiveLimit &- c.pointee.receiveByteCount &- promised)
+    }
+
+    /// Whether it is known at once that the edge stays where it is.
+    @inline(__always)
+    func holds(_ c: ConnectionPointer) -> Bool {
+        // Where there is room for all that is promised, there is for the rounding, too.
+        _fastPath(gain < UInt(c.pointee.receiveSegmentSize)) && _fastPath(gain < UInt(bitPattern: c.pointee.receiveLimit &>> 1))
+            && _fastPath(UInt(bitPattern: field &- 1) < 65_535) && !DeliberateBug.isPresent(.windowShrinks)
+            && !DeliberateBug.isPresent(.ownWindowScaleIgnored)
     }
 }
 
@@ -30,7 +34,7 @@ extension NetworkStack {
     @inline(__always)
     func advertiseWindow(_ c: ConnectionPointer, _ flags: TCPFlags) -> Int {
         let window = UnmovedWindow(c)
-        guard window.holds else { return moveWindow(c, flags) }
+        guard window.holds(c) else { return moveWindow(c, flags) }
         advertise(c, window)
         return window.field
     }

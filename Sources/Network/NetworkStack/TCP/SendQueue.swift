@@ -14,7 +14,14 @@ extension NetworkStack {
     public func send(_ connection: UInt32, _ array: Frame, at now: UInt64 = 0) -> Int32 {
         setTime(now)
         let c = state.pointee.connections[connection]
-        if sendAtOnce(c, array, makesCalls: false) { return 0 }
+        guard c.pointee.plainHeaderEpoch == state.pointee.neighborEpoch else { return sendOverIPv6(c, array) }
+        if sendAtOnce(c, array, isIPv4: true, makesCalls: false) { return 0 }
+        return sendWithCalls(c, array)
+    }
+
+    @inline(never)
+    private func sendOverIPv6(_ c: ConnectionPointer, _ array: Frame) -> Int32 {
+        if sendAtOnce(c, array, isIPv4: false, makesCalls: false) { return 0 }
         return sendWithCalls(c, array)
     }
 
@@ -22,7 +29,7 @@ extension NetworkStack {
     @inline(never)
     private func sendWithCalls(_ c: ConnectionPointer, _ array: Frame) -> Int32 {
         precondition(array.arrayByteCount > 0, "a stream takes arrays with at least one byte")
-        if sendAtOnce(c, array, makesCalls: true) { return 0 }
+        if sendAtOnce(c, array, isIPv4: true, makesCalls: true) { return 0 }
         return sendInTurn(c, array)
     }
 

@@ -80,11 +80,13 @@ extension NetworkStack {
     }
 
     /// The plain case of a push: all before it is sent, it makes one segment, and nothing holds that back.
-    /// - Parameter makesCalls: a constant. Where it is false what needs a call, but for one at the end, is left to who has the time: so there is no stack
-    ///   frame, and nothing is saved for one.
+    /// - Parameters:
+    ///   - isIPv4: a constant: the family, where no calls are made.
+    ///   - makesCalls: a constant. Where it is false what needs a call, but for one at the end, is left to who has the time: so there is no stack frame,
+    ///     and nothing is saved for one.
     /// - Returns: false when it is another case; nothing has changed then.
     @inline(__always)
-    func sendAtOnce(_ c: ConnectionPointer, _ array: Frame, makesCalls: Bool) -> Bool {
+    func sendAtOnce(_ c: ConnectionPointer, _ array: Frame, isIPv4: Bool, makesCalls: Bool) -> Bool {
         let byteCount = array.arrayByteCount
         let sent = c.pointee.sendNext.since(c.pointee.sendUnacknowledged)
         guard c.pointee.state == .established, array.arraySegmentCount == 1,
@@ -100,7 +102,7 @@ extension NetworkStack {
             else { return false }
         } else {
             guard UInt(bitPattern: byteCount &- 1) < 127, !hasBeenIdle(c), !c.pointee.selective.isPermitted || !state.pointee.transmissions.isFull,
-                c.pointee.flags.contains(.timing) || !mustRenewComparedSequences(c), sendPlainDataAtOnce(c, array, byteCount)
+                c.pointee.flags.contains(.timing) || !mustRenewComparedSequences(c), sendPlainDataAtOnce(c, array, byteCount, isIPv4: isIPv4)
             else { return false }
         }
         if let tail = c.pointee.sendTail { tail.linkSegment(array) } else { c.pointee.sendHead = array }
