@@ -89,16 +89,23 @@ public struct NetworkStack {
         to now: UInt64, frames: UnsafeMutablePointer<Frame>, count: Int, deliveries: UnsafeMutablePointer<Delivery>
     ) -> TurnResult {
         if count == 0 { return turnWithoutFrames(now, deliveries) }
-        // Frames come in trains of one protocol, and each has a loop with its own short way in it: one function with both would save registers for either.
-        return isPlausibleDatagram(frames.pointee)
-            ? turnOfDatagrams(now, frames, count, deliveries) : turnOfSegments(now, frames, count, deliveries)
+        // Frames come in trains of one kind, and each has a function with its own short way in it: one with all of them would save registers for any.
+        switch kind(of: frames.pointee) {
+        case .datagram: return turnOfDatagrams(now, frames, count, deliveries)
+        case .acknowledgement where count == 1: return turnOfAcknowledgement(now, frames, deliveries)
+        default: return turnOfSegments(now, frames, count, deliveries)
+        }
     }
 
-    /// Whether a frame is one of UDP over IPv4, by its length and one byte.
+    /// What a frame seems to be, by its length and three bytes of its IPv4 header, if that is what it has.
     @inlinable
     @inline(__always)
-    func isPlausibleDatagram(_ frame: Frame) -> Bool {
-        frame.segmentByteCount >= 42 && UnsafeRawPointer(frame.segmentAddress).load(fromByteOffset: 23, as: UInt8.self) == 17
+    func kind(of frame: Frame) -> FrameKind {
+        guard frame.segmentByteCount >= 42 else { return .other }
+        let header = UnsafeRawPointer(frame.segmentAddress)
+        // Protocol 17; 52 bytes of IPv4 and TCP headers with timestamps.
+        if header.load(fromByteOffset: 23, as: UInt8.self) == 17 { return .datagram }
+        return header.loadUnaligned(fromByteOffset: 16, as: UInt16.self) == UInt16(52).bigEndian ? .acknowledgement : .other
     }
 
     @inline(never)
@@ -124,6 +131,13 @@ public struct NetworkStack {
             frame += 1
         } while frame != end
         return endTurn(count, delivery)
+    }
+
+    @inline(never)
+    @usableFromInline
+    func turnOfAcknowledgement(_ now: UInt64, _ frames: UnsafeMutablePointer<Frame>, _ deliveries: UnsafeMutablePointer<Delivery>) -> TurnResult {
+        setTime(now)
+        return receiveAcknowledgement(frames, deliveries)
     }
 
     @inline(never)
@@ -244,4 +258,14 @@ public struct TurnResult {
     public let endOfDeliveries: UnsafeMutablePointer<Delivery>
     /// Whether `takeConnectionEvent` or `takeDatagramEvent` has something to give.
     public let hasEvents: Bool
+}
+
+/// What a frame seems to be at a first look.
+@usableFromInline
+enum FrameKind {
+    /// UDP over IPv4.
+    case datagram
+    /// Of TCP over IPv4 with timestamps, and nothing else.
+    case acknowledgement
+    case other
 }

@@ -148,15 +148,36 @@ extension NetworkStack {
                 ipv6: IPAddress(ipv6At: header + 22), IPAddress(ipv6At: header + 38), ports, in: state.pointee.connections)]
     }
 
+    /// A turn of one frame that seems to be an acknowledgement alone, over IPv4 and with timestamps: all lengths are constants then, and what an
+    /// acknowledgement does is compiled in.
+    @inline(__always)
+    func receiveAcknowledgement(_ frames: UnsafeMutablePointer<Frame>, _ deliveries: UnsafeMutablePointer<Delivery>) -> TurnResult {
+        let frame = frames.pointee
+        let header = UnsafeRawPointer(frame.segmentAddress)
+        let transport = header + HeaderTemplate.transportOffset
+        let c = state.pointee.flows.last
+        var nowhere = NetworkStack.nowhere
+        guard frame.segmentByteCount >= HeaderTemplate.transportOffset + 32, frame.nextSegment == nil,
+            header.loadUnaligned(as: UInt64.self) &<< 16 == state.pointee.shiftedMACAddress,
+            (header + 12).loadUnaligned(as: UInt32.self) == 0x0045_0008,
+            (header + 20).loadUnaligned(as: UInt32.self) & 0xff00_ffbf == UInt32(IPProtocol.tcp) << 24,
+            c.pointee.rawAddresses == (header + 26).loadUnaligned(as: UInt64.self), c.pointee.ports == transport.loadUnaligned(as: UInt32.self).bigEndian,
+            (transport + 12).load(as: UInt8.self) == 0x80,
+            predictSegment(frame, c, transport, byteCount: 32, isIPv4: true, hasTimestamps: true, &nowhere, mayDeliver: false, acknowledgesAlone: true)
+        else { return turnOfSegments(state.pointee.now, frames, 1, deliveries) }
+        return endTurn(1, deliveries)
+    }
+
     /// From the TCP header on, of either family.
     /// - Parameters:
     ///   - c: the connection that was found last. It is read from there again behind a call, which costs less than to keep it.
     ///   - transportByteCount: what the packet has from `transport` on; it lies in the frame, and is at least a header without options.
     ///   - hasTimestamps: a constant: whether the header is as long as one with timestamps and nothing else; otherwise it has no options.
+    ///   - acknowledgesAlone: a constant: compile in what an acknowledgement does.
     @inline(__always)
     private func predictSegment(
         _ frame: Frame, _ c: ConnectionPointer, _ transport: UnsafeRawPointer, byteCount transportByteCount: Int, isIPv4: Bool, hasTimestamps: Bool,
-        _ delivery: inout UnsafeMutablePointer<Delivery>, mayDeliver: Bool
+        _ delivery: inout UnsafeMutablePointer<Delivery>, mayDeliver: Bool, acknowledgesAlone: Bool = false
     ) -> Bool {
         let headerByteCount = hasTimestamps ? 32 : 20
         let byteCount = transportByteCount &- headerByteCount
@@ -201,7 +222,7 @@ extension NetworkStack {
         if hasTimestamps && c.pointee.receiveNext.since(c.pointee.lastAcknowledged) <= 0 { c.pointee.recentTimestamp = timestamp }
         var maySend = acknowledged > 0
         if maySend {
-            acknowledgePlainly(c, acknowledgement, transport)
+            if acknowledgesAlone { acknowledgePlainlyInline(c, acknowledgement, transport) } else { acknowledgePlainly(c, acknowledgement, transport) }
         } else if _slowPath(Int((transport + 14).loadUnaligned(as: UInt16.self).bigEndian) &<< Int(c.pointee.sendWindowShift) != c.pointee.sendWindow) {
             // The same window from the same acknowledgement says nothing new, and lets nothing go that has waited.
             updateWindowPlainly(c, transport)

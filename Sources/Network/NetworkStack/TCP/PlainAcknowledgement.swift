@@ -11,6 +11,11 @@ extension NetworkStack {
     /// - Parameter transport: the segment, whose only option may be that of timestamps.
     @inline(never)
     func acknowledgePlainly(_ c: ConnectionPointer, _ acknowledgement: SequenceNumber, _ transport: UnsafeRawPointer) {
+        acknowledgePlainlyInline(c, acknowledgement, transport)
+    }
+
+    @inline(__always)
+    func acknowledgePlainlyInline(_ c: ConnectionPointer, _ acknowledgement: SequenceNumber, _ transport: UnsafeRawPointer) {
         let byteCount = acknowledgement.since(c.pointee.sendUnacknowledged)
         let isTimed = acknowledgement.since(c.pointee.timedSequence) >= 0
         let first = c.pointee.scoreboard.first
