@@ -14,6 +14,8 @@ struct QueueSlot {
     var state: UInt32 = 0
     var generation: UInt32 = 1
     var phase = Phase.free
+    /// Bytes in front of what is pushed that save a copy, because headers fit there; 0 for none.
+    var headroom: UInt8 = 0
     var libraryOSIndex: UInt16 = 0
     var nextFree: UInt32 = 0
 
@@ -97,6 +99,7 @@ struct CoreState {
     var carvedOperations: UInt32 = 1
     /// The free slots, chained.
     @usableFromInline var freeOperation: UnsafeMutablePointer<ListLink>?
+    @usableFromInline var liveOperations = 0
     @usableFromInline var completions: UInt32 = 0
     let queues: UnsafeMutablePointer<QueueSlot>
     let queueCapacity: UInt32

@@ -9,8 +9,6 @@ public struct LibraryOS {
     /// The name users type.
     public var name: StaticString
     public var context: UnsafeMutableRawPointer
-    /// Bytes in front of what is pushed that save a copy, because headers fit there (`Runtime.allocate(_:for:)`); 0 for none.
-    public var headroom = 0
 
     public typealias Context = UnsafeMutableRawPointer
     /// Takes an array (a `SegmentDescriptor`) for a `SocketAddress` or nil.

@@ -59,6 +59,7 @@ extension RuntimeCore {
         let slot = state.pointee.queues + index
         slot.pointee.phase = .free
         slot.pointee.waitingPops = state.pointee.noPops
+        slot.pointee.headroom = 0
         slot.pointee.nextFree = 0
         if state.pointee.lastFreeQueue != 0 {
             state.pointee.queues[Int(state.pointee.lastFreeQueue)].nextFree = UInt32(index)

@@ -195,17 +195,22 @@ extension RuntimeCore {
         slot.pointee.claim.word = OperationClaim.turn
         takeLonelyTurn()
         slot.pointee.claim.word = 0
-        if slot.pointee.plainResult != .none { return true }
-        if slot.pointee.isCompleted { list(slot) }
+        if slot.pointee.plainResult != .none {
+            state.pointee.completions &+= 1
+            return true
+        }
+        if slot.pointee.isCompleted {
+            state.pointee.completions &+= 1
+            list(slot)
+        }
         return false
     }
 
-    /// Puts an operation that has completed in the turn taken for it on the unclaimed list after all.
+    /// Puts an operation that has completed in the turn taken for it on the unclaimed list after all. It has just been counted.
     @usableFromInline
     @inline(never)
     func list(_ slot: UnsafeMutablePointer<Operation>) {
         // Where it would stand in the order of completion is not known; behind what completed in the same turn is as good.
-        state.pointee.completions &+= 1
         slot.pointee.completionNumber = state.pointee.completions
         let result = slot.pointee.plainResult
         if result == .poppedBehindHeaders || result == .poppedBehindMappedHeaders {

@@ -207,8 +207,7 @@ public struct Runtime: ~Copyable {
     /// - Throws: as `allocate(_:)`; `EBADF`.
     public func allocate(_ byteCount: Int, for queue: QueueDescriptor) throws(DemikernelError) -> Buffer {
         core.checkThread()
-        let library = try core.lookUp(queue, .allocate).pointee.libraryOS.unsafelyUnwrapped
-        return try core.heap.allocate(byteCount, headroom: library.pointee.headroom)
+        return try core.heap.allocate(byteCount, headroom: Int(core.lookUp(queue, .allocate).pointee.headroom))
     }
 
     /// A buffer with a copy of `bytes`.
@@ -228,7 +227,7 @@ public struct Runtime: ~Copyable {
         return core.state.pointee.clock.now
     }
 
-    /// A snapshot of the runtime's counts. O(operations that there ever were at once).
+    /// A snapshot of the runtime's counts.
     public var statistics: RuntimeStatistics {
         core.checkThread()
         return core.statistics

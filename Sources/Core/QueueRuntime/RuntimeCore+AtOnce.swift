@@ -10,25 +10,22 @@ extension RuntimeCore {
     @inline(never)
     public func pushAtOnce(_ queue: QueueDescriptor, _ array: UnsafeMutablePointer<SegmentDescriptor>) -> UInt64 {
         let slot = state.pointee.queues + queue.slot
-        guard slot.pointee.openDescriptor == queue.rawValue, slotForImmediateOperation != nil else { return 0 }
-        // A function of its own, so that the way to devices saves no registers for it.
-        if let memory = slot.pointee.memoryQueue { return pushAtOnce(memory, queue, array) }
+        guard slot.pointee.openDescriptor == queue.rawValue, let operation = slotForImmediateOperation else { return 0 }
+        // A function of its own, so that queues in memory save no registers for it.
+        guard let memory = slot.pointee.memoryQueue else { return pushAtOnce(slot, queue, array) }
+        guard memory.pointee.takesNow(array) else { return 0 }
+        memory.pointee.append(array)
+        operation.pointee.byteCount = array.arrayByteCount
+        return completeImmediately(operation, .push, queue, .pushed).rawValue
+    }
+
+    @inline(never)
+    private func pushAtOnce(_ slot: UnsafeMutablePointer<QueueSlot>, _ queue: QueueDescriptor, _ array: UnsafeMutablePointer<SegmentDescriptor>) -> UInt64 {
         let byteCount = array.arrayByteCount
         guard pushesNow(slot, array, nil) else { return 0 }
         // Such a push begins no operation: the slot is free still.
         let operation = state.pointee.freeOperation.unsafelyUnwrapped.operation
         operation.pointee.byteCount = byteCount
-        return completeImmediately(operation, .push, queue, .pushed).rawValue
-    }
-
-    @inline(never)
-    private func pushAtOnce(
-        _ memory: UnsafeMutablePointer<MemoryQueue>, _ queue: QueueDescriptor, _ array: UnsafeMutablePointer<SegmentDescriptor>
-    ) -> UInt64 {
-        guard memory.pointee.takesNow(array) else { return 0 }
-        memory.pointee.append(array)
-        let operation = state.pointee.freeOperation.unsafelyUnwrapped.operation
-        operation.pointee.byteCount = array.arrayByteCount
         return completeImmediately(operation, .push, queue, .pushed).rawValue
     }
 
@@ -94,6 +91,7 @@ extension RuntimeCore {
     @inline(__always)
     func take(_ result: PlainResult, of slot: UnsafeMutablePointer<Operation>) -> ResultAtOnce {
         // As `releasePlainOperation`.
+        state.pointee.liveOperations &-= 1
         slot.pointee.isCompleted = false
         slot.pointee.plainResult = .none
         slot.pointee.token = ~(slot.pointee.token &+ (QueueToken.slotMask &+ 1))

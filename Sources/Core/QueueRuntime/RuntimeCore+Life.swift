@@ -187,20 +187,12 @@ extension RuntimeCore {
 
     // MARK: State
 
-    /// Operations that were begun and not redeemed. They are counted when somebody asks, and not by each of them. O(operations that there ever were at once).
-    private var liveOperations: Int {
-        var count = 0
-        // A live token names its slot.
-        for index in 1..<max(state.pointee.carvedOperations, 1) where operation(index).pointee.token & QueueToken.slotMask == UInt64(index) { count += 1 }
-        return count
-    }
-
-    /// A snapshot of the runtime's counts, for library OSes and visits. O(operations that there ever were at once).
+    /// A snapshot of the runtime's counts, for library OSes and visits.
     public var statistics: RuntimeStatistics {
         var statistics = RuntimeStatistics()
         statistics.turns = state.pointee.counters.turns
         statistics.sleeps = state.pointee.counters.sleeps
-        statistics.liveOperations = liveOperations
+        statistics.liveOperations = state.pointee.liveOperations
         statistics.openQueues = state.pointee.openQueues
         statistics.closingQueues = state.pointee.closingQueues
         statistics.queuesOpened = state.pointee.counters.queuesOpened

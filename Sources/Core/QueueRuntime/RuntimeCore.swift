@@ -62,6 +62,7 @@ public struct RuntimeCore {
         slot.pointee.queue = queue
         slot.pointee.kind = kind
         slot.pointee.outcome = .succeeded
+        state.pointee.liveOperations &+= 1
         return token
     }
 
@@ -85,6 +86,7 @@ public struct RuntimeCore {
         slot.pointee.outcome = .succeeded
         slot.pointee.isCompleted = true
         slot.pointee.plainResult = result
+        state.pointee.liveOperations &+= 1
         state.pointee.completions &+= 1
         slot.pointee.completionNumber = state.pointee.completions
         state.pointee.waiters.ring.insertBefore(slot.link)
@@ -118,6 +120,7 @@ public struct RuntimeCore {
     @inlinable
     @inline(__always)
     func releasePlainOperation(_ slot: UnsafeMutablePointer<Operation>) {
+        state.pointee.liveOperations &-= 1
         slot.pointee.isCompleted = false
         slot.pointee.plainResult = .none
         let (next, isUsedUp) = slot.pointee.token.addingReportingOverflow(QueueToken.slotMask &+ 1)
@@ -348,16 +351,16 @@ public struct RuntimeCore {
     @inlinable
     @inline(__always)
     func complete(_ slot: UnsafeMutablePointer<Operation>, _ result: PlainResult) {
-        let number = state.pointee.completions &+ 1
-        state.pointee.completions = number
         slot.pointee.isCompleted = true
         slot.pointee.openToken = 0
+        // It gets its number when the turn is over.
+        if slot.pointee.claim.word == OperationClaim.turn { return slot.pointee.plainResult = result }
+        let number = state.pointee.completions &+ 1
+        state.pointee.completions = number
         slot.pointee.completionNumber = number
         if slot.pointee.claim.word == 0 {
             slot.pointee.plainResult = result
             append(slot, toCompletedOf: state.pointee.waiters)
-        } else if slot.pointee.claim.word == OperationClaim.turn {
-            slot.pointee.plainResult = result
         } else {
             appendToCompletedOfHolder(slot)
         }

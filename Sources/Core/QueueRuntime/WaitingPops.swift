@@ -21,6 +21,12 @@ public struct WaitingPops {
 }
 
 extension RuntimeCore {
+    /// For a library OS: says how many bytes in front of what is pushed to a queue save a copy, because headers fit there (`Runtime.allocate(_:for:)`); 255
+    /// at most. Ends with the queue.
+    public func setHeadroom(_ byteCount: Int, of queue: QueueDescriptor) {
+        state.pointee.queues[queue.slot].headroom = UInt8(byteCount)
+    }
+
     /// For a library OS: lets the runtime put pops of a queue on its list, under the conditions of `WaitingPops`. Ends with the queue.
     public func setWaitingPops(_ pops: UnsafeMutablePointer<WaitingPops>, of queue: QueueDescriptor) {
         state.pointee.queues[queue.slot].waitingPops = pops

@@ -13,8 +13,10 @@ extension SharedMemoryQueuesHandle {
         let queue = queue(index)
         let byteCount = array.arrayByteCount
         guard queue.pointee.takesPushes, !isAddressed, byteCount >= queue.pointee.minimumUnitSize,
-            byteCount <= queue.pointee.rings.unsafelyUnwrapped.maximumUnitSize, queue.pointee.firstToSend == nil, put(index, array, byteCount) == .enough
+            byteCount <= queue.pointee.rings.unsafelyUnwrapped.maximumUnitSize, queue.pointee.firstToSend == nil,
+            queue.pointee.rings!.producer.room(for: byteCount) == .enough
         else { return EAGAIN }
+        if queue.pointee.rings!.producer.put(array, byteCount) != 0 { attend(index) }
         array.releaseArray()
         return 0
     }
@@ -25,11 +27,16 @@ extension SharedMemoryQueuesHandle {
         let byteCount = array.arrayByteCount
         let refusal = check(index, byteCount, isAddressed: slot.pointee.kind != .push)
         if refusal != 0 { return refusal }
-        if pushNow(index, array, isAddressed: false) == 0 {
-            core.completePush(operation, byteCount: byteCount)
-            return 0
+        if queue(index).pointee.firstToSend == nil {
+            switch put(index, array, byteCount) {
+            case .enough:
+                array.releaseArray()
+                core.completePush(operation, byteCount: byteCount)
+                return 0
+            case .full: break
+            case .broken: return refuseBroken()
+            }
         }
-        guard queue(index).pointee.takesPushes else { return refuseBroken() }
         array.pointee.operation = operation
         enqueue(index, array)
         return 0
@@ -40,8 +47,15 @@ extension SharedMemoryQueuesHandle {
         let byteCount = array.arrayByteCount
         let refusal = check(index, byteCount, isAddressed: isAddressed)
         if refusal != 0 { return refusal }
-        if pushNow(index, array, isAddressed: false) == 0 { return 0 }
-        guard queue.pointee.takesPushes else { return refuseBroken() }
+        if queue.pointee.firstToSend == nil {
+            switch put(index, array, byteCount) {
+            case .enough:
+                array.releaseArray()
+                return 0
+            case .full: break
+            case .broken: return refuseBroken()
+            }
+        }
         // An empty unit holds a descriptor, too.
         let held = max(byteCount, 1)
         guard queue.pointee.discardedByteCount + held <= core.limits.discardedPushByteCount else {
@@ -68,7 +82,7 @@ extension SharedMemoryQueuesHandle {
     }
 
     /// Puts a unit into the ring if there is room, and wakes the peer if it sleeps. A broken ring has failed the connection.
-    @inline(__always)
+    @inline(never)
     private func put(_ index: Int, _ array: UnsafeMutablePointer<SegmentDescriptor>, _ byteCount: Int) -> RingProducer.Room {
         let queue = queue(index)
         let room = queue.pointee.rings!.producer.room(for: byteCount)

@@ -80,8 +80,8 @@ struct UserNetworkHandle {
         if case let deliveries = state.pointee.deliveries, turn.endOfDeliveries != deliveries {
             guard turn.endOfDeliveries == deliveries + 1, completesAwaited(deliveries.pointee) else { return finishPoll(turn) }
         }
-        guard !turn.hasEvents, state.pointee.output.pointee.count | Int(state.pointee.firstStarved) == 0 else {
-            return settlePoll(turn.progress, turn.hasEvents)
+        guard turn.eventCount | state.pointee.output.pointee.count | Int(state.pointee.firstStarved) == 0 else {
+            return settlePoll(turn.progress, turn.eventCount)
         }
         return Int32(truncatingIfNeeded: turn.progress)
     }
@@ -93,14 +93,14 @@ struct UserNetworkHandle {
             complete(delivery.pointee)
             delivery += 1
         }
-        return settlePoll(turn.progress, turn.hasEvents)
+        return settlePoll(turn.progress, turn.eventCount)
     }
 
     /// The end of a turn, behind its deliveries.
     @inline(never)
-    private func settlePoll(_ turnProgress: Int, _ hasEvents: Bool) -> Int32 {
+    private func settlePoll(_ turnProgress: Int, _ eventCount: Int) -> Int32 {
         var progress = turnProgress
-        if hasEvents { progress &+= deliverEvents() }
+        if eventCount != 0 { progress &+= deliverEvents() }
         flush()
         if state.pointee.firstStarved != 0 { progress &+= retryStarved() }
         return Int32(truncatingIfNeeded: progress)

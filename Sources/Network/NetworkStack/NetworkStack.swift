@@ -114,7 +114,7 @@ public struct NetworkStack {
         setTime(now)
         // Without a call, so that an idle turn saves no registers.
         if hasDueWork { return endTurnWithDueWork(0, deliveries) }
-        return TurnResult(progress: 0, endOfDeliveries: deliveries, hasEvents: state.pointee.eventCount != 0)
+        return TurnResult(progress: 0, endOfDeliveries: deliveries, eventCount: state.pointee.eventCount)
     }
 
     @inline(never)
@@ -156,13 +156,13 @@ public struct NetworkStack {
     @inline(__always)
     func endTurn(_ count: Int, _ endOfDeliveries: UnsafeMutablePointer<Delivery>) -> TurnResult {
         if hasDueWork { return endTurnWithDueWork(count, endOfDeliveries) }
-        return TurnResult(progress: count, endOfDeliveries: endOfDeliveries, hasEvents: state.pointee.eventCount != 0)
+        return TurnResult(progress: count, endOfDeliveries: endOfDeliveries, eventCount: state.pointee.eventCount)
     }
 
     @inline(never)
     private func endTurnWithDueWork(_ count: Int, _ endOfDeliveries: UnsafeMutablePointer<Delivery>) -> TurnResult {
         let progress = count &+ advance(to: state.pointee.now)
-        return TurnResult(progress: progress, endOfDeliveries: endOfDeliveries, hasEvents: state.pointee.eventCount != 0)
+        return TurnResult(progress: progress, endOfDeliveries: endOfDeliveries, eventCount: state.pointee.eventCount)
     }
 
     // MARK: Frames
@@ -256,8 +256,8 @@ public struct TurnResult {
     public let progress: Int
     /// Behind the last delivery that was written.
     public let endOfDeliveries: UnsafeMutablePointer<Delivery>
-    /// Whether `takeConnectionEvent` or `takeDatagramEvent` has something to give.
-    public let hasEvents: Bool
+    /// How much `takeConnectionEvent` and `takeDatagramEvent` have to give.
+    public let eventCount: Int
 }
 
 /// What a frame seems to be at a first look.

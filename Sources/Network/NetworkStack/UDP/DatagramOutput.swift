@@ -7,6 +7,8 @@ extension NetworkStack {
     /// Bytes in front of a payload that save a block and a copy: a buffer with that much headroom, which nobody else holds, becomes the frame itself.
     /// What `receiveDatagram` gives has them.
     public static var datagramHeadroom: Int { DatagramTemplate.byteCount }
+    /// The same for datagrams over IPv6, and enough for those over IPv4.
+    public static var ipv6DatagramHeadroom: Int { IPv6DatagramTemplate.byteCount }
 
     /// Sends an array as one datagram; it may be empty. O(bytes) for the checksum, O(segments) where the device computes it.
     ///
@@ -62,7 +64,7 @@ extension NetworkStack {
         guard s.pointee.link == .resolved, byteCount <= state.pointee.maximumPlainDatagramByteCount, !state.pointee.output.pointee.isFull else { return false }
         let sum: UInt64
         if array.arraySegmentCount == 1, array.headroom >= DatagramTemplate.byteCount, array.isSoleOwner {
-            sum = InternetChecksum.sum(array.segmentAddress, count: byteCount)
+            sum = s.pointee.template.isOffloaded ? 0 : InternetChecksum.sum(array.segmentAddress, count: byteCount)
             array.removeFirst(-DatagramTemplate.byteCount)
         } else {
             guard array.arraySegmentCount == 1, byteCount < NetworkStack.zeroCopyByteCount else { return sendOtherPlainDatagram(s, array) }
