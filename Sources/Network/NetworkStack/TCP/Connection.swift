@@ -27,7 +27,7 @@ struct Connection: SlabElement {
     var events = ConnectionEvents()
     /// The data offset and flags of a plain segment with ACK and PSH, as they are loaded from it.
     var plainControl: UInt16 = 0
-    /// The neighbor epoch in which its segments may go the short way (`sendPlainDataAtOnce`) over IPv4, and over IPv6; 0 for none.
+    /// The neighbor epoch in which its segments may go the short way (PlainSegments) over IPv4, and over IPv6; 0 for none.
     var plainHeaderEpoch: UInt32 = 0
     var plainIPv6HeaderEpoch: UInt32 = 0
     /// The window scale that the peer applies to what it advertises, and that we apply.
