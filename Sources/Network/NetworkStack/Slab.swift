@@ -27,6 +27,9 @@ struct Slab<Element: SlabElement> {
     @inline(__always)
     subscript(index: UInt32) -> UnsafeMutablePointer<Element> { elements + Int(index) }
 
+    /// The index of a slot by its address.
+    func index(of element: UnsafeMutablePointer<Element>) -> UInt32 { UInt32(truncatingIfNeeded: element - elements) }
+
     /// A slot in its first state; 0 at the limit. O(1).
     @inline(__always)
     mutating func take() -> UInt32 {

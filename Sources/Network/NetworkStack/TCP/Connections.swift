@@ -183,12 +183,12 @@ extension NetworkStack {
 
     private func lingerIfAsked(_ c: ConnectionPointer) {
         guard c.pointee.linger > 0, c.pointee.state != .closed else { return }
-        c.pointee.lifetimeDeadline = state.pointee.now &+ UInt64(c.pointee.linger) * 1_000_000_000
+        lendExceptionalState(c).pointee.lifetimeDeadline = state.pointee.now &+ UInt64(c.pointee.linger) * 1_000_000_000
         schedule(c, c.pointee.lifetimeDeadline)
     }
 
     func limitFinWait2(_ c: ConnectionPointer) {
-        c.pointee.lifetimeDeadline = state.pointee.now &+ state.pointee.configuration.tcp.finWait2Timeout
+        lendExceptionalState(c).pointee.lifetimeDeadline = state.pointee.now &+ state.pointee.configuration.tcp.finWait2Timeout
         schedule(c, c.pointee.lifetimeDeadline)
     }
 
@@ -204,7 +204,7 @@ extension NetworkStack {
     /// Ends a connection at once with a reset, whatever is in flight (ABORT: RFC 9293, section 3.10.5).
     public func abort(_ connection: UInt32) {
         let c = state.pointee.connections[connection]
-        c.pointee.linger = 0
+        lendSettings(c).pointee.linger = 0
         //= RFC 9293 section 3.10.5
         //# SYN-RECEIVED, ESTABLISHED, FIN-WAIT-1, FIN-WAIT-2, CLOSE-WAIT STATE: Send a reset segment: <SEQ=SND.NXT><CTL=RST>. All queued SENDs and RECEIVEs
         //# should be given "connection reset" notification.
@@ -271,8 +271,7 @@ extension NetworkStack {
         guard c.pointee.state == .closed, c.pointee.owner == 0, !c.pointee.flags.contains(.hasEvent), !c.pointee.flags.contains(.awaitingOutput) else { return }
         discardReceiveQueue(c)
         if DeliberateBug.isPresent(.portNotReleased) && c.pointee.flags.contains(.portReserved) { return }
-        releaseRateControl(c)
-        state.pointee.connections.free(c.pointee.index)
+        freeConnection(c)
     }
 
     func endTCP() {
