@@ -44,9 +44,9 @@ struct Connection: SlabElement {
     var recentTimestamp: UInt32 = 0
     var receiveHead: Frame?
     var receiveTail: Frame?
-    private var receiveByteCount32: UInt32 = 0
+    fileprivate(set) var receiveByteCount32: UInt32 = 0
     private var receivePinnedByteCount32: UInt32 = 0
-    private var receiveLimit32: UInt32 = 0
+    fileprivate(set) var receiveLimit32: UInt32 = 0
     /// Segments received since the last acknowledgement.
     var unacknowledgedSegments: UInt16 = 0
     var receiveSegmentSize: UInt16 = 536
@@ -57,6 +57,9 @@ struct Connection: SlabElement {
     var lastReceiveTime: UInt64 = 0
     var reassembly = ReassemblyQueue()
     var selective = SelectiveAcknowledgements()
+    /// Bound to ::, but not for IPv4.
+    var isIPv6Only = false
+    private var error16: Int16 = 0
 
     // MARK: Sending
     var sendUnacknowledged = SequenceNumber(rawValue: 0)
@@ -69,6 +72,7 @@ struct Connection: SlabElement {
     var windowUpdateAcknowledgement = SequenceNumber(rawValue: 0)
     fileprivate(set) var sendSegmentSize32: UInt32 = 536
     fileprivate(set) var sendLimit32: UInt32 = 0
+    var initialSendSequence = SequenceNumber(rawValue: 0)
     /// The bytes from `sendUnacknowledged` on, as a chain of segments.
     var sendHead: Frame?
     var sendTail: Frame?
@@ -90,6 +94,8 @@ struct Connection: SlabElement {
     var timedSequence = SequenceNumber(rawValue: 0)
     var timedUnacknowledged = SequenceNumber(rawValue: 0)
     private var deliveredByteCount32: Int32 = 0
+    /// Bytes sent by limited transmit since the last acknowledgement of new data; meaningful while duplicates are counted.
+    private var limitedTransmitByteCount32: UInt32 = 0
     var timedAt: UInt64 = 0
     var deliveryInterval: UInt64 = 0
     var scoreboard = Scoreboard()
@@ -97,9 +103,7 @@ struct Connection: SlabElement {
     var unacknowledgedSince: UInt64 = 0
     var roundTrip = RoundTripEstimator()
     var recovery = LossRecovery()
-    /// Bound to ::, but not for IPv4.
-    var isIPv6Only = false
-    private var error16: Int16 = 0
+    var finSequence = SequenceNumber(rawValue: 0)
 
     // MARK: Timers, as deadlines; `.max` for none
     var retransmitDeadline = UInt64.max
@@ -137,17 +141,11 @@ struct Connection: SlabElement {
     var rateControl: UInt32 = 0
     /// A listener's; 0 for all others.
     var listenerQueues: UInt32 = 0
-    /// Bytes sent by limited transmit since the last acknowledgement of new data; meaningful while duplicates are counted.
-    private var limitedTransmitByteCount32: UInt32 = 0
+    var initialReceiveSequence = SequenceNumber(rawValue: 0)
     /// nil where nothing was set.
     var settings: UnsafeMutablePointer<ConnectionSettings>?
     /// nil while everything is as it mostly is.
     var exceptional: UnsafeMutablePointer<ExceptionalState>?
-
-    // MARK: Rare
-    var finSequence = SequenceNumber(rawValue: 0)
-    var initialSendSequence = SequenceNumber(rawValue: 0)
-    var initialReceiveSequence = SequenceNumber(rawValue: 0)
 
     init() {}
 

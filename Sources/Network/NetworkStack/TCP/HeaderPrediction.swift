@@ -149,7 +149,7 @@ extension NetworkStack {
         }
         let window = (transport + 14).loadUnaligned(as: UInt16.self).bigEndian
         // The same window from the same acknowledgement says nothing new, and lets nothing go that has waited.
-        let maySend = acknowledged > 0 || Int(window) &<< Int(c.pointee.sendWindowShift) != c.pointee.sendWindow
+        let maySend = acknowledged > 0 || UInt32(window) &<< UInt32(c.pointee.sendWindowShift) != c.pointee.sendWindow32
         if maySend { updateSendWindow(c, sequence, acknowledgement, window) }
         var result = Prediction.taken
         if byteCount > 0 {

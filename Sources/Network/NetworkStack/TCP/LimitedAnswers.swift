@@ -87,6 +87,6 @@ extension NetworkStack {
     /// Behind everything that was sent, but within the peer's window: one that has refused a probe would refuse this acknowledgement, too.
     @inline(__always)
     func acceptableSequence(_ c: ConnectionPointer) -> SequenceNumber {
-        c.pointee.flightSize <= c.pointee.sendWindow ? c.pointee.sendMaximum : c.pointee.sendUnacknowledged.advanced(by: c.pointee.sendWindow)
+        c.pointee.sendMaximum.rawValue &- c.pointee.sendUnacknowledged.rawValue <= c.pointee.sendWindow32 ? c.pointee.sendMaximum : c.pointee.sendUnacknowledged.advanced(by: c.pointee.sendWindow)
     }
 }

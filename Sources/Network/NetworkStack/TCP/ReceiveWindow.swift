@@ -6,19 +6,20 @@ extension NetworkStack {
     /// The window field of the segment that is being made. It moves the promised edge, and the segment carries the acknowledgement that was owed.
     @inline(__always)
     func advertiseWindow(_ c: ConnectionPointer, _ flags: TCPFlags) -> Int {
-        let promised = c.pointee.receiveEdge.since(c.pointee.receiveNext)
-        let available = c.pointee.receiveLimit &- c.pointee.receiveByteCount
-        let shift = Int(c.pointee.receiveWindowShift)
+        // Buffers are no larger than 2^30, so that 32 bits are enough.
+        let promised = Int32(bitPattern: c.pointee.receiveEdge.rawValue &- c.pointee.receiveNext.rawValue)
+        let available = Int32(bitPattern: c.pointee.receiveLimit32 &- c.pointee.receiveByteCount32)
+        let shift = Int32(c.pointee.receiveWindowShift)
         // Rounded up, so that the edge does not move left by what the scale cannot express (RFC 7323, section 2.4).
         let field = (promised &+ (1 &<< shift) &- 1) &>> shift
         // Mostly the edge stays where it is, but for the rounding.
-        guard available &- promised < Int(c.pointee.receiveSegmentSize), available &- promised < c.pointee.receiveLimit &>> 1,
+        guard available &- promised < Int32(c.pointee.receiveSegmentSize), available &- promised < Int32(bitPattern: c.pointee.receiveLimit32) &>> 1,
             field &<< shift < available &+ 1 &<< shift, field > 0, field <= 65_535, !DeliberateBug.isPresent(.windowShrinks),
             !DeliberateBug.isPresent(.ownWindowScaleIgnored)
-        else { return moveWindow(c, flags, promised: promised, available: available) }
-        c.pointee.receiveEdge = c.pointee.receiveNext.advanced(by: field &<< shift)
+        else { return moveWindow(c, flags, promised: Int(promised), available: Int(available)) }
+        c.pointee.receiveEdge = c.pointee.receiveNext.advanced(by: Int(field &<< shift))
         noteAcknowledgementSent(c)
-        return field
+        return Int(field)
     }
 
     /// The same where the edge may move, or where the window is closed or larger than its field.
