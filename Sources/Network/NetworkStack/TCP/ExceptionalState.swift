@@ -68,7 +68,7 @@ extension NetworkStack {
         if let exceptional = c.pointee.exceptional { return exceptional }
         let exceptional = state.pointee.exceptionalStates[state.pointee.exceptionalStates.take()]
         c.pointee.exceptional = exceptional
-        schedule(c, plainDeadline(c))
+        schedule(c, state.pointee.now &+ NetworkStack.exceptionalTime)
         return exceptional
     }
 
@@ -81,27 +81,35 @@ extension NetworkStack {
 
     // MARK: Giving back
 
-    /// When the connection may give back what it was lent, if nothing happens meanwhile; `.max` for not by itself.
-    func plainDeadline(_ c: ConnectionPointer) -> UInt64 {
-        let deadline = endOfException(c)
-        return deadline > state.pointee.now ? deadline : .max
-    }
+    /// A state that was lent is kept for so long at least: there may be more of what it was lent for.
+    private static var exceptionalTime: UInt64 { 1_000_000_000 }
 
-    /// The same, whether it lies ahead or not. Nothing is in flight, or missing, and nothing was sent for as long as after which the peer's answers have
-    /// come: a duplicate that it reports later takes back no recovery.
-    private func endOfException(_ c: ConnectionPointer) -> UInt64 {
+    /// When the connection may give back what it was lent, if nothing happens meanwhile; `.max` for not by itself. Nothing is in flight, or missing, and
+    /// nothing was sent for as long as after which the peer's answers have come: a duplicate that it reports later takes back no recovery.
+    func plainDeadline(_ c: ConnectionPointer) -> UInt64 {
         guard c.pointee.exceptional != nil || c.pointee.congestion.history != nil && c.pointee.congestion.mayForget,
-            c.pointee.state != .closed, c.pointee.sendByteCount == 0, c.pointee.flightSize == 0, c.pointee.recovery.isPlain,
-            !c.pointee.flags.contains(.fastRecovery), c.pointee.reorderingDeadline == .max, c.pointee.lifetimeDeadline == .max, c.pointee.reassembly.isEmpty
+            c.pointee.sendByteCount == 0, c.pointee.flightSize == 0, c.pointee.recovery.isPlain, !c.pointee.flags.contains(.fastRecovery),
+            c.pointee.reorderingDeadline == .max, c.pointee.lifetimeDeadline == .max, c.pointee.reassembly.isEmpty
         else { return .max }
         return max(c.pointee.lastSendTime &+ c.pointee.roundTrip.timeout, c.pointee.exceptional?.pointee.answers.end ?? 0)
     }
 
-    /// The timer of a connection has fired, and nothing else was to be done.
+    /// What was missing has come.
+    func settleException(_ c: ConnectionPointer) {
+        schedule(c, max(plainDeadline(c), state.pointee.now &+ NetworkStack.exceptionalTime))
+    }
+
+    /// The timer of a connection has fired.
     func giveBackWhatIsPlain(_ c: ConnectionPointer) {
-        guard endOfException(c) <= state.pointee.now else { return }
-        giveBackExceptionalState(c)
+        guard plainDeadline(c) <= state.pointee.now else { return }
         if c.pointee.congestion.mayForget { giveBackCongestionHistory(c) }
+        giveBackExceptionalState(c)
+    }
+
+    /// The connection is over: only what was set is still of use.
+    func giveBackEverything(_ c: ConnectionPointer) {
+        giveBackExceptionalState(c)
+        giveBackCongestionHistory(c)
     }
 
     private func giveBackExceptionalState(_ c: ConnectionPointer) {
@@ -119,8 +127,7 @@ extension NetworkStack {
     /// Frees the slot of a connection, and all that it was lent.
     func freeConnection(_ c: ConnectionPointer) {
         releaseRateControl(c)
-        giveBackExceptionalState(c)
-        giveBackCongestionHistory(c)
+        giveBackEverything(c)
         if let settings = c.pointee.settings {
             c.pointee.settings = nil
             state.pointee.connectionSettings.free(state.pointee.connectionSettings.index(of: settings))

@@ -206,7 +206,7 @@ extension NetworkStack {
             //# the processing of received segments MUST be implemented to aggregate ACK segments whenever possible (MUST-58). If the TCP endpoint is processing
             //# a series of queued segments, it MUST process them all before sending any ACK segments (MUST-59).
             drainReassembly(c)
-            if filledGap { schedule(c, plainDeadline(c)) }
+            if filledGap { settleException(c) }
         } else {
             frame.releaseArray()
         }
