@@ -158,6 +158,9 @@ import WireFormats
         lose(first: script)
         script.advance(seconds: 2)
         #expect(script.tcp.retransmittedSegments > 0)
+        // The second's challenges are used up.
+        for index in 0..<20 { script.peer(.rst, seq: 302 + index) }
+        #expect(script.drops(.challengeRateLimited) == 10)
         script.abort(connection)
         script.stack.release(connection)
         #expect(script.events(connection).isEmpty && script.stack.statistics.connections == 0)
@@ -171,14 +174,21 @@ import WireFormats
         #expect(information.slowStartThreshold == nil && information.retransmittedSegments == 0 && information.congestionControl == algorithm)
         #expect(script.stack.keepAlive(next) == nil && script.stack.userTimeout(next) == 0 && script.stack.linger(next) == nil)
         let before = script.tcp
-        // Nothing is kept of the gap: these are the next bytes, and the acknowledgement tells of none behind them.
-        script.peer(.psh, seq: 1, ack: 1, length: 100)
-        script.peer(.psh, seq: 101, ack: 1, length: 50)
-        #expect(script.expect(.ack, seq: 1, ack: 151).sackBlocks.isEmpty)
-        #expect(script.receive(next) == pattern(150))
+        // What it is lent is new as well: what was set and counted before is not in it.
+        script.stack.setLinger(next, seconds: 9)
+        #expect(script.stack.keepAlive(next) == nil && script.stack.userTimeout(next) == 0 && script.stack.linger(next) == 9)
+        for index in 0..<20 { script.peer(.rst, seq: 302 + index) }
+        #expect(script.takeSent().count == 10)
+        script.peer(.psh, seq: 1_001, ack: 1, length: 100)
+        #expect(script.expect(.ack, seq: 1, ack: 1).sackBlocks == [1_001..<1_101])
+        #expect(script.tcp.lentRecords == 2)
+        // Nothing is kept of the gaps: these are all bytes of the stream, and the last acknowledgement tells of none behind them.
+        script.peer(.psh, seq: 1, ack: 1, length: 500)
+        script.peer(.psh, seq: 501, ack: 1, length: 500)
+        #expect(script.takeSent().last?.ack == 1_101 && script.receive(next) == pattern(1_100))
         script.send(next, 10_000)
         #expect(script.takeSent().map(\.seq) == (0..<10).map { 1 + 1_000 * $0 })
-        script.peer(.ack, seq: 151, ack: 10_001)
+        script.peer(.ack, seq: 1_101, ack: 10_001)
         script.advance(seconds: 20)
         #expect(script.state(next) == .established)
         #expect(script.tcp.retransmittedSegments == before.retransmittedSegments && script.tcp.keepAliveProbes == before.keepAliveProbes)
