@@ -6,18 +6,16 @@ import TaskScheduler
 struct QueueSlot {
     /// The descriptor while it is open, else 0: one comparison says that a descriptor is good.
     var openDescriptor: Int32 = 0
+    var state: UInt32 = 0
     var libraryOS: UnsafeMutablePointer<LibraryOS>?
     /// The queue itself if it is an in-memory one: its fast path saves the call.
     var memoryQueue: UnsafeMutablePointer<MemoryQueue>?
     /// Where the runtime adds pops by itself; a list at which there may always be something for the others.
     var waitingPops: UnsafeMutablePointer<WaitingPops>
-    var state: UInt32 = 0
-    var generation: UInt32 = 1
-    var phase = Phase.free
-    /// Bytes in front of what is pushed that save a copy, because headers fit there; 0 for none.
-    var headroom: UInt8 = 0
-    var libraryOSIndex: UInt16 = 0
     var nextFree: UInt32 = 0
+    var generation: UInt16 = 1
+    var libraryOSIndex: UInt8 = 0
+    var phase = Phase.free
 
     /// `closing`: the descriptor is retired, the library OS still has work to do.
     enum Phase: UInt8 {

@@ -207,7 +207,7 @@ public struct Runtime: ~Copyable {
     /// - Throws: as `allocate(_:)`; `EBADF`.
     public func allocate(_ byteCount: Int, for queue: QueueDescriptor) throws(DemikernelError) -> Buffer {
         core.checkThread()
-        return try core.heap.allocate(byteCount, headroom: Int(core.lookUp(queue, .allocate).pointee.headroom))
+        return try core.heap.allocate(byteCount, headroom: Int(core.lookUp(queue, .allocate).pointee.waitingPops.pointee.headroom))
     }
 
     /// A buffer with a copy of `bytes`.

@@ -84,7 +84,7 @@ extension RuntimeCore {
     func closeAll(of libraryOS: Int) {
         for slot in 1..<Int(state.pointee.carvedQueues)
         where state.pointee.queues[slot].phase == .open && Int(state.pointee.queues[slot].libraryOSIndex) == libraryOS {
-            let queue = QueueDescriptor(slot: UInt32(slot), generation: state.pointee.queues[slot].generation)
+            let queue = QueueDescriptor(slot: UInt32(slot), generation: UInt32(state.pointee.queues[slot].generation))
             close(state.pointee.queues + slot, queue, operation: 0)
         }
     }

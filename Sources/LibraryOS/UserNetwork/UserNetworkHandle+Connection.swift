@@ -43,7 +43,7 @@ extension UserNetworkHandle {
         socket.pointee.pops.awaits = type == .stream ? stack.awaitsDataFlag(index) : stack.awaitsDatagramFlag(index)
         if type == .datagram {
             socket.pointee.pops.result = family == .ipv4 ? .poppedBehindHeaders : .poppedBehindMappedHeaders
-            core.setHeadroom(family == .ipv4 ? NetworkStack.datagramHeadroom : NetworkStack.ipv6DatagramHeadroom, of: queue)
+            socket.pointee.pops.headroom = UInt8(family == .ipv4 ? NetworkStack.datagramHeadroom : NetworkStack.ipv6DatagramHeadroom)
         }
         core.setWaitingPops(socket.pointer(to: \.pops).unsafelyUnwrapped, of: queue)
     }

@@ -236,6 +236,9 @@ public struct NetworkStack {
         statistics.datagramSockets = state.pointee.datagramSockets.liveCount
         statistics.neighbors = state.pointee.neighbors.liveCount
         statistics.tcp.transmissionRecords = state.pointee.transmissions.liveCount
+        statistics.tcp.lentRecords =
+            state.pointee.listenerQueues.liveCount + state.pointee.connectionSettings.liveCount + state.pointee.congestionHistories.liveCount
+            + state.pointee.exceptionalStates.liveCount
         return statistics
     }
 

@@ -154,6 +154,8 @@ public struct TCPStatistics: Sendable {
     public var transmissionsNotRecorded: UInt64 = 0
     /// Records of segments in flight, now.
     public var transmissionRecords = 0
+    /// Records that connections have now beside their own: listeners' queues, settings, congestion histories, exceptional states.
+    public var lentRecords = 0
     public var plainSegmentsSent: UInt64 = 0
     /// Times that a send buffer grew with the congestion window.
     public var sendBufferGrowths: UInt64 = 0

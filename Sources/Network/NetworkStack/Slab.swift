@@ -27,6 +27,9 @@ struct Slab<Element: SlabElement> {
     @inline(__always)
     subscript(index: UInt32) -> UnsafeMutablePointer<Element> { elements + Int(index) }
 
+    /// The index of a slot by its address.
+    func index(of element: UnsafeMutablePointer<Element>) -> UInt32 { UInt32(truncatingIfNeeded: element - elements) }
+
     /// Whether all slots are taken.
     @inline(__always)
     var isFull: Bool { firstFree == 0 && Int(carvedCount) > capacity }

@@ -62,7 +62,12 @@ struct StackState: ~Copyable {
     var transmissions: Slab<TransmissionRecord>
     /// What each of them remembers that belongs to a connection with a model; the others' pages are never touched.
     let deliverySnapshots: UnsafeMutablePointer<DeliverySnapshot>
+    // What connections are lent; as many of each as connections, so that none is ever missing. Pages that were never used are not backed.
     var rateControls: Slab<RateControl>
+    var listenerQueues: Slab<ListenerQueues>
+    var connectionSettings: Slab<ConnectionSettings>
+    var congestionHistories: Slab<CongestionHistory>
+    var exceptionalStates: Slab<ExceptionalState>
     let connectionPorts: UnsafeMutablePointer<UInt32>
     var flows: FlowTable
     let sequenceSecret: SipHashKey
@@ -110,7 +115,9 @@ struct StackState: ~Copyable {
                 datagramSecret: SipHashKey(random.next(), random.next()),
                 connections: connections, transmissions: try Slab(capacity: limits.transmissionRecords),
                 deliverySnapshots: try mapTable(DeliverySnapshot.self, count: limits.transmissionRecords + 1),
-                rateControls: try Slab(capacity: limits.maximumConnections),
+                rateControls: try Slab(capacity: limits.maximumConnections), listenerQueues: try Slab(capacity: limits.maximumConnections),
+                connectionSettings: try Slab(capacity: limits.maximumConnections),
+                congestionHistories: try Slab(capacity: limits.maximumConnections), exceptionalStates: try Slab(capacity: limits.maximumConnections),
                 connectionPorts: try mapTable(UInt32.self, count: 65_536),
                 flows: try FlowTable(capacity: limits.maximumConnections, key: (random.next(), random.next()), nobody: connections[0]),
                 sequenceSecret: SipHashKey(random.next(), random.next()), nextEphemeralPort: UInt16(truncatingIfNeeded: random.next()),
@@ -135,6 +142,10 @@ struct StackState: ~Copyable {
         transmissions.deallocate()
         unmapTable(deliverySnapshots, count: configuration.limits.transmissionRecords + 1)
         rateControls.deallocate()
+        listenerQueues.deallocate()
+        connectionSettings.deallocate()
+        congestionHistories.deallocate()
+        exceptionalStates.deallocate()
         flows.deallocate()
         pathMTUs.deallocate()
         datagramPathMTUs.deallocate()

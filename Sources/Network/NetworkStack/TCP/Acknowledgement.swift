@@ -61,6 +61,7 @@ extension NetworkStack {
             let ticks = timestampValue(c) &- timestampEcho
             if ticks < 1 << 16 { roundTrip = UInt64(max(ticks, 1)) << 20 }
         }
+        lendCongestionHistory(c)
         let wasConservative = c.pointee.congestion.isConservative
         c.pointee.congestion.acknowledge(
             CongestionEvent(
@@ -191,6 +192,7 @@ extension NetworkStack {
         state.pointee.statistics.tcp.fastRetransmits += 1
         //= RFC 5681 section 3.2
         //# When RFC 3042 is in use, additional data sent in limited transmit MUST NOT be included in this calculation.
+        lendCongestionHistory(c)
         rememberForUndo(c)
         c.pointee.congestion.enterRecovery(flightSize: c.pointee.flightSize &- c.pointee.limitedTransmitByteCount, segmentSize: segmentSize)
         noteReduction(c)

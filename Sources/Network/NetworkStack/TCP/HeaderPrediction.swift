@@ -223,7 +223,7 @@ extension NetworkStack {
         var maySend = acknowledged > 0
         if maySend {
             if acknowledgesAlone { acknowledgePlainlyInline(c, acknowledgement, transport) } else { acknowledgePlainly(c, acknowledgement, transport) }
-        } else if _slowPath(Int((transport + 14).loadUnaligned(as: UInt16.self).bigEndian) &<< Int(c.pointee.sendWindowShift) != c.pointee.sendWindow) {
+        } else if _slowPath(UInt32((transport + 14).loadUnaligned(as: UInt16.self).bigEndian) &<< UInt32(c.pointee.sendWindowShift) != c.pointee.sendWindow32) {
             // The same window from the same acknowledgement says nothing new, and lets nothing go that has waited.
             updateWindowPlainly(c, transport)
             maySend = true

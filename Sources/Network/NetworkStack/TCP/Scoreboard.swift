@@ -38,9 +38,21 @@ struct Scoreboard {
     /// Where the first record begins.
     var start = SequenceNumber(rawValue: 0)
     /// Sequence space that the peer has reported, and that which is taken for lost and was not sent again.
-    var selectedByteCount = 0
-    var lostByteCount = 0
-    var selectedSegmentCount = 0
+    @inline(__always)
+    var selectedByteCount: Int {
+        get { Int(selectedByteCount32) }
+        set { selectedByteCount32 = Int32(truncatingIfNeeded: newValue) }
+    }
+
+    @inline(__always)
+    var lostByteCount: Int {
+        get { Int(lostByteCount32) }
+        set { lostByteCount32 = Int32(truncatingIfNeeded: newValue) }
+    }
+
+    var selectedSegmentCount: Int32 = 0
+    private var selectedByteCount32: Int32 = 0
+    private var lostByteCount32: Int32 = 0
 
     init() {}
 }
@@ -77,7 +89,7 @@ extension NetworkStack {
             c.pointee.scoreboard.start = c.pointee.sendMaximum
         }
         c.pointee.scoreboard.last = index
-        if !hasRoom && c.pointee.recovery.state.contains(.isReducing) { c.pointee.recovery.reduction.sentByteCount &+= end.since(c.pointee.sendMaximum) }
+        if !hasRoom && c.pointee.recovery.state.contains(.isReducing) { c.pointee.reduction.sentByteCount &+= end.since(c.pointee.sendMaximum) }
     }
 
     @inline(never)
@@ -101,7 +113,7 @@ extension NetworkStack {
             c.pointee.flags.remove(.partiallyAcknowledged)
         }
         c.pointee.recovery.state = []
-        c.pointee.recovery.reorderingDeadline = .max
+        c.pointee.reorderingDeadline = .max
     }
 
     /// Frees the records of what was acknowledged.

@@ -90,7 +90,7 @@ extension NetworkStack {
         let byteCount = array.arrayByteCount
         let sent = c.pointee.sendNext.since(c.pointee.sendUnacknowledged)
         guard c.pointee.state == .established, array.arraySegmentCount == 1,
-            sent == c.pointee.sendByteCount || DeliberateBug.isPresent(.laterPushOvertakes), sent < c.pointee.sendLimit,
+            sent == c.pointee.sendByteCount || DeliberateBug.isPresent(.laterPushOvertakes), UInt32(truncatingIfNeeded: sent) < c.pointee.sendLimit32,
             byteCount <= c.pointee.sendSegmentSize, sent &+ byteCount <= min(c.pointee.sendWindow, c.pointee.congestion.window),
             c.pointee.flags.isDisjoint(with: [.finQueued, .persisting, .isPaced]), c.pointee.flags.contains(.noDelay) || sent == 0, c.pointee.recovery.isPlain,
             !state.pointee.output.pointee.isFull
