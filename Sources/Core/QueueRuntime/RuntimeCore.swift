@@ -289,9 +289,6 @@ public struct RuntimeCore {
         }
         slot.pointee.array = array
         slot.pointee.openToken = 0
-        // The kind is known, and written so that all four bytes are one store.
-        slot.pointee.kind = .pop
-        slot.pointee.outcome = .succeeded
         slot.pointee.isCompleted = true
         slot.pointee.plainResult = pops.pointee.result
         return true

@@ -5,6 +5,8 @@ import WireFormats
 
 /// One socket of the network stack behind a queue.
 struct NetworkSocket {
+    /// The first field, so that both have one address: a delivery goes there.
+    var pops = WaitingPops()
     var queue = QueueDescriptor(rawValue: 0)
     /// The stack's connection, or its datagram socket.
     var index: UInt32 = 0
@@ -33,7 +35,6 @@ struct NetworkSocket {
     var closeOperation: UInt32 = 0
     /// Bytes waiting in pushes that nobody waits for; fewer than 2^32 (`Limits.discardedPushByteCount`).
     private var discardedByteCount32: UInt32 = 0
-    var pops = WaitingPops()
     /// Arrays not yet taken by the stack, chained through their first descriptors.
     var firstToSend: UnsafeMutablePointer<SegmentDescriptor>?
     var lastToSend: UnsafeMutablePointer<SegmentDescriptor>?
