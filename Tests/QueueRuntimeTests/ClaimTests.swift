@@ -43,6 +43,29 @@ import Testing
         }
     }
 
+    @Test("in the turn that the thread takes for its token, whoever asks for it gets EBUSY, and the wait its result")
+    func turnOfTheToken() throws {
+        let kept = Shared<RecordingDevice?>(nil)
+        let runtime = try makeRuntime(making: [{ core in RecordingDevice.make(for: core, keeping: kept) }])
+        let device = try #require(kept.value)
+        let queue = try runtime.socket(.ipv4, .datagram)
+        let token = try runtime.pop(queue)
+        let core = runtime.core
+        let seen = Shared<Int32>(0)
+        device.whenPolled = {
+            do throws(DemikernelError) {
+                let set = try WaitSet(core: core)
+                try set.add(token)
+            } catch {
+                seen.value = error.errno
+            }
+            device.whenPolled = {}
+        }
+        try runtime.push(queue, runtime.buffer([1, 2]), completion: .discarded)
+        #expect(try runtime.result(token) == .popped([1, 2]))
+        #expect(seen.value == EBUSY)
+    }
+
     @Test("the thread holds, a coroutine asks", arguments: Claimant.allCases, Claimant.allCases)
     func threadHolds(_ holder: Claimant, _ second: Claimant) throws {
         let runtime = try makeRuntime()

@@ -14,6 +14,8 @@ final class RecordingDevice {
     var pushed: [UnsafeMutableRawPointer] = []
     var registrations: [UInt64?] = []
     var isDestroyed = false
+    /// What else happens in each turn.
+    var whenPolled: () -> Void = {}
     fileprivate var device: DeviceIdentifier?
 
     fileprivate struct Loop {
@@ -114,6 +116,7 @@ final class RecordingDevice {
 
     /// Pops are completed here alone, in a turn, as a device would.
     private func poll() -> Int32 {
+        whenPolled()
         var progress: Int32 = 0
         for state in queues.keys {
             while let array = queues[state]!.first, !queues[state]!.pops.isEmpty {

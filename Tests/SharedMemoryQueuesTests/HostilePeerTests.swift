@@ -57,6 +57,7 @@ import Testing
         demi_store_fenced_u64(peer.control(1) + RingLayout.consumedOffset, 7_000)
         let error = refusal { () throws(DemikernelError) in for _ in 0..<2 { _ = try world.runtime.push(server, bytes: pattern(4_096)) } }
         #expect(error?.errno == EPIPE)
+        #expect(error.map { "\($0.message)".contains("broken the rules") } == true)
         #expect(try world.runtime.result(world.runtime.pop(server)) == .failed(EPROTO))
         #expect(world.statistics.brokenProgress == 1)
     }

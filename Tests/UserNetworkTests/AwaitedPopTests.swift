@@ -65,6 +65,28 @@ import WireFormats
         #expect(try popped(pair.runtime.pop(receiver)) == [4, 4, 4])
     }
 
+    @Test("each operation that completes is counted once, however its result is waited for")
+    func counts() throws {
+        let pair = try Pair()
+        let sender = try pair.datagramSocket(pair.a, port: 5)
+        let receiver = try pair.datagramSocket(pair.b, port: 9)
+        let connection = try pair.connection()
+        for round in 0..<20 {
+            let before = pair.runtime.statistics.operationsCompleted
+            try pair.runtime.pushTo(sender, pair.runtime.array(pattern(0..<64)), Host.b(port: 9), completion: .discarded)
+            _ = try pair.runtime.wait(pair.runtime.pop(receiver), timeout: generous)
+            _ = try pair.runtime.wait(pair.runtime.push(connection.client, pair.runtime.array(pattern(0..<64))), timeout: generous)
+            let pop = try pair.runtime.pop(connection.server)
+            _ = round % 2 == 0 ? try pair.runtime.wait(pop, timeout: generous) : try pair.runtime.waitAny([pop].span, timeout: generous)
+            #expect(pair.runtime.statistics.operationsCompleted - before == 3)
+        }
+        let pop = try pair.runtime.pop(connection.server)
+        try pair.runtime.close(connection.client)
+        let before = pair.runtime.statistics.operationsCompleted
+        #expect(try pair.runtime.wait(pop, timeout: generous).popped() == nil)
+        #expect(pair.runtime.statistics.operationsCompleted - before == 1)
+    }
+
     @Test("an awaited pop that fails says why, once")
     func failure() throws {
         let pair = try Pair()
@@ -99,9 +121,9 @@ import WireFormats
         let preparedAddress = UInt(bitPattern: prepared.address)
         try send(prepared)
         #expect(recorder.lastSent == preparedAddress - UInt(NetworkStack.datagramHeadroom))
-        // It is a buffer like any other, also for a queue that puts nothing in front.
-        let memory = try pair.runtime.queue()
-        #expect(try pair.runtime.allocate(128, for: memory).headroom == 0)
+        // What puts nothing in front, or copies in any case, has no use for it.
+        #expect(try pair.runtime.allocate(128, for: pair.runtime.queue()).headroom == 0)
+        #expect(try pair.runtime.allocate(128, for: pair.runtime.socket(.ipv4, .stream, on: pair.b)).headroom == 0)
         try pair.runtime.close(sender)
         #expect(errorNumber { () throws(DemikernelError) in _ = try pair.runtime.allocate(1, for: sender) } == EBADF)
     }

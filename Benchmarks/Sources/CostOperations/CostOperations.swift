@@ -53,7 +53,7 @@ enum CostOperations {
         case "tcp-echo-waiting": try echoOverStreamWaiting(count)
         case "c-tcp-echo": try echoOverStreamInC(count)
         case "c-wait-any-1024-tokens": try waitAnyInC(count, tokens: 1_024)
-        case "connection-memory": try measureConnectionMemory(count)
+        case "tcp-connection-memory": try measureConnectionMemory(count)
         case "time-of-tcp-echo": try measureTime("TCP echo of 64 B, both stacks", count, echoOverStream)
         case "time-of-udp-echo": try measureTime("UDP echo of 64 B, both stacks", count, echoOverDatagrams)
         case "bulk-transfer": try measureBulkTransfer(count)

@@ -9,7 +9,7 @@ import WireFormats
 // and held before the loop. 64 bytes of payload, IPv4, timestamps, checksums in software.
 
 /// The connection of an accept.
-private func accepted(_ completion: consuming Completion) -> QueueDescriptor {
+func accepted(_ completion: consuming Completion) -> QueueDescriptor {
     switch consume completion.result {
     case .accepted(let queue, _): return queue
     default: fatalError("the accept failed")
@@ -19,7 +19,7 @@ private func accepted(_ completion: consuming Completion) -> QueueDescriptor {
 /// Frames that are made before a loop begins: what the initial congestion window lets a peer send.
 private let framesMade = 220
 
-private struct Session: ~Copyable {
+struct Session: ~Copyable {
     let device: PeerDevice
     let runtime: Runtime
 
@@ -175,15 +175,13 @@ func receiveDatagrams(_ count: Int) throws(DemikernelError) {
     }
     // The first one asks for the address.
     try send()
-    _ = popped(try session.runtime.wait(try session.runtime.pop(queue)))
+    let first = popped(try session.runtime.wait(try session.runtime.pop(queue)))
+    precondition(first.byteCount == 64)
     session.device.mode = .hold
     for _ in 0..<framesMade { try send() }
     session.device.holdOutput()
     session.device.mode = .play
-    for _ in 0..<count {
-        let array = popped(try session.runtime.wait(try session.runtime.pop(queue)))
-        precondition(array.byteCount == 64)
-    }
+    for _ in 0..<count { _ = popped(try session.runtime.wait(try session.runtime.pop(queue))) }
     session.device.discardHeld()
 }
 
@@ -207,44 +205,6 @@ func pushDatagrams(_ count: Int, isForQueue: Bool = false) throws(DemikernelErro
     }
     for index in count..<framesMade { units[index].releaseArray() }
     units.deallocate()
-}
-
-/// Bytes of resident memory that `count` idle connections take, each with a pop pending; a number on standard output.
-func measureConnectionMemory(_ count: Int) throws(DemikernelError) {
-    let session = try Session()
-    let listener = try session.runtime.socket(.ipv4, .stream)
-    try session.runtime.bind(listener, to: .any(port: 9))
-    try session.runtime.listen(listener, backlog: 64)
-    func add(_ count: Int) throws(DemikernelError) {
-        for _ in 0..<count {
-            let peer = session.device.peer.makeConnection(owner: 5)
-            guard session.device.peer.connect(peer, to: Endpoint(address: PeerDevice.stackAddress, port: 9)) == 0 else {
-                fatalError("the peer cannot connect")
-            }
-            let queue = accepted(try session.runtime.wait(try session.runtime.accept(listener)))
-            _ = try session.runtime.pop(queue)
-        }
-    }
-    // What is made once is made.
-    try add(count / 10)
-    let before = residentByteCount()
-    let peerBefore = session.device.peer.statistics.connections
-    try add(count)
-    precondition(session.device.peer.statistics.connections == peerBefore + count)
-    let after = residentByteCount()
-    // The peer's half of each connection lives in the same process: its stack's part, which has no queue above it, is counted as if it were ours.
-    print((after - before) / count)
-}
-
-private func residentByteCount() -> Int {
-    var pages = 0
-    let file = fopen("/proc/self/statm", "r")
-    defer { fclose(file) }
-    var total = 0
-    withUnsafeMutablePointer(to: &total) { total in
-        withUnsafeMutablePointer(to: &pages) { pages in _ = withVaList([total, pages]) { vfscanf(file, "%ld %ld", $0) } }
-    }
-    return pages * 4_096
 }
 
 /// The two ends of a link, each a library OS of one runtime: a request of 64 bytes and its echo.

@@ -14,6 +14,52 @@ struct PeerDevice {
         var heldCount = 0
         var played = 0
         var time: UInt64 = 1_000_000_000
+
+        /// Makes a segment of a peer that has no stack, which arrives next.
+        mutating func hold(
+            sourcePort: UInt16, destinationPort: UInt16, _ flags: TCPFlags, sequence: UInt32, acknowledgement: UInt32, timestampEcho: UInt32
+        ) {
+            if heldCount == played { (heldCount, played) = (0, 0) }
+            let networkOffset = EthernetHeader.byteCount
+            let transportOffset = networkOffset + IPv4Header.byteCount
+            guard heldCount < PeerDevice.capacity, let frame = Frame.makeSegment(heap.unsafelyUnwrapped, byteCount: 128, priority: .reserve) else {
+                fatalError("there is no room for a frame")
+            }
+            let header = frame.segmentAddress
+            EthernetHeader.write(
+                to: header, destination: MACAddress(value: PeerDevice.stackMACAddress), source: MACAddress(value: PeerDevice.peerMACAddress), etherType: 0x0800)
+            var writer = TCPHeaderWriter(
+                to: header + transportOffset, sourcePort: sourcePort, destinationPort: destinationPort, sequence: SequenceNumber(rawValue: sequence),
+                acknowledgement: SequenceNumber(rawValue: acknowledgement))
+            if flags.contains(.syn) {
+                writer.appendSynchronizeOptions(
+                    maximumSegmentSize: 1_460, windowScale: 7, isSACKPermitted: true, hasTimestamps: true, timestampValue: 1, timestampEchoReply: 0)
+            } else {
+                writer.appendTimestamps(value: 1, echoReply: timestampEcho)
+            }
+            let pseudoHeaderSum = InternetChecksum.pseudoHeader(
+                source: PeerDevice.peerAddress, destination: PeerDevice.stackAddress, protocolNumber: IPProtocol.tcp, byteCount: writer.byteCount)
+            writer.finish(flags: flags, window: 512, pseudoHeaderSum: pseudoHeaderSum, payloadSum: 0)
+            IPv4Header.write(
+                to: header + networkOffset, totalByteCount: IPv4Header.byteCount + writer.byteCount, identification: 0, dontFragment: true, timeToLive: 64,
+                protocolNumber: IPProtocol.tcp, source: PeerDevice.peerAddress, destination: PeerDevice.stackAddress)
+            frame.truncate(to: transportOffset + writer.byteCount)
+            held[heldCount] = frame
+            heldCount += 1
+        }
+
+        /// Acknowledges a SYN and ACK; takes over the frame.
+        mutating func answer(_ frame: Frame) {
+            let transport = UnsafeRawPointer(frame.segmentAddress) + EthernetHeader.byteCount + IPv4Header.byteCount
+            if TCPFlags(rawValue: (transport + 13).load(as: UInt8.self)) == [.syn, .ack] {
+                // The timestamps stand behind the maximum segment size and the scale.
+                hold(
+                    sourcePort: (transport + 2).loadUnaligned(as: UInt16.self).bigEndian, destinationPort: transport.loadUnaligned(as: UInt16.self).bigEndian,
+                    .ack, sequence: 2, acknowledgement: (transport + 4).loadUnaligned(as: UInt32.self).bigEndian &+ 1,
+                    timestampEcho: (transport + 32).loadUnaligned(as: UInt32.self).bigEndian)
+            }
+            frame.releaseArray()
+        }
     }
 
     enum Mode {
@@ -23,12 +69,16 @@ struct PeerDevice {
         case hold
         /// What the stack sends is lost; held frames arrive one by one.
         case play
+        /// Held frames arrive, and a SYN and ACK of the stack's is acknowledged. No stack is behind that, so that connections take memory at one end alone.
+        case answer
     }
 
     static let capacity = 16_384
     static let stackAddress = IPAddress.ipv4(10, 0, 0, 1)
     static let peerAddress = IPAddress.ipv4(10, 0, 0, 2)
     static let link: UInt8 = 24
+    static let stackMACAddress: UInt64 = 0x0200_0000_0001
+    static let peerMACAddress: UInt64 = 0x0200_0000_0002
     /// The same over IPv6: 2001:db8::1 and ::2.
     static let stackIPv6Address = IPAddress(ipv6HostOrder: 0x2001_0db8 << 32, 1)
     static let peerIPv6Address = IPAddress(ipv6HostOrder: 0x2001_0db8 << 32, 2)
@@ -71,6 +121,11 @@ struct PeerDevice {
         state.pointee.heldCount += peer.takeOutput(into: state.pointee.held + state.pointee.heldCount, capacity: room)
     }
 
+    /// Has the peer begin a connection without a stack: by a SYN with the options that all use, while the mode is `answer`.
+    func synchronize(from port: UInt16, to stackPort: UInt16) {
+        state.pointee.hold(sourcePort: port, destinationPort: stackPort, .syn, sequence: 1, acknowledgement: 0, timestampEcho: 0)
+    }
+
     var heldCount: Int { state.pointee.heldCount - state.pointee.played }
 
     /// Releases what was not played.
@@ -83,14 +138,14 @@ struct PeerDevice {
         EthernetDevice(
             name: "peer", context: state,
             capabilities: DeviceCapabilities(
-                macAddress: 0x0200_0000_0001, maximumFrameByteCount: 1_514, maximumTransmitSegments: 8, driverMode: "memory", receiveMode: "zero copy",
+                macAddress: PeerDevice.stackMACAddress, maximumFrameByteCount: 1_514, maximumTransmitSegments: 8, driverMode: "memory", receiveMode: "zero copy",
                 transmitMode: "zero copy"),
             close: { _ in },
             attach: { context, heap in
                 let state = context.assumingMemoryBound(to: State.self)
                 state.pointee.heap = heap.assumingMemoryBound(to: DatapathHeap.self).pointee
                 var configuration = NetworkConfiguration(
-                    macAddress: MACAddress(value: 0x0200_0000_0002), addresses: [IPv4Prefix(address: PeerDevice.peerAddress, length: PeerDevice.link)],
+                    macAddress: MACAddress(value: PeerDevice.peerMACAddress), addresses: [IPv4Prefix(address: PeerDevice.peerAddress, length: PeerDevice.link)],
                     seed: 2)
                 configuration.limits.maximumHalfOpen = 16_384
                 configuration.limits.maximumHalfOpenPerSource = 16_384
@@ -104,6 +159,8 @@ struct PeerDevice {
                 for index in 0..<Int(count) {
                     if state.pointee.mode == .play {
                         frames[index].releaseArray()
+                    } else if state.pointee.mode == .answer {
+                        state.pointee.answer(frames[index])
                     } else {
                         state.pointee.peer.unsafelyUnwrapped.setTime(state.pointee.time)
                         state.pointee.peer.unsafelyUnwrapped.receive(frames[index])
@@ -117,7 +174,7 @@ struct PeerDevice {
                 switch state.pointee.mode {
                 case .live: return Int32(state.pointee.peer.unsafelyUnwrapped.takeOutput(into: frames, capacity: Int(capacity)))
                 case .hold: return 0
-                case .play:
+                case .play, .answer:
                     guard state.pointee.played < state.pointee.heldCount else { return 0 }
                     frames[0] = state.pointee.held[state.pointee.played]
                     state.pointee.played += 1

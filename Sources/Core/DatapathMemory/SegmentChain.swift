@@ -16,6 +16,28 @@ extension UnsafeMutablePointer<SegmentDescriptor> {
         }
     }
 
+    /// As `makeSegment` of 1 to 131072 bytes without headroom, but only where a block and a descriptor that were used before are at hand, as they nearly
+    /// always are; nil otherwise, and nothing has changed or was counted then. It makes no call.
+    @inlinable
+    @inline(__always)
+    public static func makeSegmentAtOnce(_ heap: DatapathHeap, byteCount: Int, priority: AllocationPriority) -> UnsafeMutablePointer<SegmentDescriptor>? {
+        let state = heap.state
+        let superblock = state.heads[SizeClass.containing(unchecked: byteCount)]
+        let used = state.pointee.usedByteCount &+ Int(superblock.pointee.accountedByteCount)
+        let offset = superblock.pointee.freeHead
+        guard offset != Superblock.none, used <= heap.limit(of: priority), let descriptor = state.pointee.freeSegments else { return nil }
+        let entry = superblock.entry(at: offset)
+        superblock.pointee.freeHead = entry.pointee
+        entry.pointee = 1
+        superblock.pointee.useCount &+= 1
+        state.pointee.usedByteCount = used
+        state.pointee.freeSegments = descriptor.pointee.next
+        state.pointee.liveSegments &+= 1
+        descriptor.pointee = SegmentDescriptor(
+            base: UnsafeMutableRawPointer(superblock) + Int(offset), offset: 0, length: UInt32(truncatingIfNeeded: byteCount))
+        return descriptor
+    }
+
     /// Gives an array of one segment a block of its own in place of the one it has.
     /// - Parameters:
     ///   - byteCount: the segment's length afterwards.
@@ -36,6 +58,43 @@ extension UnsafeMutablePointer<SegmentDescriptor> {
         pointee.length = length
         pointee.byteCount = length
         BlockCount.release(old)
+        return true
+    }
+
+    /// As `moveToOwnBlock`, but only where a block that was used before is at hand, and the old one needs no more than to go into its list, as they nearly
+    /// always are. It makes no call.
+    /// - Returns: false where that is not so: nothing has changed then.
+    @inlinable
+    @inline(__always)
+    public func moveToOwnBlockAtOnce(
+        _ heap: DatapathHeap, byteCount: Int, priority: AllocationPriority, fill: (_ new: UnsafeMutableRawPointer, _ old: UnsafeRawPointer) -> Void
+    ) -> Bool {
+        let state = heap.state
+        let superblock = state.heads[SizeClass.containing(unchecked: byteCount)]
+        let used = state.pointee.usedByteCount &+ Int(superblock.pointee.accountedByteCount)
+        let offset = superblock.pointee.freeHead
+        let old = pointee.base
+        let oldSuperblock = UnsafeMutablePointer<Superblock>(containing: old)
+        let oldOffset = UnsafeMutablePointer<Superblock>.offset(of: old)
+        let oldEntry = oldSuperblock.entry(at: oldOffset)
+        guard offset != Superblock.none, used <= heap.limit(of: priority), oldEntry.pointee == 1, oldSuperblock.pointee.freeHead != Superblock.unlisted,
+            oldSuperblock.pointee.useCount != 1, oldSuperblock.pointee.heap == state
+        else { return false }
+        let entry = superblock.entry(at: offset)
+        superblock.pointee.freeHead = entry.pointee
+        entry.pointee = 1
+        superblock.pointee.useCount &+= 1
+        let base = UnsafeMutableRawPointer(superblock) + Int(offset)
+        fill(base, segmentAddress)
+        pointee.base = base
+        pointee.offset = 0
+        pointee.length = UInt32(truncatingIfNeeded: byteCount)
+        pointee.byteCount = pointee.length
+        // The old one's superblock may be the new one's.
+        oldEntry.pointee = oldSuperblock.pointee.freeHead
+        oldSuperblock.pointee.freeHead = oldOffset
+        oldSuperblock.pointee.useCount &-= 1
+        state.pointee.usedByteCount = used &- Int(oldSuperblock.pointee.accountedByteCount)
         return true
     }
 
@@ -88,6 +147,7 @@ extension UnsafeMutablePointer<SegmentDescriptor> {
 
     /// Whether nobody else, no slice, segment or device, has a count on the segment's block.
     @inlinable
+    @inline(__always)
     public var isSoleOwner: Bool { BlockCount.entry(of: pointee.base).pointee == 1 }
 
     /// Puts `segment`, or a chain of such, behind this one in the same array without touching the array's totals: for queues that count by themselves.
@@ -127,6 +187,29 @@ extension UnsafeMutablePointer<SegmentDescriptor> {
     @inline(__always)
     public func releaseSegment() {
         ScatterGatherArray.releaseDescriptor(self)
+    }
+
+    /// As `releaseSegment`, but only where that is no more than to put the descriptor, and the block of which nobody else has a count, into their lists.
+    /// It makes no call.
+    /// - Returns: false where it would be more: nothing has changed then.
+    @inlinable
+    @inline(__always)
+    public func releaseSegmentAtOnce() -> Bool {
+        let base = pointee.base
+        let superblock = UnsafeMutablePointer<Superblock>(containing: base)
+        let offset = UnsafeMutablePointer<Superblock>.offset(of: base)
+        let entry = superblock.entry(at: offset)
+        let next = superblock.pointee.freeHead
+        guard entry.pointee == 1, next != Superblock.unlisted, superblock.pointee.useCount != 1 else { return false }
+        let heap = superblock.pointee.heap
+        entry.pointee = next
+        superblock.pointee.freeHead = offset
+        superblock.pointee.useCount &-= 1
+        heap.pointee.usedByteCount &-= Int(superblock.pointee.accountedByteCount)
+        pointee.next = heap.pointee.freeSegments
+        heap.pointee.freeSegments = self
+        heap.pointee.liveSegments &-= 1
+        return true
     }
 
     /// Adds a slice to an array under construction, behind `last`.

@@ -6,23 +6,25 @@ import TaskScheduler
 struct QueueSlot {
     /// The descriptor while it is open, else 0: one comparison says that a descriptor is good.
     var openDescriptor: Int32 = 0
+    var state: UInt32 = 0
     var libraryOS: UnsafeMutablePointer<LibraryOS>?
     /// The queue itself if it is an in-memory one: its fast path saves the call.
     var memoryQueue: UnsafeMutablePointer<MemoryQueue>?
-    /// Where the runtime adds pops by itself.
-    var waitingPops: UnsafeMutablePointer<WaitingPops>?
-    var state: UInt32 = 0
-    var generation: UInt32 = 1
-    var phase = Phase.free
-    var libraryOSIndex: UInt16 = 0
+    /// Where the runtime adds pops by itself; a list at which there may always be something for the others.
+    var waitingPops: UnsafeMutablePointer<WaitingPops>
     var nextFree: UInt32 = 0
+    var generation: UInt16 = 1
+    var libraryOSIndex: UInt8 = 0
+    var phase = Phase.free
 
     /// `closing`: the descriptor is retired, the library OS still has work to do.
     enum Phase: UInt8 {
         case free, open, closing
     }
 
-    init() {}
+    init(waitingPops: UnsafeMutablePointer<WaitingPops>) {
+        self.waitingPops = waitingPops
+    }
 }
 
 /// Somebody who waits: the thread, a coroutine, a wait set; number 0 is `waitNext`, which sees what nobody claimed.
@@ -99,6 +101,8 @@ struct CoreState {
     @usableFromInline var completions: UInt32 = 0
     let queues: UnsafeMutablePointer<QueueSlot>
     let queueCapacity: UInt32
+    /// Of queues to which the runtime adds no pops by itself.
+    let noPops: UnsafeMutablePointer<WaitingPops>
     @usableFromInline let waiters: UnsafeMutablePointer<Waiter>
     let heap: DatapathHeap
     let scheduler: TaskScheduler

@@ -9,8 +9,6 @@ public struct LibraryOS {
     /// The name users type.
     public var name: StaticString
     public var context: UnsafeMutableRawPointer
-    /// Bytes in front of what is pushed that save a copy, because headers fit there (`Runtime.allocate(_:for:)`); 0 for none.
-    public var headroom = 0
 
     public typealias Context = UnsafeMutableRawPointer
     /// Takes an array (a `SegmentDescriptor`) for a `SocketAddress` or nil.
@@ -29,7 +27,7 @@ public struct LibraryOS {
     /// A push that nobody waits for. Takes over the array unless it refuses.
     public var pushDiscarded: Push
     /// The common case of every push, asked first: takes the array over if the queue takes all of it now. Any other number than 0 says that nothing was
-    /// done, for whatever reason; then `push` or `pushDiscarded` is called. It begins no operation and completes none. Nil where no push can be so.
+    /// done, for whatever reason; then `push` or `pushDiscarded` is called. It begins no operation. Nil where no push can be so.
     public var pushNow: Push?
     public var pop: Submit
     public var shutdown: @convention(c) (_ context: Context, _ state: UInt32, _ direction: UInt8) -> Int32

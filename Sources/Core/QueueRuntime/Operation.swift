@@ -66,7 +66,7 @@ public struct Operation {
     /// The queue on which it was issued.
     public internal(set) var queue = QueueDescriptor(rawValue: 0)
     // Four bytes that are written together.
-    @usableFromInline var kindField = OperationKind.push
+    public internal(set) var kind = OperationKind.push
     @usableFromInline var outcome = OperationOutcome.succeeded
     @usableFromInline var isCompleted = false
     /// What `wait` returns at once. Not `none` only while the operation is completed and stands on the unclaimed list, or in the turn taken for it.
@@ -91,13 +91,6 @@ public struct Operation {
     var errno: Int32 = 0
 
     init() {}
-
-    @inlinable
-    @inline(__always)
-    public internal(set) var kind: OperationKind {
-        get { kindField }
-        set { kindField = newValue }
-    }
 }
 
 /// A first-in, first-out list of pending operations, chained through their slots: how a library OS keeps its waiting pops, pushes and accepts.

@@ -28,15 +28,15 @@ extension RuntimeCore {
             index = state.pointee.carvedQueues
             guard index <= state.pointee.queueCapacity else { return nil }
             state.pointee.carvedQueues = index + 1
-            (state.pointee.queues + Int(index)).initialize(to: QueueSlot())
+            (state.pointee.queues + Int(index)).initialize(to: QueueSlot(waitingPops: state.pointee.noPops))
         }
-        return QueueDescriptor(slot: index, generation: state.pointee.queues[Int(index)].generation)
+        return QueueDescriptor(slot: index, generation: UInt32(state.pointee.queues[Int(index)].generation))
     }
 
     func openQueueSlot(_ queue: QueueDescriptor, libraryOS index: Int, state libraryState: UInt32) {
         let slot = state.pointee.queues + queue.slot
         slot.pointee.libraryOS = state.pointee.libraries + index
-        slot.pointee.libraryOSIndex = UInt16(index)
+        slot.pointee.libraryOSIndex = UInt8(index)
         slot.pointee.state = libraryState
         slot.pointee.memoryQueue = index == 0 ? state.pointee.memoryQueues + queue.slot : nil
         slot.pointee.phase = .open
@@ -50,7 +50,7 @@ extension RuntimeCore {
         let slot = state.pointee.queues + queue.slot
         slot.pointee.phase = .closing
         slot.pointee.openDescriptor = 0
-        slot.pointee.generation = slot.pointee.generation == QueueDescriptor.maximumGeneration ? 1 : slot.pointee.generation + 1
+        slot.pointee.generation = slot.pointee.generation == UInt16(QueueDescriptor.maximumGeneration) ? 1 : slot.pointee.generation + 1
         state.pointee.openQueues -= 1
         state.pointee.closingQueues += 1
     }
@@ -58,7 +58,7 @@ extension RuntimeCore {
     func freeQueueSlot(_ index: Int) {
         let slot = state.pointee.queues + index
         slot.pointee.phase = .free
-        slot.pointee.waitingPops = nil
+        slot.pointee.waitingPops = state.pointee.noPops
         slot.pointee.nextFree = 0
         if state.pointee.lastFreeQueue != 0 {
             state.pointee.queues[Int(state.pointee.lastFreeQueue)].nextFree = UInt32(index)

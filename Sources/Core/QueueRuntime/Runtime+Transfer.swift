@@ -128,7 +128,7 @@ extension Runtime {
                     operation.pointee.array = array
                     return core.completeImmediately(operation, .pop, queue, .popped)
                 }
-            } else if let pops = slot.pointee.waitingPops, pops.pointee.findsNothing, maximumBytes >= WaitingPops.unlimitedByteCount, maximumSegments > 0,
+            } else if case let pops = slot.pointee.waitingPops, pops.pointee.findsNothing, maximumBytes >= WaitingPops.unlimitedByteCount, maximumSegments > 0,
                 let free = core.state.pointee.freeOperation
             {
                 return core.popLater(pops, free.operation, queue, maximumSegments, maximumBytes)
@@ -164,7 +164,7 @@ extension RuntimeCore {
     ) throws(DemikernelError) -> QueueToken {
         let byteCount = array.arrayByteCount
         guard slotForImmediateOperation != nil, pushesNow(slot, array, nil) else { return try pushSlowly(queue, array) }
-        // Such a push makes no operation and ends none: the slot is free still.
+        // Such a push begins no operation: the slot is free still.
         let operation = state.pointee.freeOperation.unsafelyUnwrapped.operation
         operation.pointee.byteCount = byteCount
         return completeImmediately(operation, .push, queue, .pushed)

@@ -86,13 +86,22 @@ extension Runtime {
         let unclaimed = core.state.pointee.waiters
         let isTurnless = unclaimed.pointee.count > 0
         if !isTurnless {
-            core.checkMayBlock()
-            try core.block(0, needed: 1, deadline: core.deadline(after: timeout))
+            // Where nobody else waits, one turn mostly brings something, and needs none of what a longer wait does.
+            if core.isAlone { core.takeLonelyTurn() }
+            if unclaimed.pointee.count == 0 {
+                core.checkMayBlock()
+                try core.block(0, needed: 1, deadline: core.deadline(after: timeout))
+            }
         }
         var count = 0
-        while completions.freeCapacity > 0, let first = unclaimed.first {
-            core.removeCompleted(first.index, from: 0)
-            completions.append(core.redeem(first.index, at: 0))
+        while completions.freeCapacity > 0, let slot = unclaimed.first {
+            if slot.pointee.plainResult != .none {
+                core.removePlain(slot)
+                completions.append(core.redeemPlain(slot))
+            } else {
+                core.removeCompleted(slot.index, from: 0)
+                completions.append(core.redeem(slot.index, at: 0))
+            }
             count += 1
         }
         if isTurnless { core.countTurnlessWait() }
@@ -186,17 +195,22 @@ extension RuntimeCore {
         slot.pointee.claim.word = OperationClaim.turn
         takeLonelyTurn()
         slot.pointee.claim.word = 0
-        if slot.pointee.plainResult != .none { return true }
-        if slot.pointee.isCompleted { list(slot) }
+        if slot.pointee.plainResult != .none {
+            state.pointee.completions &+= 1
+            return true
+        }
+        if slot.pointee.isCompleted {
+            state.pointee.completions &+= 1
+            list(slot)
+        }
         return false
     }
 
-    /// Puts an operation that has completed in the turn taken for it on the unclaimed list after all.
+    /// Puts an operation that has completed in the turn taken for it on the unclaimed list after all. It has just been counted.
     @usableFromInline
     @inline(never)
     func list(_ slot: UnsafeMutablePointer<Operation>) {
         // Where it would stand in the order of completion is not known; behind what completed in the same turn is as good.
-        state.pointee.completions &+= 1
         slot.pointee.completionNumber = state.pointee.completions
         let result = slot.pointee.plainResult
         if result == .poppedBehindHeaders || result == .poppedBehindMappedHeaders {
@@ -231,7 +245,7 @@ extension RuntimeCore {
 
     /// Whether nobody but the thread could claim an operation in a turn: it is outside, and there is neither task nor async job, nor a visit that waits.
     @inline(__always)
-    private var isAlone: Bool {
+    var isAlone: Bool {
         state.pointee.phase == .outside && state.pointee.scheduler.taskCount == 0 && !needsAttention
     }
 

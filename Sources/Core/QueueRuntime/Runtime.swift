@@ -207,8 +207,7 @@ public struct Runtime: ~Copyable {
     /// - Throws: as `allocate(_:)`; `EBADF`.
     public func allocate(_ byteCount: Int, for queue: QueueDescriptor) throws(DemikernelError) -> Buffer {
         core.checkThread()
-        let library = try core.lookUp(queue, .allocate).pointee.libraryOS.unsafelyUnwrapped
-        return try core.heap.allocate(byteCount, headroom: library.pointee.headroom)
+        return try core.heap.allocate(byteCount, headroom: Int(core.lookUp(queue, .allocate).pointee.waitingPops.pointee.headroom))
     }
 
     /// A buffer with a copy of `bytes`.

@@ -10,29 +10,22 @@ extension RuntimeCore {
     @inline(never)
     public func pushAtOnce(_ queue: QueueDescriptor, _ array: UnsafeMutablePointer<SegmentDescriptor>) -> UInt64 {
         let slot = state.pointee.queues + queue.slot
-        guard slot.pointee.openDescriptor == queue.rawValue else { return 0 }
-        // Functions of their own, so that neither way saves the other's registers.
-        if let memory = slot.pointee.memoryQueue { return pushAtOnce(memory, queue, array) }
-        return pushAtOnce(slot, queue, array)
+        guard slot.pointee.openDescriptor == queue.rawValue, let operation = slotForImmediateOperation else { return 0 }
+        // A function of its own, so that queues in memory save no registers for it.
+        guard let memory = slot.pointee.memoryQueue else { return pushAtOnce(slot, queue, array) }
+        guard memory.pointee.takesNow(array) else { return 0 }
+        memory.pointee.append(array)
+        operation.pointee.byteCount = array.arrayByteCount
+        return completeImmediately(operation, .push, queue, .pushed).rawValue
     }
 
     @inline(never)
     private func pushAtOnce(_ slot: UnsafeMutablePointer<QueueSlot>, _ queue: QueueDescriptor, _ array: UnsafeMutablePointer<SegmentDescriptor>) -> UInt64 {
         let byteCount = array.arrayByteCount
-        guard slotForImmediateOperation != nil, pushesNow(slot, array, nil) else { return 0 }
-        // Such a push makes no operation and ends none: the slot is free still.
+        guard pushesNow(slot, array, nil) else { return 0 }
+        // Such a push begins no operation: the slot is free still.
         let operation = state.pointee.freeOperation.unsafelyUnwrapped.operation
         operation.pointee.byteCount = byteCount
-        return completeImmediately(operation, .push, queue, .pushed).rawValue
-    }
-
-    @inline(never)
-    private func pushAtOnce(
-        _ memory: UnsafeMutablePointer<MemoryQueue>, _ queue: QueueDescriptor, _ array: UnsafeMutablePointer<SegmentDescriptor>
-    ) -> UInt64 {
-        guard memory.pointee.takesNow(array), let operation = slotForImmediateOperation else { return 0 }
-        memory.pointee.append(array)
-        operation.pointee.byteCount = array.arrayByteCount
         return completeImmediately(operation, .push, queue, .pushed).rawValue
     }
 
@@ -48,7 +41,8 @@ extension RuntimeCore {
             operation.pointee.array = array
             return completeImmediately(operation, .pop, queue, .popped).rawValue
         }
-        guard let pops = slot.pointee.waitingPops, pops.pointee.findsNothing, let free = state.pointee.freeOperation else { return 0 }
+        let pops = slot.pointee.waitingPops
+        guard pops.pointee.findsNothing, let free = state.pointee.freeOperation else { return 0 }
         return popLater(pops, free.operation, queue, 1, .max).rawValue
     }
 
@@ -62,37 +56,35 @@ extension RuntimeCore {
         case popped(QueueDescriptor, UnsafeMutablePointer<SegmentDescriptor>)
     }
 
-    /// Redeems the token of an operation that has completed, as `Runtime.wait` would.
+    /// The slot of a token's operation; nil for what is no token, and for a slot's last one, after which more is to be done than these calls do.
     @inlinable
     @inline(__always)
-    public func redeemAtOnce(_ token: QueueToken) -> ResultAtOnce {
+    public func slotAtOnce(_ token: QueueToken) -> UnsafeMutablePointer<Operation>? {
         let slot = state.pointee.operations + Int(truncatingIfNeeded: token.rawValue & QueueToken.slotMask)
-        guard slot.pointee.token == token.rawValue else { return .none }
+        return slot.pointee.token == token.rawValue && !token.rawValue.addingReportingOverflow(QueueToken.slotMask &+ 1).overflow ? slot : nil
+    }
+
+    /// Redeems an operation that has completed, as `Runtime.wait` would.
+    @inlinable
+    @inline(__always)
+    public func redeemAtOnce(_ slot: UnsafeMutablePointer<Operation>) -> ResultAtOnce {
         let result = slot.pointee.plainResult
-        guard result == .popped || result == .pushed, !isLastGeneration(slot), mayWaitWithoutTurn() else { return .none }
+        guard result == .popped || result == .pushed, mayWaitWithoutTurn() else { return .none }
         removePlain(slot)
         return take(result, of: slot)
     }
 
-    /// Redeems the token of an operation that is pending, and that one turn completes.
+    /// Redeems an operation that is pending, and that one turn completes.
     @inlinable
     @inline(__always)
-    public func redeemAfterOneTurn(_ token: QueueToken) -> ResultAtOnce {
-        let slot = state.pointee.operations + Int(truncatingIfNeeded: token.rawValue & QueueToken.slotMask)
-        guard slot.pointee.token == token.rawValue, slot.pointee.plainResult == .none, completesInOneTurn(slot) else { return .none }
+    public func redeemAfterOneTurn(_ slot: UnsafeMutablePointer<Operation>) -> ResultAtOnce {
+        guard slot.pointee.plainResult == .none, completesInOneTurn(slot) else { return .none }
         let result = slot.pointee.plainResult
-        guard result == .popped || result == .pushed, !isLastGeneration(slot) else {
+        guard result == .popped || result == .pushed else {
             list(slot)
             return .none
         }
         return take(result, of: slot)
-    }
-
-    /// Whether the slot's token is its last one, after which more is to be done than `take` does.
-    @inlinable
-    @inline(__always)
-    func isLastGeneration(_ slot: UnsafeMutablePointer<Operation>) -> Bool {
-        slot.pointee.token.addingReportingOverflow(QueueToken.slotMask &+ 1).overflow
     }
 
     @inlinable

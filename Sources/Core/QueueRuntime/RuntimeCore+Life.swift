@@ -34,10 +34,12 @@ extension RuntimeCore {
         let scheduler = TaskScheduler(
             maximumTasks: limits.maximumTasks, maximumTimers: limits.maximumTimers, coroutineStackByteCount: limits.coroutineStackByteCount, now: now)
         let state = UnsafeMutablePointer<CoreState>.allocate(capacity: 1)
+        let noPops = UnsafeMutablePointer<WaitingPops>.allocate(capacity: 1)
+        noPops.initialize(to: WaitingPops())
         state.initialize(
             to: CoreState(
                 ownerThread: UInt(demi_thread_pointer()), operations: operations, operationCapacity: UInt32(limits.maximumOperations),
-                queues: queues, queueCapacity: UInt32(limits.maximumQueues), waiters: waiters, heap: heap, scheduler: scheduler, clock: clock,
+                queues: queues, queueCapacity: UInt32(limits.maximumQueues), noPops: noPops, waiters: waiters, heap: heap, scheduler: scheduler, clock: clock,
                 now: now, lastProgress: now, libraries: .allocate(capacity: 16), pollers: .allocate(capacity: 16), memoryQueues: memoryQueues,
                 idle: configuration.idle, limits: limits,
                 interruption: interruption, interruptionFlag: interruption.flag, firstGeneration: firstGeneration, random: random, waiterCapacity: UInt32(waiterCapacity)))
@@ -68,6 +70,7 @@ extension RuntimeCore {
         state.pointee.replyTimes?.deallocate()
         state.pointee.scheduler.deallocate()
         unmapSlab(state.pointee.operations, capacity: 1 << 20)
+        state.pointee.noPops.deallocate()
         unmapSlab(state.pointee.queues, capacity: 1 << QueueDescriptor.slotBits)
         unmapSlab(state.pointee.waiters, capacity: Int(state.pointee.waiterCapacity))
         state.pointee.libraries.deallocate()
@@ -81,7 +84,7 @@ extension RuntimeCore {
     func closeAll(of libraryOS: Int) {
         for slot in 1..<Int(state.pointee.carvedQueues)
         where state.pointee.queues[slot].phase == .open && Int(state.pointee.queues[slot].libraryOSIndex) == libraryOS {
-            let queue = QueueDescriptor(slot: UInt32(slot), generation: state.pointee.queues[slot].generation)
+            let queue = QueueDescriptor(slot: UInt32(slot), generation: UInt32(state.pointee.queues[slot].generation))
             close(state.pointee.queues + slot, queue, operation: 0)
         }
     }
@@ -184,7 +187,8 @@ extension RuntimeCore {
 
     // MARK: State
 
-    var statistics: RuntimeStatistics {
+    /// A snapshot of the runtime's counts, for library OSes and visits.
+    public var statistics: RuntimeStatistics {
         var statistics = RuntimeStatistics()
         statistics.turns = state.pointee.counters.turns
         statistics.sleeps = state.pointee.counters.sleeps

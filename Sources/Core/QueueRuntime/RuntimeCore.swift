@@ -289,9 +289,6 @@ public struct RuntimeCore {
         }
         slot.pointee.array = array
         slot.pointee.openToken = 0
-        // The kind is known, and written so that all four bytes are one store.
-        slot.pointee.kind = .pop
-        slot.pointee.outcome = .succeeded
         slot.pointee.isCompleted = true
         slot.pointee.plainResult = pops.pointee.result
         return true
@@ -351,16 +348,16 @@ public struct RuntimeCore {
     @inlinable
     @inline(__always)
     func complete(_ slot: UnsafeMutablePointer<Operation>, _ result: PlainResult) {
-        let number = state.pointee.completions &+ 1
-        state.pointee.completions = number
         slot.pointee.isCompleted = true
         slot.pointee.openToken = 0
+        // It gets its number when the turn is over.
+        if slot.pointee.claim.word == OperationClaim.turn { return slot.pointee.plainResult = result }
+        let number = state.pointee.completions &+ 1
+        state.pointee.completions = number
         slot.pointee.completionNumber = number
         if slot.pointee.claim.word == 0 {
             slot.pointee.plainResult = result
             append(slot, toCompletedOf: state.pointee.waiters)
-        } else if slot.pointee.claim.word == OperationClaim.turn {
-            slot.pointee.plainResult = result
         } else {
             appendToCompletedOfHolder(slot)
         }

@@ -42,7 +42,6 @@ extension RuntimeCore {
     @inline(__always)
     private func beginTurn() {
         state.pointee.phase = .turning
-        state.pointee.turnlessWaitsLeft = RuntimeCore.maximumTurnlessWaits
         state.pointee.now = state.pointee.clock.now
     }
 
@@ -139,7 +138,7 @@ extension RuntimeCore {
     /// that, and at least as long as a sleep of the kernel's takes anyway. With 2 ms at most an idle runtime uses some 1 % of its processor.
     private var napNanoseconds: UInt64 { min(max((state.pointee.now &- state.pointee.lastProgress) / 8, 50_000), 2_000_000) }
 
-    /// A wait that found its result without a turn must not keep the devices from theirs for ever: every 64th one takes a turn.
+    /// A wait that found its result without a turn must not keep the devices from theirs for ever: every 64th one takes a turn, whatever turns others took.
     @inline(__always)
     func countTurnlessWait() {
         state.pointee.turnlessWaitsLeft &-= 1
@@ -150,9 +149,9 @@ extension RuntimeCore {
 
     @inline(never)
     private func turnAfterManyWaits() {
+        state.pointee.turnlessWaitsLeft = RuntimeCore.maximumTurnlessWaits
         if let coroutine = state.pointee.scheduler.currentCoroutine {
             // Its waits never block, so it has to give way by itself.
-            state.pointee.turnlessWaitsLeft = RuntimeCore.maximumTurnlessWaits
             state.pointee.scheduler.wake(coroutine.index)
             state.pointee.scheduler.suspendCurrent()
         } else if state.pointee.phase == .outside {

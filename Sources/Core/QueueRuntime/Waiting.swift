@@ -11,6 +11,8 @@ extension RuntimeCore {
     func holder(of index: UInt32) -> UInt32 {
         let slot = operation(index)
         let claim = slot.pointee.claim
+        // The thread waits for it, in the present turn.
+        if claim.word == OperationClaim.turn { return Waiter.thread }
         return claim.word != 0 && claim.epoch == state.pointee.waiters[Int(claim.waiter)].epoch ? claim.waiter : 0
     }
 

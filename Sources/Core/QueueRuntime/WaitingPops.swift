@@ -10,6 +10,8 @@ public struct WaitingPops {
     public var findsNothing = false
     /// What `RuntimeCore.completesAwaitedPop` is given: `popped`, or datagrams behind headers.
     public var result = PlainResult.popped
+    /// Bytes in front of what is pushed to the queue that save a copy, because headers fit there (`Runtime.allocate(_:for:)`); 0 for none.
+    public var headroom: UInt8 = 0
     /// Where whoever brings what comes next looks whether a pop that takes all of it waits: 1 while the first pop of the list is one.
     public var awaits: UnsafeMutablePointer<UInt8>?
 

@@ -63,6 +63,10 @@ public enum SharedMemoryQueues {
                 SharedMemoryQueuesHandle(context).pushDiscarded(
                     Int(state), array.assumingMemoryBound(to: SegmentDescriptor.self), isAddressed: address != nil)
             },
+            pushNow: { context, state, array, address in
+                SharedMemoryQueuesHandle(context).pushNow(
+                    Int(state), array.assumingMemoryBound(to: SegmentDescriptor.self), isAddressed: address != nil)
+            },
             pop: { context, state, operation in SharedMemoryQueuesHandle(context).pop(Int(state), operation) },
             shutdown: { context, state, direction in
                 SharedMemoryQueuesHandle(context).shutdown(Int(state), ShutdownDirection(rawValue: direction).unsafelyUnwrapped)

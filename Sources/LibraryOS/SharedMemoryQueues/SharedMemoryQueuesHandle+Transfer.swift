@@ -6,24 +6,35 @@ import QueueRuntime
 extension SharedMemoryQueuesHandle {
     // MARK: Push
 
-    func push(_ index: Int, _ operation: UInt32) -> Int32 {
+    /// Puts an array into the ring, if it may go there and none waits before it. Every reason why not is left to `push` and `pushDiscarded`.
+    /// - Returns: 0 when the array was taken over.
+    @inline(never)
+    func pushNow(_ index: Int, _ array: UnsafeMutablePointer<SegmentDescriptor>, isAddressed: Bool) -> Int32 {
         let queue = queue(index)
+        let byteCount = array.arrayByteCount
+        guard queue.pointee.takesPushes, !isAddressed, byteCount >= queue.pointee.minimumUnitSize,
+            byteCount <= queue.pointee.rings.unsafelyUnwrapped.maximumUnitSize, queue.pointee.firstToSend == nil,
+            queue.pointee.rings!.producer.room(for: byteCount) == .enough
+        else { return EAGAIN }
+        if queue.pointee.rings!.producer.put(array, byteCount) != 0 { attend(index) }
+        array.releaseArray()
+        return 0
+    }
+
+    func push(_ index: Int, _ operation: UInt32) -> Int32 {
         let slot = core.operation(operation)
         let array = slot.pointee.array.unsafelyUnwrapped
         let byteCount = array.arrayByteCount
-        guard queue.pointee.takesPushes, slot.pointee.kind == .push, byteCount >= queue.pointee.minimumUnitSize,
-            byteCount <= queue.pointee.rings.unsafelyUnwrapped.maximumUnitSize
-        else {
-            return refusePush(index, byteCount, isAddressed: slot.pointee.kind != .push)
-        }
-        if queue.pointee.firstToSend == nil {
+        let refusal = check(index, byteCount, isAddressed: slot.pointee.kind != .push)
+        if refusal != 0 { return refusal }
+        if queue(index).pointee.firstToSend == nil {
             switch put(index, array, byteCount) {
             case .enough:
                 array.releaseArray()
                 core.completePush(operation, byteCount: byteCount)
                 return 0
             case .full: break
-            case .broken: return core.refuse(EPIPE, "the peer has broken the rules of the ring: the connection has failed")
+            case .broken: return refuseBroken()
             }
         }
         array.pointee.operation = operation
@@ -34,18 +45,15 @@ extension SharedMemoryQueuesHandle {
     func pushDiscarded(_ index: Int, _ array: UnsafeMutablePointer<SegmentDescriptor>, isAddressed: Bool) -> Int32 {
         let queue = queue(index)
         let byteCount = array.arrayByteCount
-        guard queue.pointee.takesPushes, !isAddressed, byteCount >= queue.pointee.minimumUnitSize,
-            byteCount <= queue.pointee.rings.unsafelyUnwrapped.maximumUnitSize
-        else {
-            return refusePush(index, byteCount, isAddressed: isAddressed)
-        }
+        let refusal = check(index, byteCount, isAddressed: isAddressed)
+        if refusal != 0 { return refusal }
         if queue.pointee.firstToSend == nil {
             switch put(index, array, byteCount) {
             case .enough:
                 array.releaseArray()
                 return 0
             case .full: break
-            case .broken: return core.refuse(EPIPE, "the peer has broken the rules of the ring: the connection has failed")
+            case .broken: return refuseBroken()
             }
         }
         // An empty unit holds a descriptor, too.
@@ -59,19 +67,22 @@ extension SharedMemoryQueuesHandle {
         return 0
     }
 
-    @inline(never)
-    private func refusePush(_ index: Int, _ byteCount: Int, isAddressed: Bool) -> Int32 {
+    private func refuseBroken() -> Int32 { core.refuse(EPIPE, "the peer has broken the rules of the ring: the connection has failed") }
+
+    /// - Returns: 0, or why a push is refused.
+    private func check(_ index: Int, _ byteCount: Int, isAddressed: Bool) -> Int32 {
         let queue = queue(index)
         if isAddressed { return core.refuse(EOPNOTSUPP, "a connection has one peer: use push") }
         if queue.pointee.phase != .connected { return core.refuse(ENOTCONN, "the queue is not connected") }
         if queue.pointee.isSendShutDown { return core.refuse(EPIPE, "the sending direction was shut down") }
         if !queue.pointee.takesPushes { return core.refuse(EPIPE, "the peer has closed the connection, or died") }
         if byteCount < queue.pointee.minimumUnitSize { return core.refuse(EINVAL, "an empty push means nothing on a stream: use shutdown to end it") }
+        if byteCount <= queue.pointee.rings.unsafelyUnwrapped.maximumUnitSize { return 0 }
         return core.refuse(EMSGSIZE, "a unit is larger than both sides' Limits.maximumUnitSize, or three quarters of Limits.sharedRingByteCount")
     }
 
     /// Puts a unit into the ring if there is room, and wakes the peer if it sleeps. A broken ring has failed the connection.
-    @inline(__always)
+    @inline(never)
     private func put(_ index: Int, _ array: UnsafeMutablePointer<SegmentDescriptor>, _ byteCount: Int) -> RingProducer.Room {
         let queue = queue(index)
         let room = queue.pointee.rings!.producer.room(for: byteCount)

@@ -5,6 +5,8 @@ import WireFormats
 
 /// One socket of the network stack behind a queue.
 struct NetworkSocket {
+    /// The first field, so that both have one address: a delivery goes there.
+    var pops = WaitingPops()
     var queue = QueueDescriptor(rawValue: 0)
     /// The stack's connection, or its datagram socket.
     var index: UInt32 = 0
@@ -31,19 +33,40 @@ struct NetworkSocket {
     var failure: Int32 = 0
     var connectOperation: UInt32 = 0
     var closeOperation: UInt32 = 0
-    var pops = WaitingPops()
-    var accepts = OperationList()
+    /// Bytes waiting in pushes that nobody waits for; fewer than 2^32 (`Limits.discardedPushByteCount`).
+    private var discardedByteCount32: UInt32 = 0
     /// Arrays not yet taken by the stack, chained through their first descriptors.
     var firstToSend: UnsafeMutablePointer<SegmentDescriptor>?
     var lastToSend: UnsafeMutablePointer<SegmentDescriptor>?
-    /// Bytes waiting in pushes that nobody waits for.
-    var discardedByteCount = 0
-    /// The rest of a datagram that exceeded its pop's limits, and where it came from.
+    /// The rest of a datagram that exceeded its pop's limits.
     var rest: UnsafeMutablePointer<SegmentDescriptor>?
-    var restAddress = SocketAddress.any(port: 0)
+    /// `restAddress` of a datagram socket, `bound` of a stream's.
+    private var address = SocketAddress.any(port: 0)
     var closeTimer = TimerIdentifier.none
+
+    /// The accepts of a listener, which has no pops: in the same list.
+    var accepts: OperationList {
+        get { pops.list }
+        set { pops.list = newValue }
+    }
+
+    var discardedByteCount: Int {
+        get { Int(discardedByteCount32) }
+        set { discardedByteCount32 = UInt32(truncatingIfNeeded: newValue) }
+    }
+
+    /// Where the rest of a datagram came from.
+    var restAddress: SocketAddress {
+        get { address }
+        set { address = newValue }
+    }
+
     /// What a stream socket was bound to, for a connect after one that failed; the port is 0 while it is not bound.
-    var bound = Endpoint(address: .unspecifiedIPv4, port: 0)
+    var bound: Endpoint {
+        get { address.endpoint }
+        // In the stack's own form, whatever the family.
+        set { address = SocketAddress(newValue, as: .ipv6) }
+    }
 
     /// Where a socket stands.
     enum Phase: UInt8 {

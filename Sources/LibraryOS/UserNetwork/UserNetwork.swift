@@ -98,7 +98,7 @@ public enum UserNetwork {
     }
 
     private static func libraryOS(_ state: UnsafeMutablePointer<UserNetworkState>) -> LibraryOS {
-        var libraryOS = LibraryOS(
+        LibraryOS(
             name: "catnip", context: state,
             socket: { context, family, type, queue in
                 UserNetworkHandle(context).open(
@@ -149,8 +149,6 @@ public enum UserNetwork {
             endCapture: { context, end in
                 UserNetworkHandle(context).endCapture(into: end.assumingMemoryBound(to: FrameCaptureEnd.self))
             })
-        libraryOS.headroom = NetworkStack.datagramHeadroom
-        return libraryOS
     }
 }
 

@@ -35,9 +35,9 @@ extension UserNetworkHandle {
         let socket = socket(index)
         updateTime()
         socket.pointee.closeOperation = operation
+        // Of a listener the accepts.
         core.failAll(&socket.pointee.pops.list, ECANCELED, ErrorMessages.queueClosed)
         stopAwaiting(socket)
-        core.failAll(&socket.pointee.accepts, ECANCELED, ErrorMessages.queueClosed)
         if socket.pointee.connectOperation != 0 {
             core.fail(socket.pointee.connectOperation, ECANCELED, ErrorMessages.queueClosed)
             socket.pointee.connectOperation = 0

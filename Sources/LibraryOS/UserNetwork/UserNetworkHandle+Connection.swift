@@ -41,7 +41,10 @@ extension UserNetworkHandle {
         socket.pointee.queue = queue
         socket.pointee.phase = phase
         socket.pointee.pops.awaits = type == .stream ? stack.awaitsDataFlag(index) : stack.awaitsDatagramFlag(index)
-        if type == .datagram { socket.pointee.pops.result = family == .ipv4 ? .poppedBehindHeaders : .poppedBehindMappedHeaders }
+        if type == .datagram {
+            socket.pointee.pops.result = family == .ipv4 ? .poppedBehindHeaders : .poppedBehindMappedHeaders
+            socket.pointee.pops.headroom = UInt8(family == .ipv4 ? NetworkStack.datagramHeadroom : NetworkStack.ipv6DatagramHeadroom)
+        }
         core.setWaitingPops(socket.pointer(to: \.pops).unsafelyUnwrapped, of: queue)
     }
 

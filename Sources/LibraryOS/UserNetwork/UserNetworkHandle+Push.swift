@@ -109,7 +109,7 @@ extension UserNetworkHandle {
                 return 0
             }
         }
-        guard socket.pointee.discardedByteCount + byteCount <= core.limits.discardedPushByteCount else {
+        guard socket.pointee.discardedByteCount + byteCount <= min(core.limits.discardedPushByteCount, Int(UInt32.max)) else {
             return core.refuse(EAGAIN, "the peer reads too slowly for pushes that nobody waits for: wait for a push")
         }
         socket.pointee.discardedByteCount += byteCount

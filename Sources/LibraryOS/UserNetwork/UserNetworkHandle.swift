@@ -73,15 +73,16 @@ struct UserNetworkHandle {
     /// Receives a batch, runs what is due, tells the program's operations, and sends what came of it.
     @inline(__always)
     func poll() -> Int32 {
-        let frames = state.pointee.inbound
-        let deliveries = state.pointee.deliveries
-        let received = state.pointee.device.receive(frames, capacity: UserNetworkHandle.batchFrames)
-        let turn = stack.turn(to: core.now, frames: frames, count: received, deliveries: deliveries)
-        // Most turns bring one delivery at most, for an operation whose end wakes nobody: then nothing is called any more, or one thing at the end.
-        if turn.endOfDeliveries != deliveries {
+        // The places of frames and deliveries are read again rather than kept over the calls, for which registers would have to be saved.
+        let received = state.pointee.device.receive(state.pointee.inbound, capacity: UserNetworkHandle.batchFrames)
+        let turn = stack.turn(to: core.now, frames: state.pointee.inbound, count: received, deliveries: state.pointee.deliveries)
+        // Most turns bring one delivery at most, for the operation that the program waits for: then nothing is called any more, or one thing at the end.
+        if case let deliveries = state.pointee.deliveries, turn.endOfDeliveries != deliveries {
             guard turn.endOfDeliveries == deliveries + 1, completesAwaited(deliveries.pointee) else { return finishPoll(turn) }
         }
-        guard !turn.hasEvents, state.pointee.output.pointee.isEmpty, state.pointee.firstStarved == 0 else { return settlePoll(turn.progress, turn.hasEvents) }
+        guard turn.eventCount | state.pointee.output.pointee.count | Int(state.pointee.firstStarved) == 0 else {
+            return settlePoll(turn.progress, turn.eventCount)
+        }
         return Int32(truncatingIfNeeded: turn.progress)
     }
 
@@ -92,14 +93,14 @@ struct UserNetworkHandle {
             complete(delivery.pointee)
             delivery += 1
         }
-        return settlePoll(turn.progress, turn.hasEvents)
+        return settlePoll(turn.progress, turn.eventCount)
     }
 
     /// The end of a turn, behind its deliveries.
     @inline(never)
-    private func settlePoll(_ turnProgress: Int, _ hasEvents: Bool) -> Int32 {
+    private func settlePoll(_ turnProgress: Int, _ eventCount: Int) -> Int32 {
         var progress = turnProgress
-        if hasEvents { progress &+= deliverEvents() }
+        if eventCount != 0 { progress &+= deliverEvents() }
         flush()
         if state.pointee.firstStarved != 0 { progress &+= retryStarved() }
         return Int32(truncatingIfNeeded: progress)

@@ -72,7 +72,7 @@ public struct NetworkLimits: Sendable {
         guard (1...1 << 20).contains(maximumConnections), (1...1 << 20).contains(maximumDatagramSockets), (1...1 << 20).contains(maximumNeighbors) else {
             throw DemikernelError(EINVAL, .initialize, "maximumConnections, maximumDatagramSockets and maximumNeighbors must be between 1 and 1048576")
         }
-        guard maximumTimeWait >= 1, maximumHalfOpen >= 1, (1...32_768).contains(maximumHalfOpenPerSource), (1...1 << 16).contains(reassemblyPieces),
+        guard maximumTimeWait >= 1, maximumHalfOpen >= 1, (1...32_768).contains(maximumHalfOpenPerSource), (1...65_535).contains(reassemblyPieces),
             datagramQueueByteCount >= 2_048,
             (1...1_024).contains(neighborQueueLength), waitingFrames >= 1, controlMessagesPerSecond >= 1, controlMessageBurst >= 1, resetsPerSecond >= 1,
             challengesPerSecond >= 1, acknowledgementsPerSecond >= 1, (1...1 << 24).contains(transmissionRecords)

@@ -89,16 +89,23 @@ public struct NetworkStack {
         to now: UInt64, frames: UnsafeMutablePointer<Frame>, count: Int, deliveries: UnsafeMutablePointer<Delivery>
     ) -> TurnResult {
         if count == 0 { return turnWithoutFrames(now, deliveries) }
-        // Frames come in trains of one protocol, and each has a loop with its own short way in it: one function with both would save registers for either.
-        return isPlausibleDatagram(frames.pointee)
-            ? turnOfDatagrams(now, frames, count, deliveries) : turnOfSegments(now, frames, count, deliveries)
+        // Frames come in trains of one kind, and each has a function with its own short way in it: one with all of them would save registers for any.
+        switch kind(of: frames.pointee) {
+        case .datagram: return turnOfDatagrams(now, frames, count, deliveries)
+        case .acknowledgement where count == 1: return turnOfAcknowledgement(now, frames, deliveries)
+        default: return turnOfSegments(now, frames, count, deliveries)
+        }
     }
 
-    /// Whether a frame is one of UDP over IPv4, by its length and one byte.
+    /// What a frame seems to be, by its length and three bytes of its IPv4 header, if that is what it has.
     @inlinable
     @inline(__always)
-    func isPlausibleDatagram(_ frame: Frame) -> Bool {
-        frame.segmentByteCount >= 42 && UnsafeRawPointer(frame.segmentAddress).load(fromByteOffset: 23, as: UInt8.self) == 17
+    func kind(of frame: Frame) -> FrameKind {
+        guard frame.segmentByteCount >= 42 else { return .other }
+        let header = UnsafeRawPointer(frame.segmentAddress)
+        // Protocol 17; 52 bytes of IPv4 and TCP headers with timestamps.
+        if header.load(fromByteOffset: 23, as: UInt8.self) == 17 { return .datagram }
+        return header.loadUnaligned(fromByteOffset: 16, as: UInt16.self) == UInt16(52).bigEndian ? .acknowledgement : .other
     }
 
     @inline(never)
@@ -106,14 +113,9 @@ public struct NetworkStack {
     func turnWithoutFrames(_ now: UInt64, _ deliveries: UnsafeMutablePointer<Delivery>) -> TurnResult {
         setTime(now)
         // Without a call, so that an idle turn saves no registers.
-        if state.pointee.timers.mayHaveExpired(now: state.pointee.now) || !state.pointee.loopback.isEmpty { return busyTurnWithoutFrames(deliveries) }
-        return TurnResult(
-            progress: 0, endOfDeliveries: deliveries,
-            hasEvents: !state.pointee.connectionEvents.isEmpty || !state.pointee.datagramEvents.isEmpty)
+        if hasDueWork { return endTurnWithDueWork(0, deliveries) }
+        return TurnResult(progress: 0, endOfDeliveries: deliveries, eventCount: state.pointee.eventCount)
     }
-
-    @inline(never)
-    private func busyTurnWithoutFrames(_ deliveries: UnsafeMutablePointer<Delivery>) -> TurnResult { endTurn(0, deliveries) }
 
     @inline(never)
     @usableFromInline
@@ -121,7 +123,21 @@ public struct NetworkStack {
         _ now: UInt64, _ frames: UnsafeMutablePointer<Frame>, _ count: Int, _ deliveries: UnsafeMutablePointer<Delivery>
     ) -> TurnResult {
         setTime(now)
-        return receive(frames, count, deliveries, expected: .tcp)
+        var delivery = deliveries
+        let end = frames + count
+        var frame = frames
+        repeat {
+            if _slowPath(!predict(frame.pointee, &delivery, mayDeliver: true)) { ethernetInput(frame.pointee) }
+            frame += 1
+        } while frame != end
+        return endTurn(count, delivery)
+    }
+
+    @inline(never)
+    @usableFromInline
+    func turnOfAcknowledgement(_ now: UInt64, _ frames: UnsafeMutablePointer<Frame>, _ deliveries: UnsafeMutablePointer<Delivery>) -> TurnResult {
+        setTime(now)
+        return receiveAcknowledgement(frames, deliveries)
     }
 
     @inline(never)
@@ -130,42 +146,31 @@ public struct NetworkStack {
         _ now: UInt64, _ frames: UnsafeMutablePointer<Frame>, _ count: Int, _ deliveries: UnsafeMutablePointer<Delivery>
     ) -> TurnResult {
         setTime(now)
-        return receive(frames, count, deliveries, expected: .udp)
+        return count == 1 ? receiveDatagram(frames, deliveries) : receiveDatagrams(frames, count, deliveries)
     }
 
+    /// Whether a timer, or what was sent to the stack itself, may be due.
     @inline(__always)
-    private func receive(
-        _ frames: UnsafeMutablePointer<Frame>, _ count: Int, _ deliveries: UnsafeMutablePointer<Delivery>, expected: ExpectedProtocol
-    ) -> TurnResult {
-        var delivery = deliveries
-        let end = frames + count
-        var frame = frames
-        repeat {
-            switch predict(frame.pointee, delivery, expected: expected) {
-            case .delivered: delivery += 1
-            case .taken: break
-            case .failed: ethernetInput(frame.pointee)
-            }
-            frame += 1
-        } while frame != end
-        return endTurn(count, delivery)
+    private var hasDueWork: Bool { state.pointee.timers.mayHaveExpired(now: state.pointee.now) || !state.pointee.loopback.isEmpty }
+
+    @inline(__always)
+    func endTurn(_ count: Int, _ endOfDeliveries: UnsafeMutablePointer<Delivery>) -> TurnResult {
+        if hasDueWork { return endTurnWithDueWork(count, endOfDeliveries) }
+        return TurnResult(progress: count, endOfDeliveries: endOfDeliveries, eventCount: state.pointee.eventCount)
     }
 
-    /// Runs what is due.
-    @inline(__always)
-    private func endTurn(_ count: Int, _ endOfDeliveries: UnsafeMutablePointer<Delivery>) -> TurnResult {
-        var progress = count
-        if state.pointee.timers.mayHaveExpired(now: state.pointee.now) || !state.pointee.loopback.isEmpty { progress &+= advance(to: state.pointee.now) }
-        return TurnResult(
-            progress: progress, endOfDeliveries: endOfDeliveries,
-            hasEvents: !state.pointee.connectionEvents.isEmpty || !state.pointee.datagramEvents.isEmpty)
+    @inline(never)
+    private func endTurnWithDueWork(_ count: Int, _ endOfDeliveries: UnsafeMutablePointer<Delivery>) -> TurnResult {
+        let progress = count &+ advance(to: state.pointee.now)
+        return TurnResult(progress: progress, endOfDeliveries: endOfDeliveries, eventCount: state.pointee.eventCount)
     }
 
     // MARK: Frames
 
     /// Takes over a frame that the device received, and does all that follows from it.
     public func receive(_ frame: Frame) {
-        if predict(frame, nil, expected: .tcp) == .failed { ethernetInput(frame) }
+        var nowhere = NetworkStack.nowhere
+        if !predict(frame, &nowhere, mayDeliver: false) { ethernetInput(frame) }
     }
 
     /// Whether there are frames to send.
@@ -221,14 +226,19 @@ public struct NetworkStack {
     public var statistics: NetworkStatistics {
         var statistics = state.pointee.statistics
         // The short ways count one number only.
-        statistics.framesReceived &+= statistics.tcp.headerPredictions
+        statistics.framesReceived &+= statistics.tcp.headerPredictions &+ statistics.datagramPredictions
+        statistics.datagramsReceived &+= statistics.datagramPredictions
+        statistics.datagramsSent &+= statistics.plainDatagramsSent
         statistics.tcp.segmentsReceived &+= statistics.tcp.headerPredictions
-        statistics.framesSent &+= statistics.tcp.plainSegmentsSent
+        statistics.framesSent &+= statistics.tcp.plainSegmentsSent &+ statistics.plainDatagramsSent
         statistics.tcp.segmentsSent &+= statistics.tcp.plainSegmentsSent
         statistics.connections = state.pointee.connections.liveCount
         statistics.datagramSockets = state.pointee.datagramSockets.liveCount
         statistics.neighbors = state.pointee.neighbors.liveCount
         statistics.tcp.transmissionRecords = state.pointee.transmissions.liveCount
+        statistics.tcp.lentRecords =
+            state.pointee.listenerQueues.liveCount + state.pointee.connectionSettings.liveCount + state.pointee.congestionHistories.liveCount
+            + state.pointee.exceptionalStates.liveCount
         return statistics
     }
 
@@ -249,6 +259,16 @@ public struct TurnResult {
     public let progress: Int
     /// Behind the last delivery that was written.
     public let endOfDeliveries: UnsafeMutablePointer<Delivery>
-    /// Whether `takeConnectionEvent` or `takeDatagramEvent` has something to give.
-    public let hasEvents: Bool
+    /// How much `takeConnectionEvent` and `takeDatagramEvent` have to give.
+    public let eventCount: Int
+}
+
+/// What a frame seems to be at a first look.
+@usableFromInline
+enum FrameKind {
+    /// UDP over IPv4.
+    case datagram
+    /// Of TCP over IPv4 with timestamps, and nothing else.
+    case acknowledgement
+    case other
 }

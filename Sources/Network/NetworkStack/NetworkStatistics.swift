@@ -48,7 +48,7 @@ public struct DropCounts: Sendable {
 /// Counts of a network stack since it was made, and its state now.
 public struct NetworkStatistics: Sendable {
     /// The layout's version: a field is only ever added at the end, with a higher version.
-    public let version: UInt32 = 4
+    public let version: UInt32 = 5
     public var drops = DropCounts()
     public var framesReceived: UInt64 = 0
     public var framesSent: UInt64 = 0
@@ -77,6 +77,9 @@ public struct NetworkStatistics: Sendable {
     public var membershipReportsSent: UInt64 = 0
     /// Redirects of either family that were followed.
     public var redirectsAccepted: UInt64 = 0
+    /// Datagrams received the short way, and sent so.
+    public var datagramPredictions: UInt64 = 0
+    public var plainDatagramsSent: UInt64 = 0
 
     public init() {}
 }
@@ -151,6 +154,8 @@ public struct TCPStatistics: Sendable {
     public var transmissionsNotRecorded: UInt64 = 0
     /// Records of segments in flight, now.
     public var transmissionRecords = 0
+    /// Records that connections have now beside their own: listeners' queues, settings, congestion histories, exceptional states.
+    public var lentRecords = 0
     public var plainSegmentsSent: UInt64 = 0
     /// Times that a send buffer grew with the congestion window.
     public var sendBufferGrowths: UInt64 = 0

@@ -27,18 +27,32 @@ struct Slab<Element: SlabElement> {
     @inline(__always)
     subscript(index: UInt32) -> UnsafeMutablePointer<Element> { elements + Int(index) }
 
+    /// The index of a slot by its address.
+    func index(of element: UnsafeMutablePointer<Element>) -> UInt32 { UInt32(truncatingIfNeeded: element - elements) }
+
+    /// Whether all slots are taken.
+    @inline(__always)
+    var isFull: Bool { firstFree == 0 && Int(carvedCount) > capacity }
+
     /// A slot in its first state; 0 at the limit. O(1).
     @inline(__always)
     mutating func take() -> UInt32 {
+        if isFull { return 0 }
+        let index = takeAsItIs()
+        (elements + Int(index)).initialize(to: Element())
+        return index
+    }
+
+    /// A slot of a slab that is not full, in the state in which it was freed, or zeroed: for who sets all of it. O(1).
+    @inline(__always)
+    mutating func takeAsItIs() -> UInt32 {
         var index = firstFree
         if index != 0 {
             firstFree = elements[Int(index)].nextFree
         } else {
             index = carvedCount
-            guard Int(index) <= capacity else { return 0 }
             carvedCount &+= 1
         }
-        (elements + Int(index)).initialize(to: Element())
         liveCount &+= 1
         return index
     }

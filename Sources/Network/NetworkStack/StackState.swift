@@ -24,9 +24,11 @@ struct StackState: ~Copyable {
 
     // Interface
     let macAddress: MACAddress
-    /// The same as its bytes are loaded from a frame.
-    let rawMACAddress: UInt64
+    /// The same as eight bytes of a frame have it that were loaded and shifted left by two bytes: those that stand behind it fall out.
+    let shiftedMACAddress: UInt64
     let maximumTransmissionUnit: Int
+    /// The largest payload of a datagram over IPv4 that the link takes whole.
+    let maximumPlainDatagramByteCount: Int
     let interfaceAddresses: [IPv4Prefix]
     /// The raw form of the first address, for the comparison that nearly every packet needs; 0, from which no packet can come, for none.
     let primaryAddressRaw: UInt32
@@ -60,13 +62,20 @@ struct StackState: ~Copyable {
     var transmissions: Slab<TransmissionRecord>
     /// What each of them remembers that belongs to a connection with a model; the others' pages are never touched.
     let deliverySnapshots: UnsafeMutablePointer<DeliverySnapshot>
+    // What connections are lent; as many of each as connections, so that none is ever missing. Pages that were never used are not backed.
     var rateControls: Slab<RateControl>
+    var listenerQueues: Slab<ListenerQueues>
+    var connectionSettings: Slab<ConnectionSettings>
+    var congestionHistories: Slab<CongestionHistory>
+    var exceptionalStates: Slab<ExceptionalState>
     let connectionPorts: UnsafeMutablePointer<UInt32>
     var flows: FlowTable
     let sequenceSecret: SipHashKey
     var nextEphemeralPort: UInt16
 
     // Sockets with something to tell, and connections that could not send because `output` was full, chained through their slots.
+    /// Slots in both rings of events.
+    var eventCount = 0
     var connectionEvents: SlotRing
     var datagramEvents: SlotRing
     var awaitingOutput = SlotQueue()
@@ -83,14 +92,16 @@ struct StackState: ~Copyable {
         let limits = configuration.limits
         var random = StackRandom(seed: configuration.seed)
         let state = UnsafeMutablePointer<StackState>.allocate(capacity: 1)
+        let connections = try Slab<Connection>(capacity: limits.maximumConnections)
         state.initialize(
             to: StackState(
                 now: now, heap: heap, pressureByteCount: heap.statistics.limitByteCount / 2, configuration: configuration,
                 timers: TimerWheel(capacity: limits.maximumConnections + limits.maximumNeighbors + 16, now: now), random: random,
                 output: .allocate(capacity: 1),
                 offloads: configuration.offloads, macAddress: configuration.macAddress,
-                rawMACAddress: (configuration.macAddress.value << 16).bigEndian,
-                maximumTransmissionUnit: configuration.maximumTransmissionUnit, interfaceAddresses: configuration.addresses,
+                shiftedMACAddress: (configuration.macAddress.value << 16).bigEndian << 16,
+                maximumTransmissionUnit: configuration.maximumTransmissionUnit,
+                maximumPlainDatagramByteCount: configuration.maximumTransmissionUnit - IPv4Header.byteCount - UDPHeader.byteCount, interfaceAddresses: configuration.addresses,
                 primaryAddressRaw: configuration.addresses.first?.address.ipv4Raw ?? 0, routing: RoutingTable(configuration),
                 ipv6: IPv6Interface(configuration),
                 fragmentIdentification: FragmentIdentification(secret: SipHashKey(random.next(), random.next()), random: &random),
@@ -102,11 +113,13 @@ struct StackState: ~Copyable {
                 resetBucket: TokenBucket(perSecond: limits.resetsPerSecond, burst: limits.resetsPerSecond),
                 datagramSockets: try Slab(capacity: limits.maximumDatagramSockets), datagramPorts: try mapTable(UInt32.self, count: 65_536),
                 datagramSecret: SipHashKey(random.next(), random.next()),
-                connections: try Slab(capacity: limits.maximumConnections), transmissions: try Slab(capacity: limits.transmissionRecords),
+                connections: connections, transmissions: try Slab(capacity: limits.transmissionRecords),
                 deliverySnapshots: try mapTable(DeliverySnapshot.self, count: limits.transmissionRecords + 1),
-                rateControls: try Slab(capacity: limits.maximumConnections),
+                rateControls: try Slab(capacity: limits.maximumConnections), listenerQueues: try Slab(capacity: limits.maximumConnections),
+                connectionSettings: try Slab(capacity: limits.maximumConnections),
+                congestionHistories: try Slab(capacity: limits.maximumConnections), exceptionalStates: try Slab(capacity: limits.maximumConnections),
                 connectionPorts: try mapTable(UInt32.self, count: 65_536),
-                flows: try FlowTable(capacity: limits.maximumConnections, key: (random.next(), random.next())),
+                flows: try FlowTable(capacity: limits.maximumConnections, key: (random.next(), random.next()), nobody: connections[0]),
                 sequenceSecret: SipHashKey(random.next(), random.next()), nextEphemeralPort: UInt16(truncatingIfNeeded: random.next()),
                 connectionEvents: try SlotRing(slotCount: limits.maximumConnections),
                 datagramEvents: try SlotRing(slotCount: limits.maximumDatagramSockets),
@@ -129,6 +142,10 @@ struct StackState: ~Copyable {
         transmissions.deallocate()
         unmapTable(deliverySnapshots, count: configuration.limits.transmissionRecords + 1)
         rateControls.deallocate()
+        listenerQueues.deallocate()
+        connectionSettings.deallocate()
+        congestionHistories.deallocate()
+        exceptionalStates.deallocate()
         flows.deallocate()
         pathMTUs.deallocate()
         datagramPathMTUs.deallocate()

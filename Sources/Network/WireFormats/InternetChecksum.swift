@@ -7,6 +7,10 @@ import CDatapath
 /// with a plain store; no function here changes byte order for the wire.
 @frozen
 public enum InternetChecksum {
+    /// From so many bytes on a sum is taken by a call, with vectors.
+    @inlinable
+    public static var longByteCount: Int { 128 }
+
     /// The unfolded sum of `count` bytes; an odd last byte is padded with a zero behind it.
     //= RFC 1071 section 1
     //# Adjacent octets to be checksummed are paired to form 16-bit integers, and the 1's complement sum of these 16-bit integers is formed.
@@ -57,6 +61,10 @@ public enum InternetChecksum {
         sum &* 0xfffe_fffe_fffe_ffff &- 1 < 0x0001_0001_0001_0001
     }
 
+    /// The same of a sum that is known not to be zero, as one with the length and the protocol is, to which carries were added in.
+    @inlinable @inline(__always)
+    static func isMultiple(_ sum: UInt64) -> Bool { sum &* 0xfffe_fffe_fffe_ffff <= 0x0001_0001_0001_0001 }
+
     /// Whether the checksum of an IPv4 header without options is valid.
     @inlinable @inline(__always)
     public static func isValid(ipv4Header: UnsafeRawPointer) -> Bool {
@@ -70,7 +78,15 @@ public enum InternetChecksum {
     @inlinable @inline(__always)
     public static func isValid(_ transport: UnsafeRawPointer, byteCount: Int, rawAddresses: UInt64, protocolNumber: UInt8) -> Bool {
         let sum = demi_checksum_add(demi_checksum_wide_sum(transport, byteCount), rawAddresses)
-        return isValid(demi_checksum_add(sum, lengthAndProtocol(protocolNumber, byteCount)))
+        return isMultiple(demi_checksum_add(sum, lengthAndProtocol(protocolNumber, byteCount)))
+    }
+
+    /// The same over IPv6.
+    /// - Parameter addresses: source and destination as they lie in the IPv6 header: 32 bytes.
+    @inlinable @inline(__always)
+    public static func isValid(_ transport: UnsafeRawPointer, byteCount: Int, ipv6Addresses addresses: UnsafeRawPointer, protocolNumber: UInt8) -> Bool {
+        let sum = demi_checksum_add(demi_checksum_wide_sum(transport, byteCount), demi_checksum_wide_sum(addresses, 32))
+        return isMultiple(demi_checksum_add(sum, lengthAndProtocol(protocolNumber, byteCount)))
     }
 
     /// The checksum after a 16-bit word of the message changed from `old` to `new`; all three as they lie in memory.

@@ -310,6 +310,9 @@ final class ScenarioRun {
             if network.connections == 0, network.tcp.transmissionRecords != 0 {
                 return "\(host.name) has \(network.tcp.transmissionRecords) records of segments, and no connection"
             }
+            if network.connections == 0, network.tcp.lentRecords != 0 {
+                return "\(host.name) has lent \(network.tcp.lentRecords) records, and has no connection"
+            }
             for reason in [DropReason.badIPv4Header, .badIPv4Checksum, .badSegment, .badSegmentChecksum, .badDatagram, .badDatagramChecksum]
             where !plan.damagesFrames && network.drops[reason] != 0 {
                 return "\(host.name) refused \(network.drops[reason]) frames as \(reason), and none was damaged"

@@ -9,11 +9,14 @@ import QueueRuntime
 public func demi_wait(_ qr_out: UnsafeMutablePointer<demi_qresult_t>?, _ qt: demi_qtoken_t, _ timeout: UnsafePointer<timespec>?) -> Int32 {
     guard let thread = CurrentRuntime.enter() else { return CurrentRuntime.refusal() }
     // What has completed is taken without a stack frame; all else is one call at the end.
-    guard let qr_out, thread.state.pointee.arrays.hasFreeEntry else { return thread.wait(qr_out, qt, timeout) }
-    switch thread.state.pointee.runtime.core.redeemAtOnce(QueueToken(rawValue: qt)) {
+    let core = thread.state.pointee.runtime.core
+    guard let qr_out, thread.state.pointee.arrays.hasFreeEntry, let slot = core.slotAtOnce(QueueToken(rawValue: qt)) else {
+        return thread.waitSlowly(qr_out, qt, timeout)
+    }
+    switch core.redeemAtOnce(slot) {
     case .popped(let queue, let array): thread.writePop(queue, qt, array, to: qr_out)
     case .pushed(let queue): thread.writePush(queue, qt, to: qr_out)
-    case .none: return thread.wait(qr_out, qt, timeout)
+    case .none: return timeout == nil ? thread.waitOneTurn(qr_out, qt, slot) : thread.waitSlowly(qr_out, qt, timeout)
     }
     thread.leave()
     return 0
@@ -116,14 +119,13 @@ public func demi_event_fd(_ fd_out: UnsafeMutablePointer<Int32>?) -> Int32 {
 }
 
 extension CurrentRuntime {
-    /// As `demi_wait`, for an operation that is pending.
+    /// As `demi_wait`, for an operation that is pending, and room for a result.
     @inline(never)
-    fileprivate func wait(_ qr_out: UnsafeMutablePointer<demi_qresult_t>?, _ qt: demi_qtoken_t, _ timeout: UnsafePointer<timespec>?) -> Int32 {
-        guard let qr_out, timeout == nil, state.pointee.arrays.hasFreeEntry else { return waitSlowly(qr_out, qt, timeout) }
-        switch state.pointee.runtime.core.redeemAfterOneTurn(QueueToken(rawValue: qt)) {
+    fileprivate func waitOneTurn(_ qr_out: UnsafeMutablePointer<demi_qresult_t>, _ qt: demi_qtoken_t, _ slot: UnsafeMutablePointer<Operation>) -> Int32 {
+        switch state.pointee.runtime.core.redeemAfterOneTurn(slot) {
         case .popped(let queue, let array): writePop(queue, qt, array, to: qr_out)
         case .pushed(let queue): writePush(queue, qt, to: qr_out)
-        case .none: return waitSlowly(qr_out, qt, timeout)
+        case .none: return waitSlowly(qr_out, qt, nil)
         }
         leave()
         return 0
@@ -131,7 +133,7 @@ extension CurrentRuntime {
 
     /// As `demi_wait`, for all that is not plain.
     @inline(never)
-    private func waitSlowly(_ qr_out: UnsafeMutablePointer<demi_qresult_t>?, _ qt: demi_qtoken_t, _ timeout: UnsafePointer<timespec>?) -> Int32 {
+    fileprivate func waitSlowly(_ qr_out: UnsafeMutablePointer<demi_qresult_t>?, _ qt: demi_qtoken_t, _ timeout: UnsafePointer<timespec>?) -> Int32 {
         guard let qr_out else { return refuse(EINVAL, CurrentRuntime.nullPointer) }
         guard state.pointee.arrays.hasRoom else { return refuse(ENOBUFS, CurrentRuntime.tooManyArrays) }
         do throws(DemikernelError) {

@@ -177,6 +177,23 @@ final class ServerThread: @unchecked Sendable {
         }
     }
 
+    /// Returns when nobody is connected any more, as the server's own runtime sees it, or after a generous time. A server of several shards is not asked.
+    func waitUntilAlone() {
+        final class Seen: Sendable { let openQueues = Mutex<Int>(0) }
+        let deadline = ContinuousClock.now + .seconds(generousSeconds)
+        guard let interrupter else { return }
+        let seen = Seen()
+        repeat {
+            let answered = Signal()
+            let isVisited = interrupter.visit { core in
+                seen.openQueues.withLock { $0 = core.statistics.openQueues }
+                answered.raise()
+            }
+            guard isVisited else { return }
+            answered.wait()
+        } while seen.openQueues.withLock({ $0 }) > 1 && ContinuousClock.now < deadline
+    }
+
     /// Interrupts the server, and returns when its thread has ended.
     func stop() -> ServerReport {
         interrupter?.interrupt()
@@ -263,11 +280,12 @@ func withEchoServer(
     do {
         try body(server.address)
         if transport == .tcp {
-            // What the kernel has told of the others, it has told before this connection's end.
+            // The kernel tells of this connection's end as well, but not always after it has told of the others'.
             let last = try Client(server.address)
             try last.send("last")
             try last.shutdownSend()
             #expect(try last.receiveAll().text == "last")
+            server.waitUntilAlone()
         }
     } catch {
         _ = server.stop()

@@ -56,7 +56,20 @@ static inline __attribute__((always_inline)) uint64_t demi_checksum_word(bool co
 static inline __attribute__((always_inline)) uint64_t demi_checksum_short(bool copies, uint8_t *target, const uint8_t *bytes, size_t count) {
     unsigned long long sum = 0, carry = 0;
     const uint8_t *end = bytes + count;
-    for (size_t blocks = count / 32; blocks > 0; blocks--) {
+    for (size_t blocks = count / 64; blocks > 0; blocks--) {
+        sum = __builtin_addcll(sum, demi_checksum_word(copies, target, bytes), 0, &carry);
+        sum = __builtin_addcll(sum, demi_checksum_word(copies, target + 8, bytes + 8), carry, &carry);
+        sum = __builtin_addcll(sum, demi_checksum_word(copies, target + 16, bytes + 16), carry, &carry);
+        sum = __builtin_addcll(sum, demi_checksum_word(copies, target + 24, bytes + 24), carry, &carry);
+        sum = __builtin_addcll(sum, demi_checksum_word(copies, target + 32, bytes + 32), carry, &carry);
+        sum = __builtin_addcll(sum, demi_checksum_word(copies, target + 40, bytes + 40), carry, &carry);
+        sum = __builtin_addcll(sum, demi_checksum_word(copies, target + 48, bytes + 48), carry, &carry);
+        sum = __builtin_addcll(sum, demi_checksum_word(copies, target + 56, bytes + 56), carry, &carry);
+        sum += carry;
+        bytes += 64;
+        if (copies) target += 64;
+    }
+    if (count & 32) {
         sum = __builtin_addcll(sum, demi_checksum_word(copies, target, bytes), 0, &carry);
         sum = __builtin_addcll(sum, demi_checksum_word(copies, target + 8, bytes + 8), carry, &carry);
         sum = __builtin_addcll(sum, demi_checksum_word(copies, target + 16, bytes + 16), carry, &carry);
@@ -65,6 +78,7 @@ static inline __attribute__((always_inline)) uint64_t demi_checksum_short(bool c
         bytes += 32;
         if (copies) target += 32;
     }
+    if ((count & 31) == 0) return sum;
     if (count & 16) {
         sum = __builtin_addcll(sum, demi_checksum_word(copies, target, bytes), 0, &carry);
         sum = __builtin_addcll(sum, demi_checksum_word(copies, target + 8, bytes + 8), carry, &carry);

@@ -52,6 +52,27 @@ extension UnsafeMutablePointer<MemoryLinkEnd> {
     }
 
     func transmit(_ frames: UnsafeMutablePointer<Frame>, _ count: Int) -> Int {
+        // One frame that needs no copy is what a request and its reply are.
+        guard count == 1 else { return transmitSeveral(frames, count) }
+        let peer = pointee.peer
+        let frame = frames.pointee
+        let byteCount = frame.arrayByteCount
+        guard peer.pointee.tail &- peer.pointee.head < peer.pointee.capacity, frame.nextSegment == nil, peer.pointee.heap == frame.segmentHeap,
+            UInt(bitPattern: byteCount &- DeviceCapabilities.ethernetHeaderByteCount)
+                <= UInt(bitPattern: pointee.maximumFrameByteCount &- DeviceCapabilities.ethernetHeaderByteCount)
+        else { return transmitSeveral(frames, count) }
+        frame.frameFlags = received(frame.frameFlags, verifiableFlags)
+        frame.detachInformation()
+        peer.pointee.ring[peer.pointee.tail & peer.pointee.mask] = frame
+        peer.pointee.tail &+= 1
+        pointee.statistics.transmittedFrames &+= 1
+        pointee.statistics.transmittedBytes &+= UInt64(truncatingIfNeeded: byteCount)
+        return 1
+    }
+
+    /// The same for any number of frames of any kind.
+    @inline(never)
+    private func transmitSeveral(_ frames: UnsafeMutablePointer<Frame>, _ count: Int) -> Int {
         let peer = pointee.peer
         guard let heap = peer.pointee.heap else { return drop(frames, count) }
         // A frame that is dropped needs no room; but it is simpler, and enough, to take no more than there would be room for.
@@ -132,6 +153,21 @@ extension UnsafeMutablePointer<MemoryLinkEnd> {
     }
 
     func receive(_ frames: UnsafeMutablePointer<Frame>, _ capacity: Int) -> Int {
+        let head = pointee.head
+        let available = pointee.tail &- head
+        if available == 0 { return 0 }
+        // One frame has come where the peer waits for the answer.
+        guard available == 1, capacity > 0 else { return receiveSeveral(frames, capacity) }
+        let frame = pointee.ring[head & pointee.mask]
+        frames.pointee = frame
+        pointee.head = head &+ 1
+        pointee.statistics.receivedFrames &+= 1
+        pointee.statistics.receivedBytes &+= UInt64(truncatingIfNeeded: frame.arrayByteCount)
+        return 1
+    }
+
+    @inline(never)
+    private func receiveSeveral(_ frames: UnsafeMutablePointer<Frame>, _ capacity: Int) -> Int {
         let ring = pointee.ring
         let mask = pointee.mask
         let head = pointee.head

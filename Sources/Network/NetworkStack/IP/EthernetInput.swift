@@ -23,7 +23,7 @@ extension NetworkStack {
         let byteCount = frame.segmentByteCount
         // What nearly every frame is: for this station, EtherType 0x0800, version 4 and 5 words of header, all of which lie in the frame.
         guard frame.arraySegmentCount == 1, byteCount >= EthernetHeader.byteCount + IPv4Header.byteCount,
-            header.loadUnaligned(as: UInt64.self) & 0xffff_ffff_ffff == state.pointee.rawMACAddress,
+            header.loadUnaligned(as: UInt64.self) &<< 16 == state.pointee.shiftedMACAddress,
             (header + 12).loadUnaligned(as: UInt32.self) & 0xff_ffff == 0x45_0008
         else { return ethernetInputSlowly(frame) }
         let packet = header + EthernetHeader.byteCount

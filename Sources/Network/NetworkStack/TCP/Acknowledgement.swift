@@ -7,8 +7,8 @@ extension NetworkStack {
     /// - Parameters:
     ///   - timestampEcho: the segment's TSecr, if it has one.
     ///   - isWhole: the acknowledgement tells nothing else, as of blocks.
-    @inline(__always)
-    func acknowledgeNewData(_ c: ConnectionPointer, _ acknowledgement: SequenceNumber, timestampEcho: UInt32?, isWhole: Bool = true) {
+    @inline(never)
+    func acknowledgeNewData(_ c: ConnectionPointer, _ acknowledgement: SequenceNumber, timestampEcho: UInt32?, isWhole: Bool) {
         var byteCount = acknowledgement.since(c.pointee.sendUnacknowledged)
         let acknowledged = byteCount
         measureRoundTrip(c, acknowledgement, timestampEcho)
@@ -61,6 +61,7 @@ extension NetworkStack {
             let ticks = timestampValue(c) &- timestampEcho
             if ticks < 1 << 16 { roundTrip = UInt64(max(ticks, 1)) << 20 }
         }
+        lendCongestionHistory(c)
         let wasConservative = c.pointee.congestion.isConservative
         c.pointee.congestion.acknowledge(
             CongestionEvent(
@@ -75,7 +76,7 @@ extension NetworkStack {
     }
 
     @inline(__always)
-    private func restartTimer(_ c: ConnectionPointer) {
+    func restartTimer(_ c: ConnectionPointer) {
         if c.pointee.sendMaximum == c.pointee.sendUnacknowledged {
             //= RFC 6298 section 5.2
             //# When all outstanding data has been acknowledged, turn off the retransmission timer.
@@ -92,7 +93,7 @@ extension NetworkStack {
     private func keepProbing(_ c: ConnectionPointer) {
         guard c.pointee.sendByteCount == 0 else { return }
         c.pointee.flags.remove(.persisting)
-        c.pointee.roundTrip.restoreTimeout(state.pointee.configuration.tcp)
+        c.pointee.roundTrip.restoreTimeout(state.pointee.configuration.tcp.timeoutBounds)
         c.pointee.retransmitDeadline = .max
         if c.pointee.sendMaximum != c.pointee.sendUnacknowledged { armRetransmission(c) }
     }
@@ -105,7 +106,7 @@ extension NetworkStack {
         guard acknowledgement.since(c.pointee.timedSequence) >= 0 else { return }
         if c.pointee.flags.contains(.timing) {
             c.pointee.flags.remove(.timing)
-            c.pointee.roundTrip.measure(state.pointee.now &- c.pointee.timedAt, state.pointee.configuration.tcp)
+            c.pointee.roundTrip.measure(state.pointee.now &- c.pointee.timedAt, state.pointee.configuration.tcp.timeoutBounds)
             c.pointee.timedSequence = c.pointee.sendMaximum
             c.pointee.deliveredByteCount = acknowledgement.since(c.pointee.timedUnacknowledged)
             c.pointee.deliveryInterval = state.pointee.now &- c.pointee.timedAt
@@ -122,7 +123,7 @@ extension NetworkStack {
     //# employed.
     func measureHandshake(_ c: ConnectionPointer, _ header: TCPSegmentHeader) {
         if c.pointee.flags.contains(.timing) {
-            c.pointee.roundTrip.measure(state.pointee.now &- c.pointee.timedAt, state.pointee.configuration.tcp)
+            c.pointee.roundTrip.measure(state.pointee.now &- c.pointee.timedAt, state.pointee.configuration.tcp.timeoutBounds)
         } else if c.pointee.flags.contains(.timestamps) && header.hasTimestamps {
             measureByTimestamp(c, header.timestampEchoReply)
         }
@@ -136,7 +137,7 @@ extension NetworkStack {
         // A peer may echo anything: what was never sent, or so long ago that it tells nothing. An echo from before the last transmission is of a
         // segment whose acknowledgement was lost: that measures the recovery, and would stretch every timeout to come.
         guard echo != 0, ticks < 1 << 16, UInt64(ticks) << 20 <= state.pointee.now &- c.pointee.lastSendTime &+ 2 << 20 else { return }
-        c.pointee.roundTrip.measure(UInt64(max(ticks, 1)) << 20, state.pointee.configuration.tcp)
+        c.pointee.roundTrip.measure(UInt64(max(ticks, 1)) << 20, state.pointee.configuration.tcp.timeoutBounds)
         c.pointee.timedSequence = c.pointee.sendMaximum
     }
 
@@ -191,6 +192,7 @@ extension NetworkStack {
         state.pointee.statistics.tcp.fastRetransmits += 1
         //= RFC 5681 section 3.2
         //# When RFC 3042 is in use, additional data sent in limited transmit MUST NOT be included in this calculation.
+        lendCongestionHistory(c)
         rememberForUndo(c)
         c.pointee.congestion.enterRecovery(flightSize: c.pointee.flightSize &- c.pointee.limitedTransmitByteCount, segmentSize: segmentSize)
         noteReduction(c)

@@ -41,35 +41,47 @@ struct CongestionEvent {
 /// How much may be in flight: one of the algorithms, chosen for each connection.
 ///
 /// `window` and the threshold have one place whatever the algorithm is, so that a push reads them without asking which it is. The choice is a closed
-/// enumeration: a call is a jump, and the state lies in the connection. What the algorithms have in common stands here, each one's own in its file.
+/// enumeration: a call is a jump. What an algorithm remembers beside them stands in a `CongestionHistory`, which is lent before the window first grows or
+/// shrinks. What the algorithms have in common stands here, each one's own in its file.
 struct CongestionControl {
-    /// cwnd, in bytes.
-    private(set) var window = 0
-    private(set) var slowStartThreshold = Int.max
+    /// nil while there is nothing to remember.
+    var history: UnsafeMutablePointer<CongestionHistory>?
+    private var windowByteCount: UInt32 = 0
+    private var thresholdByteCount = UInt32.max
     private(set) var algorithm: CongestionControlAlgorithm
     /// The window follows from a model of the path, which stands in `RateControl`: losses do not change it here.
     private(set) var isModelled = false
-    private var newReno = NewReno()
-    private var cubic = Cubic()
-    private var slowStart = HyStart()
-    private var dctcp = DCTCP()
-    private var saved: Saved?
 
-    /// What a reduction has changed.
-    private struct Saved {
-        let window: Int
-        let slowStartThreshold: Int
-        let newReno: NewReno
-        let cubic: Cubic
+    /// cwnd, in bytes.
+    @inline(__always)
+    private(set) var window: Int {
+        get { Int(windowByteCount) }
+        set { windowByteCount = UInt32(clamping: newValue) }
+    }
+
+    /// ssthresh, in bytes; `.max` before the first reduction.
+    private(set) var slowStartThreshold: Int {
+        get { thresholdByteCount == .max ? .max : Int(thresholdByteCount) }
+        set { thresholdByteCount = UInt32(clamping: newValue) }
+    }
+
+    /// What is remembered. It has been lent: by whoever lets the window grow or shrink.
+    private var memory: UnsafeMutablePointer<CongestionHistory> {
+        guard let history else { preconditionFailure("a congestion window that changes has a history") }
+        return history
     }
 
     init(_ algorithm: CongestionControlAlgorithm) {
         self.algorithm = algorithm
     }
 
+    /// A pause makes everything void that is remembered: of the initial slow start nothing but the rounds. What a reduction has found, and which part of what
+    /// is sent gets marked, hold on.
+    var mayForget: Bool { thresholdByteCount == .max && algorithm != .dctcp }
+
     var isInSlowStart: Bool { window < slowStartThreshold }
     /// Slow start has become conservative (RFC 9406).
-    var isConservative: Bool { slowStart.isConservative && slowStartThreshold == .max }
+    var isConservative: Bool { thresholdByteCount == .max && history?.pointee.slowStart.isConservative ?? false }
 
     //= RFC 6928 section 2
     //# min (10*MSS, max (2*MSS, 14600))
@@ -81,7 +93,7 @@ struct CongestionControl {
     mutating func change(to algorithm: CongestionControlAlgorithm) {
         guard algorithm != self.algorithm else { return }
         self.algorithm = algorithm
-        (newReno, cubic, slowStart, dctcp, saved) = (NewReno(), Cubic(), HyStart(), DCTCP(), nil)
+        history?.pointee.forget()
     }
 
     /// A model takes the window over, or leaves it: it is then one that losses have found to be as large as it may be.
@@ -96,7 +108,8 @@ struct CongestionControl {
 
     /// The connection is established: the initial window for its segment size, a smaller one after several losses in the handshake.
     mutating func begin(segmentSize: Int, afterLosses: Bool) {
-        self = CongestionControl(algorithm)
+        history?.pointee.forget()
+        isModelled = false
         //= RFC 6928 section 2
         //# implementations refrain from resetting the initial window to 1 segment, unless there have been more than one SYN or SYN/ACK retransmissions
         window = afterLosses ? segmentSize : CongestionControl.initialWindow(segmentSize: segmentSize)
@@ -117,8 +130,8 @@ struct CongestionControl {
             //= RFC 8257 section 3.4
             //# A DCTCP sender grows its congestion window in the same way as conventional TCP.
             // A model that may not be used is none.
-            case .newReno, .dctcp, .bbr: window = newReno.grow(window, event)
-            case .cubic: window = cubic.grow(window, event)
+            case .newReno, .dctcp, .bbr: window = memory.pointee.newReno.grow(window, event)
+            case .cubic: window = memory.pointee.cubic.grow(window, event)
             }
         }
         window = min(window, CongestionControl.largestWindow)
@@ -137,10 +150,10 @@ struct CongestionControl {
             window += min(event.byteCount, event.segmentSize)
             return
         }
-        window += slowStart.growth(event)
+        window += memory.pointee.slowStart.growth(event)
         //= RFC 9406 section 4.2
         //# If CSS_ROUNDS rounds are complete, enter congestion avoidance by setting the ssthresh to the current cwnd.
-        if slowStart.isOver { slowStartThreshold = window }
+        if memory.pointee.slowStart.isOver { slowStartThreshold = window }
     }
 
     /// A loss was seen by duplicate acknowledgements: recovery begins.
@@ -156,7 +169,7 @@ struct CongestionControl {
     mutating func reduceForMark(flightSize: Int, segmentSize: Int) {
         if isModelled { return }
         if algorithm == .dctcp {
-            window = min(window, dctcp.reduced(window, segmentSize: segmentSize))
+            window = min(window, memory.pointee.dctcp.reduced(window, segmentSize: segmentSize))
             slowStartThreshold = window
             return
         }
@@ -169,7 +182,7 @@ struct CongestionControl {
     /// Bytes were acknowledged, `marked` of them by an acknowledgement with an echo. Called for each of those, and once for each window.
     @inline(__always)
     mutating func observe(_ acknowledgement: SequenceNumber, marked: Int, sendMaximum: SequenceNumber) {
-        if algorithm == .dctcp { dctcp.observe(acknowledgement, marked: marked, sendMaximum: sendMaximum) }
+        if algorithm == .dctcp { history?.pointee.dctcp.observe(acknowledgement, marked: marked, sendMaximum: sendMaximum) }
     }
 
     /// The threshold after a loss, by the algorithm, which takes note of it.
@@ -177,8 +190,8 @@ struct CongestionControl {
         switch algorithm {
         //= RFC 8257 section 3.5
         //# A DCTCP sender MUST react to loss episodes in the same way as conventional TCP
-        case .newReno, .dctcp, .bbr: newReno.reduce(flightSize: flightSize, segmentSize: segmentSize)
-        case .cubic: cubic.reduce(window: window, flightSize: flightSize, segmentSize: segmentSize)
+        case .newReno, .dctcp, .bbr: memory.pointee.newReno.reduce(flightSize: flightSize, segmentSize: segmentSize)
+        case .cubic: memory.pointee.cubic.reduce(window: window, flightSize: flightSize, segmentSize: segmentSize)
         }
     }
 
@@ -212,7 +225,7 @@ struct CongestionControl {
         //# When a TCP sender detects segment loss using the retransmission timer and the given segment has not yet been resent by way of the
         //# retransmission timer, ssthresh MUST be set to no more than the reduced FlightSize and 2*SMSS; else it is held constant.
         if isFirst { slowStartThreshold = reducedThreshold(flightSize: flightSize, segmentSize: segmentSize) }
-        if algorithm == .cubic { cubic.forgetMaximum() }
+        if algorithm == .cubic { memory.pointee.cubic.forgetMaximum() }
         //= RFC 5681 section 3.1
         //# upon a timeout cwnd MUST be set to no more than the loss window, LW, which equals 1 full-sized segment
         if !DeliberateBug.isPresent(.windowKeptAfterTimeout) { window = segmentSize }
@@ -227,27 +240,24 @@ struct CongestionControl {
         let restart = CongestionControl.initialWindow(segmentSize: segmentSize)
         guard window > restart else { return }
         window = restart
-        cubic.endEpoch()
-        slowStart = HyStart()
+        history?.pointee.endEpoch()
     }
 
     // MARK: A reduction that was for nothing
 
     /// Keeps what the reduction that follows will change. To be called before it.
     mutating func saveForUndo() {
-        saved = Saved(window: window, slowStartThreshold: slowStartThreshold, newReno: newReno, cubic: cubic)
+        memory.pointee.save(window: window, slowStartThreshold: slowStartThreshold)
     }
 
     /// The loss turned out to be none: everything is as it was before the reduction, once for each save. The window may have grown meanwhile.
     //= RFC 9438 section 4.9.2
     //# Upon detecting a spurious congestion event, restore cwnd, ssthresh, cwnd_prior, W_max, K, the epoch and W_est to what they were before it.
     mutating func undo() {
-        guard let saved else { return }
+        guard let history, let saved = history.pointee.saved else { return }
         if isModelled { return }
         window = max(window, saved.window)
         slowStartThreshold = saved.slowStartThreshold
-        newReno = saved.newReno
-        cubic = saved.cubic
-        self.saved = nil
+        history.pointee.restore(saved)
     }
 }

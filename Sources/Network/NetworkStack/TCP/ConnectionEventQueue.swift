@@ -16,12 +16,14 @@ extension NetworkStack {
         guard !c.pointee.flags.contains(.hasEvent), c.pointee.owner != 0 else { return }
         c.pointee.flags.insert(.hasEvent)
         state.pointee.connectionEvents.append(c.pointee.index)
+        state.pointee.eventCount &+= 1
     }
 
     /// The next connection with something to tell; nil for none. O(1).
     @inline(__always)
     public func takeConnectionEvent() -> ConnectionEvent? {
         while case let index = state.pointee.connectionEvents.removeFirst(), index != 0 {
+            state.pointee.eventCount &-= 1
             let c = state.pointee.connections[index]
             let events = c.pointee.events
             c.pointee.events = []

@@ -20,14 +20,15 @@ extension NetworkStack {
     //# TCP connection (MUST-24), and they MUST default to off (MUST-25). This interval MUST be configurable (MUST-27).
     public func setKeepAlive(_ connection: UInt32, _ times: (idle: UInt64, interval: UInt64)?) {
         let c = state.pointee.connections[connection]
-        guard let times else {
+        let settings = times == nil ? c.pointee.settings : lendSettings(c)
+        guard let times, let settings else {
             c.pointee.flags.remove(.keepAlive)
             c.pointee.keepAliveDeadline = .max
             return
         }
         c.pointee.flags.insert(.keepAlive)
-        c.pointee.keepAliveIdle = max(times.idle, 1_000_000)
-        c.pointee.keepAliveInterval = max(times.interval, 1_000_000)
+        settings.pointee.keepAliveIdle = max(times.idle, 1_000_000)
+        settings.pointee.keepAliveInterval = max(times.interval, 1_000_000)
         if c.pointee.state.isSynchronized {
             c.pointee.lastReceiveTime = state.pointee.now
             restartKeepAlive(c)
@@ -36,12 +37,13 @@ extension NetworkStack {
 
     public func keepAlive(_ connection: UInt32) -> (idle: UInt64, interval: UInt64)? {
         let c = state.pointee.connections[connection]
-        return c.pointee.flags.contains(.keepAlive) ? (c.pointee.keepAliveIdle, c.pointee.keepAliveInterval) : nil
+        guard c.pointee.flags.contains(.keepAlive), let settings = c.pointee.settings else { return nil }
+        return (settings.pointee.keepAliveIdle, settings.pointee.keepAliveInterval)
     }
 
     /// Seconds that a close waits for its last bytes, 0 to reset; nil, the default, sends them in the background.
     public func setLinger(_ connection: UInt32, seconds: Int?) {
-        state.pointee.connections[connection].pointee.linger = seconds.map { Int32(clamping: $0) } ?? -1
+        lendSettings(state.pointee.connections[connection]).pointee.linger = seconds.map { Int32(clamping: $0) } ?? -1
     }
 
     public func linger(_ connection: UInt32) -> Int? {
@@ -54,7 +56,7 @@ extension NetworkStack {
     //# An application MUST (MUST-21) be able to set the value for R2 for a particular connection.
     public func setUserTimeout(_ connection: UInt32, _ timeout: UInt64) {
         let c = state.pointee.connections[connection]
-        c.pointee.userTimeout = timeout
+        lendSettings(c).pointee.userTimeout = timeout
         if timeout == 0 { c.pointee.flags.remove(.userTimeout) } else { c.pointee.flags.insert(.userTimeout) }
         schedule(c, userTimeoutDeadline(c))
     }
@@ -86,6 +88,7 @@ extension NetworkStack {
     public func setCongestionControl(_ connection: UInt32, _ algorithm: CongestionControlAlgorithm) {
         let c = state.pointee.connections[connection]
         guard algorithm != c.pointee.congestion.algorithm else { return }
+        if algorithm == .dctcp { lendCongestionHistory(c) }
         c.pointee.congestion.change(to: algorithm)
         if c.pointee.state.isSynchronized { beginRateControl(c) }
     }

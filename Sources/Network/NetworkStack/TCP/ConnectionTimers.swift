@@ -7,7 +7,7 @@ extension NetworkStack {
     /// Sees to it that the connection's timer fires at `deadline` at the latest.
     @inline(__always)
     func schedule(_ c: ConnectionPointer, _ deadline: UInt64) {
-        if deadline < c.pointee.timerDeadline { moveTimer(c, deadline) }
+        if _slowPath(deadline < c.pointee.timerDeadline) { moveTimer(c, deadline) }
     }
 
     @inline(never)
@@ -38,13 +38,14 @@ extension NetworkStack {
         c.pointee.acknowledgeDeadline = .max
         c.pointee.keepAliveDeadline = .max
         c.pointee.lifetimeDeadline = .max
-        c.pointee.recovery.reorderingDeadline = .max
+        c.pointee.reorderingDeadline = .max
         if c.pointee.flags.contains(.isPaced) { state.pointee.rateControls[c.pointee.rateControl].pointee.pacing.deadline = .max }
     }
 
     private func earliestDeadline(_ c: ConnectionPointer) -> UInt64 {
         var deadline = min(min(c.pointee.retransmitDeadline, c.pointee.acknowledgeDeadline), min(c.pointee.keepAliveDeadline, c.pointee.lifetimeDeadline))
-        if c.pointee.scoreboard.first != 0 { deadline = min(deadline, min(c.pointee.recovery.reorderingDeadline, probeDeadline(c))) }
+        if c.pointee.exceptional != nil || c.pointee.congestion.history != nil { deadline = min(deadline, plainDeadline(c)) }
+        if c.pointee.scoreboard.first != 0 { deadline = min(deadline, min(c.pointee.reorderingDeadline, probeDeadline(c))) }
         if c.pointee.flags.contains(.isPaced) { deadline = min(deadline, pacingDeadline(c)) }
         return c.pointee.flags.contains(.userTimeout) ? min(deadline, userTimeoutDeadline(c)) : deadline
     }
@@ -67,16 +68,17 @@ extension NetworkStack {
                 c.pointee.acknowledgeDeadline = .max
                 sendAcknowledgement(c)
             }
-            if now >= probeDeadline(c) && c.pointee.recovery.reorderingDeadline == .max {
+            if now >= probeDeadline(c) && c.pointee.reorderingDeadline == .max {
                 // Also where the retransmission timer would expire now: it begins anew behind the probe.
                 probeTimerFired(c)
             } else if now >= c.pointee.retransmitDeadline {
                 retransmissionTimerFired(c)
-            } else if now >= c.pointee.recovery.reorderingDeadline {
+            } else if now >= c.pointee.reorderingDeadline {
                 reorderingTimerFired(c)
             }
             if c.pointee.flags.contains(.isPaced) && now >= pacingDeadline(c) { pacingTimerFired(c) }
             if c.pointee.state != .closed && now >= c.pointee.keepAliveDeadline { keepAliveTimerFired(c) }
+            giveBackWhatIsPlain(c)
         }
         // What ran may have armed the timer for a later deadline than the earliest. A connection that ended in between has none.
         schedule(c, earliestDeadline(c))
@@ -153,6 +155,7 @@ extension NetworkStack {
         // never held it all.
         let isInflated = c.pointee.flags.contains(.fastRecovery)
         let flightSize = isInflated ? min(c.pointee.flightSize, c.pointee.congestion.slowStartThreshold) : c.pointee.flightSize
+        lendCongestionHistory(c)
         c.pointee.congestion.timeOut(
             flightSize: flightSize, segmentSize: c.pointee.sendSegmentSize, isFirst: c.pointee.retransmissionCount == 0)
         if c.pointee.congestion.isModelled { modelTimeout(c) }
@@ -164,7 +167,7 @@ extension NetworkStack {
         c.pointee.recoverySequence = c.pointee.sendMaximum
         c.pointee.flags.remove(.fastRecovery)
         c.pointee.duplicateAcknowledgements = 0
-        c.pointee.roundTrip.backOff(configuration)
+        c.pointee.roundTrip.backOff(configuration.timeoutBounds)
         //= RFC 6298 section 5.4
         //# Retransmit the earliest segment that has not been acknowledged by the TCP receiver.
         if isRepairable(c) { repairAfterTimeout(c) } else { goBack(c) }

@@ -108,7 +108,7 @@ extension NetworkStack {
         if Int(c.pointee.retransmissionCount) >= configuration.maximumSYNRetransmissions { return endByTimeout(c) }
         c.pointee.retransmissionCount += 1
         c.pointee.flags.remove(.timing)
-        c.pointee.roundTrip.backOff(configuration)
+        c.pointee.roundTrip.backOff(configuration.timeoutBounds)
         state.pointee.statistics.tcp.retransmissionTimeouts += 1
         state.pointee.statistics.tcp.retransmittedSegments += 1
         sendSynchronize(c, acknowledges: c.pointee.state == .synReceived)
@@ -150,7 +150,7 @@ extension NetworkStack {
         //= RFC 9293 section 3.6.1
         //# A host MAY implement a "half-duplex" TCP close sequence, so that an application that has called CLOSE cannot continue to read data from the
         //# connection (MAY-1). If received data is still pending, its TCP implementation SHOULD send a RST to show that data was lost (SHLD-3).
-        let hasUnreadBytes = c.pointee.receiveByteCount > 0
+        let resets = c.pointee.linger == 0 || c.pointee.receiveByteCount > 0
         discardReceiveQueue(c)
         switch c.pointee.state {
         case .closed: finish(c)
@@ -164,7 +164,7 @@ extension NetworkStack {
             sendReset(c)
             finish(c)
         case .established, .closeWait:
-            if c.pointee.linger == 0 || hasUnreadBytes {
+            if resets {
                 sendReset(c)
                 return finish(c)
             }
@@ -172,7 +172,7 @@ extension NetworkStack {
             lingerIfAsked(c)
         case .finWait1, .finWait2, .closing, .lastAcknowledgement:
             // The program had ended its own direction before.
-            if c.pointee.linger == 0 || hasUnreadBytes {
+            if resets {
                 sendReset(c)
                 return finish(c)
             }
@@ -183,12 +183,12 @@ extension NetworkStack {
 
     private func lingerIfAsked(_ c: ConnectionPointer) {
         guard c.pointee.linger > 0, c.pointee.state != .closed else { return }
-        c.pointee.lifetimeDeadline = state.pointee.now &+ UInt64(c.pointee.linger) * 1_000_000_000
+        lendExceptionalState(c).pointee.lifetimeDeadline = state.pointee.now &+ UInt64(c.pointee.linger) * 1_000_000_000
         schedule(c, c.pointee.lifetimeDeadline)
     }
 
     func limitFinWait2(_ c: ConnectionPointer) {
-        c.pointee.lifetimeDeadline = state.pointee.now &+ state.pointee.configuration.tcp.finWait2Timeout
+        lendExceptionalState(c).pointee.lifetimeDeadline = state.pointee.now &+ state.pointee.configuration.tcp.finWait2Timeout
         schedule(c, c.pointee.lifetimeDeadline)
     }
 
@@ -204,7 +204,6 @@ extension NetworkStack {
     /// Ends a connection at once with a reset, whatever is in flight (ABORT: RFC 9293, section 3.10.5).
     public func abort(_ connection: UInt32) {
         let c = state.pointee.connections[connection]
-        c.pointee.linger = 0
         //= RFC 9293 section 3.10.5
         //# SYN-RECEIVED, ESTABLISHED, FIN-WAIT-1, FIN-WAIT-2, CLOSE-WAIT STATE: Send a reset segment: <SEQ=SND.NXT><CTL=RST>. All queued SENDs and RECEIVEs
         //# should be given "connection reset" notification.
@@ -254,6 +253,7 @@ extension NetworkStack {
         if !(DeliberateBug.isPresent(.sendQueueLeaked) && c.pointee.error != 0) { discardSendQueue(c) }
         c.pointee.reassembly.discard()
         if !DeliberateBug.isPresent(.recordsLeaked) { releaseRecords(c) }
+        giveBackEverything(c)
         c.pointee.state = .closed
         if c.pointee.owner == 0 || c.pointee.flags.contains(.ownerClosed) { discardReceiveQueue(c) }
     }
@@ -271,8 +271,7 @@ extension NetworkStack {
         guard c.pointee.state == .closed, c.pointee.owner == 0, !c.pointee.flags.contains(.hasEvent), !c.pointee.flags.contains(.awaitingOutput) else { return }
         discardReceiveQueue(c)
         if DeliberateBug.isPresent(.portNotReleased) && c.pointee.flags.contains(.portReserved) { return }
-        releaseRateControl(c)
-        state.pointee.connections.free(c.pointee.index)
+        freeConnection(c)
     }
 
     func endTCP() {

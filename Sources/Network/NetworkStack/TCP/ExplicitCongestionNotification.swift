@@ -174,6 +174,7 @@ extension NetworkStack {
         //= RFC 3168 section 6.1.2
         //# If the sender receives an ECN-Echo (ECE) ACK packet, then the sender knows that congestion was encountered in the network on the path from the
         //# sender to the receiver. The indication of congestion should be treated just as a congestion loss in non-ECN-Capable TCP.
+        lendCongestionHistory(c)
         c.pointee.congestion.reduceForMark(flightSize: c.pointee.flightSize, segmentSize: c.pointee.sendSegmentSize)
         if c.pointee.congestion.isModelled { noteModelCongestion(c, isMark: true) }
         c.pointee.reductionEnd = c.pointee.sendMaximum

@@ -12,16 +12,21 @@ struct FlowTable {
     private let entries: UnsafeMutablePointer<Entry>
     private let mask: Int
     private let key: (UInt64, UInt64)
-    /// The connection that was found last, if it still is in the table.
-    var last: ConnectionPointer?
+    /// The connection that was found last, if it still is in the table; else `nobody`.
+    var last: ConnectionPointer
+    private let nobody: ConnectionPointer
 
-    /// - Parameter capacity: connections at once; the table is at most half full.
-    init(capacity: Int, key: (UInt64, UInt64)) throws(DemikernelError) {
+    /// - Parameters:
+    ///   - capacity: connections at once; the table is at most half full.
+    ///   - nobody: a slot that is zeroed and stays so: no connection, and closed.
+    init(capacity: Int, key: (UInt64, UInt64), nobody: ConnectionPointer) throws(DemikernelError) {
         var count = 16
         while count < 2 * capacity { count <<= 1 }
         entries = try mapTable(Entry.self, count: count)
         mask = count - 1
         self.key = key
+        self.nobody = nobody
+        last = nobody
     }
 
     func deallocate() {
@@ -107,7 +112,7 @@ struct FlowTable {
 
     /// Takes a connection out. Entries behind it move up, so that no marks of the dead remain.
     mutating func remove(_ connection: ConnectionPointer, in connections: Slab<Connection>) {
-        if last == connection { last = nil }
+        if last == connection { last = nobody }
         let hash = hash(connection.pointee.remoteAddress, connection.pointee.localAddress, connection.pointee.ports)
         var position = Int(truncatingIfNeeded: hash) & mask
         while entries[position].index != connection.pointee.index {

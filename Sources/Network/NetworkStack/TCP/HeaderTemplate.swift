@@ -3,24 +3,51 @@ import WireFormats
 
 /// The headers of a connection's segments, made once: Ethernet, IPv4 and the TCP ports, with the sums of what never changes in them.
 ///
-/// Layout: 14 bytes of Ethernet, 20 of IPv4, 4 of TCP ports, then zeros up to 64 bytes; network byte order. Of the 40 bytes of an IPv6 header `front`
+/// Layout: 14 bytes of Ethernet, 20 of IPv4, 4 of TCP ports, then zeros up to 40 bytes; network byte order. Of the 40 bytes of an IPv6 header `front`
 /// and `frontEnd` have the first six, behind those of Ethernet.
 struct HeaderTemplate {
-    var words: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0, 0, 0)
-    /// The sum of the IPv4 header with a total length of 0.
-    var networkSum: UInt64 = 0
-    /// The sum of the pseudo-header with a length of 0.
-    var pseudoSum: UInt64 = 0
-    /// The same with the ports.
-    var transportSum: UInt64 = 0
-    /// The bytes in front of `words`: none, or 20 over IPv6.
-    var extraByteCount = 0
+    var words: (UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0)
+    var front: (UInt64, UInt64) = (0, 0)
+    /// The sum of the plain segment's pseudo-header, ports and timestamp option's kind and length.
+    var plainSum: UInt64 = 0
     /// The payload of the plain segment whose IPv4 length and checksum stand in `words`; `.max` for none. All others write them themselves.
     var plainPayloadByteCount = UInt32.max
-    /// The sum of that segment's pseudo-header, ports and timestamp option's kind and length.
-    var plainSum: UInt64 = 0
-    var front: (UInt64, UInt64) = (0, 0)
     var frontEnd: UInt32 = 0
+    // Sums are kept folded: of the same number modulo 2^16 - 1.
+    private var foldedNetworkSum: UInt16 = 0
+    private var foldedPseudoSum: UInt16 = 0
+    private var foldedTransportSum: UInt16 = 0
+    private var extraByteCount8: UInt8 = 0
+
+    /// The sum of the IPv4 header with a total length of 0.
+    @inline(__always)
+    var networkSum: UInt64 {
+        get { UInt64(foldedNetworkSum) }
+        set { foldedNetworkSum = InternetChecksum.fold(newValue) }
+    }
+
+    /// The sum of the pseudo-header with a length of 0.
+    @inline(__always)
+    var pseudoSum: UInt64 {
+        get { UInt64(foldedPseudoSum) }
+        set { foldedPseudoSum = InternetChecksum.fold(newValue) }
+    }
+
+    /// The same with the ports.
+    @inline(__always)
+    var transportSum: UInt64 {
+        get { UInt64(foldedTransportSum) }
+        set { foldedTransportSum = InternetChecksum.fold(newValue) }
+    }
+
+    /// The bytes in front of `words`: none, or 20 over IPv6.
+    @inline(__always)
+    var extraByteCount: Int {
+        get { Int(extraByteCount8) }
+        set { extraByteCount8 = UInt8(truncatingIfNeeded: newValue) }
+    }
+
+    init() {}
 
     static let ethernetByteCount = 14
     static let ipv4ByteCount = 20
@@ -65,7 +92,7 @@ extension NetworkStack {
             return true
         }
         var template = HeaderTemplate()
-        withUnsafeMutableBytes(of: &template.words) { bytes in
+        let (networkSum, pseudoSum, portSum) = withUnsafeMutableBytes(of: &template.words) { bytes in
             let base = bytes.baseAddress!
             writeEthernetHeader(at: base, destination: destination)
             //= RFC 6864 section 4.1
@@ -80,11 +107,16 @@ extension NetworkStack {
             (base + 24).storeBytes(of: 0, as: UInt16.self)
             (base + HeaderTemplate.transportOffset).storeBytes(of: c.pointee.localPort.bigEndian, as: UInt16.self)
             (base + HeaderTemplate.transportOffset + 2).storeBytes(of: c.pointee.remotePort.bigEndian, as: UInt16.self)
-            template.networkSum = InternetChecksum.sum(base + HeaderTemplate.ethernetByteCount, count: HeaderTemplate.ipv4ByteCount)
-            template.pseudoSum = InternetChecksum.pseudoHeader(
-                rawAddresses: (base + 26).loadUnaligned(as: UInt64.self), protocolNumber: IPProtocol.tcp, byteCount: 0)
-            template.transportSum = template.pseudoSum &+ InternetChecksum.sum(base + HeaderTemplate.transportOffset, count: 4)
+            return (
+                InternetChecksum.sum(base + HeaderTemplate.ethernetByteCount, count: HeaderTemplate.ipv4ByteCount),
+                InternetChecksum.pseudoHeader(
+                    rawAddresses: (base + 26).loadUnaligned(as: UInt64.self), protocolNumber: IPProtocol.tcp, byteCount: 0),
+                InternetChecksum.sum(base + HeaderTemplate.transportOffset, count: 4)
+            )
         }
+        template.networkSum = networkSum
+        template.pseudoSum = pseudoSum
+        template.transportSum = pseudoSum &+ portSum
         c.pointee.template = template
         choosePlainHeaders(c)
         return true

@@ -21,13 +21,13 @@ extension NetworkStack {
                 trafficClass: c.pointee.packetOptions.trafficClass, from: c.pointee.localAddress, to: c.pointee.remoteAddress)
             template.front = base.loadUnaligned(as: (UInt64, UInt64).self)
             template.frontEnd = (base + 16).loadUnaligned(as: UInt32.self)
-            withUnsafeMutableBytes(of: &template.words) { words in
+            template.transportSum = withUnsafeMutableBytes(of: &template.words) { words in
                 let target = words.baseAddress.unsafelyUnwrapped
                 target.copyMemory(from: base + extra, byteCount: HeaderTemplate.transportOffset)
                 let transport = target + HeaderTemplate.transportOffset
                 transport.storeBytes(of: c.pointee.localPort.bigEndian, as: UInt16.self)
                 (transport + 2).storeBytes(of: c.pointee.remotePort.bigEndian, as: UInt16.self)
-                template.transportSum = InternetChecksum.sum(transport, count: 4)
+                return InternetChecksum.sum(transport, count: 4)
             }
         }
         template.extraByteCount = extra

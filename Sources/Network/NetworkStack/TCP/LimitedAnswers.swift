@@ -12,6 +12,9 @@ struct AnswerCounts {
 
     init() {}
 
+    /// When the counts of the last second no longer count.
+    var end: UInt64 { secondStart &+ 1_000_000_000 }
+
     /// Takes one of the challenges of this second, if there is one left.
     mutating func takeChallenge(now: UInt64, limits: borrowing NetworkLimits) -> Bool {
         startSecond(now)
@@ -49,7 +52,7 @@ extension NetworkStack {
     //# An implementation SHOULD include an ACK throttling mechanism to be conservative: no more than a tunable number of challenge ACKs in a second.
     @inline(never)
     func sendChallenge(_ c: ConnectionPointer) {
-        let isLeft = c.pointee.answers.takeChallenge(now: state.pointee.now, limits: state.pointee.configuration.limits)
+        let isLeft = lendExceptionalState(c).pointee.answers.takeChallenge(now: state.pointee.now, limits: state.pointee.configuration.limits)
         guard isLeft || DeliberateBug.isPresent(.challengesUnlimited) else { return countUnsent(.challengeRateLimited) }
         state.pointee.statistics.tcp.challengeAcknowledgements += 1
         sendControl(c, acceptableSequence(c), .ack)
@@ -62,7 +65,7 @@ extension NetworkStack {
     @inline(never)
     func sendLimitedAcknowledgement(_ c: ConnectionPointer, about header: TCPSegmentHeader) {
         let isEmpty = header.segmentLength == 0 || header.flags.contains(.syn)
-        guard c.pointee.answers.takeUnacceptable(isEmpty: isEmpty, now: state.pointee.now, limits: state.pointee.configuration.limits) else {
+        guard lendExceptionalState(c).pointee.answers.takeUnacceptable(isEmpty: isEmpty, now: state.pointee.now, limits: state.pointee.configuration.limits) else {
             return countUnsent(.acknowledgementRateLimited)
         }
         if !header.flags.contains(.syn) {
@@ -75,7 +78,7 @@ extension NetworkStack {
     /// The acknowledgement of a segment at the left edge of a closed window: without one the peer would take us for gone.
     @inline(never)
     func answerProbe(_ c: ConnectionPointer) {
-        guard c.pointee.answers.takeProbe(now: state.pointee.now, limits: state.pointee.configuration.limits) else {
+        guard lendExceptionalState(c).pointee.answers.takeProbe(now: state.pointee.now, limits: state.pointee.configuration.limits) else {
             return countUnsent(.acknowledgementRateLimited)
         }
         sendControl(c, acceptableSequence(c), .ack)
@@ -84,6 +87,6 @@ extension NetworkStack {
     /// Behind everything that was sent, but within the peer's window: one that has refused a probe would refuse this acknowledgement, too.
     @inline(__always)
     func acceptableSequence(_ c: ConnectionPointer) -> SequenceNumber {
-        c.pointee.flightSize <= c.pointee.sendWindow ? c.pointee.sendMaximum : c.pointee.sendUnacknowledged.advanced(by: c.pointee.sendWindow)
+        c.pointee.sendMaximum.rawValue &- c.pointee.sendUnacknowledged.rawValue <= c.pointee.sendWindow32 ? c.pointee.sendMaximum : c.pointee.sendUnacknowledged.advanced(by: c.pointee.sendWindow)
     }
 }

@@ -3,6 +3,18 @@ import EthernetDevice
 import Glibc
 import WireFormats
 
+/// What a listener has beside a connection's record: its connections that are not accepted yet.
+struct ListenerQueues: SlabElement {
+    var acceptQueue = SlotQueue()
+    var halfOpen = SlotQueue()
+    var acceptCount: UInt32 = 0
+    var halfOpenCount: UInt32 = 0
+    var backlog: UInt32 = 0
+    var nextFree: UInt32 = 0
+
+    init() {}
+}
+
 /// Passive opens: a listener's half-open connections, and those that wait to be accepted.
 extension NetworkStack {
     /// Has a bound socket take connections (OPEN, passive).
@@ -15,7 +27,9 @@ extension NetworkStack {
         let c = state.pointee.connections[connection]
         guard c.pointee.state == .closed || c.pointee.state == .listen, c.pointee.error == 0, !c.pointee.flags.contains(.finReceived) else { return EINVAL }
         guard c.pointee.flags.contains(.isBound) else { return EDESTADDRREQ }
-        c.pointee.backlog = UInt32(min(max(backlog, 1), Int(Int32.max)))
+        // There are as many as connections.
+        if c.pointee.listenerQueues == 0 { c.pointee.listenerQueues = state.pointee.listenerQueues.take() }
+        queues(c).pointee.backlog = UInt32(min(max(backlog, 1), Int(Int32.max)))
         c.pointee.state = .listen
         return 0
     }
@@ -23,7 +37,7 @@ extension NetworkStack {
     /// The next established connection of a listener, which `owner` owns from now on; 0 for none. O(1).
     public func accept(_ connection: UInt32, owner: UInt32) -> UInt32 {
         let listener = state.pointee.connections[connection]
-        let index = listener.pointee.acceptQueue.first
+        let index = queues(listener).pointee.acceptQueue.first
         guard index != 0 else { return 0 }
         let c = state.pointee.connections[index]
         leaveListener(c)
@@ -35,7 +49,7 @@ extension NetworkStack {
     }
 
     public func hasAcceptable(_ connection: UInt32) -> Bool {
-        state.pointee.connections[connection].pointee.acceptQueue.first != 0
+        queues(state.pointee.connections[connection]).pointee.acceptQueue.first != 0
     }
 
     /// A SYN for a listener (RFC 9293, section 3.10.7.2).
@@ -45,10 +59,10 @@ extension NetworkStack {
         _ listener: ConnectionPointer, _ header: TCPSegmentHeader, _ source: IPAddress, _ destination: IPAddress,
         earliest: SequenceNumber? = nil
     ) -> DropReason? {
-        guard listener.pointee.acceptCount < listener.pointee.backlog else { return .backlogOverflow }
+        guard hasRoomToAccept(listener) else { return .backlogOverflow }
         let limits = state.pointee.configuration.limits
         let isFloodedBySource = Int(state.pointee.halfOpenSources[source].pointee) >= limits.maximumHalfOpenPerSource
-        let isFlooded = isFloodedBySource || Int(listener.pointee.halfOpenCount) >= limits.maximumHalfOpen
+        let isFlooded = isFloodedBySource || Int(queues(listener).pointee.halfOpenCount) >= limits.maximumHalfOpen
         // A cookie cannot choose where its sequence numbers begin.
         if isFlooded && (!state.pointee.configuration.tcp.sendsCookies || earliest != nil) {
             return isFloodedBySource ? .halfOpenSourceLimit : .backlogOverflow
@@ -84,10 +98,7 @@ extension NetworkStack {
         if listener.pointee.flags.contains(.noDelay) { c.pointee.flags.insert(.noDelay) } else { c.pointee.flags.remove(.noDelay) }
         c.pointee.receiveLimit = listener.pointee.receiveLimit
         c.pointee.sendLimit = listener.pointee.sendLimit
-        c.pointee.keepAliveIdle = listener.pointee.keepAliveIdle
-        c.pointee.keepAliveInterval = listener.pointee.keepAliveInterval
-        c.pointee.userTimeout = listener.pointee.userTimeout
-        c.pointee.linger = listener.pointee.linger
+        if let settings = listener.pointee.settings { lendSettings(c).pointee.inherit(settings.pointee) }
         c.pointee.packetOptions = listener.pointee.packetOptions
         c.pointee.congestion = CongestionControl(listener.pointee.congestion.algorithm)
         setMaximumPacingRate(index, maximumPacingRate(listener.pointee.index))
@@ -109,7 +120,7 @@ extension NetworkStack {
     func completeHandshake(_ c: ConnectionPointer, _ header: TCPSegmentHeader) -> Bool {
         if c.pointee.flags.contains(.passive) {
             let listener = state.pointee.connections[c.pointee.listener]
-            guard listener.pointee.acceptCount < listener.pointee.backlog else {
+            guard hasRoomToAccept(listener) else {
                 countUnsent(.backlogOverflow)
                 return false
             }
@@ -148,18 +159,24 @@ extension NetworkStack {
 
     // MARK: A listener's children
 
+    /// What a listener has besides; empty for any other socket.
+    func queues(_ listener: ConnectionPointer) -> UnsafeMutablePointer<ListenerQueues> { state.pointee.listenerQueues[listener.pointee.listenerQueues] }
+
+    /// Whether one more connection may wait to be accepted.
+    func hasRoomToAccept(_ listener: ConnectionPointer) -> Bool { queues(listener).pointee.acceptCount < queues(listener).pointee.backlog }
+
     private func enterHalfOpen(_ c: ConnectionPointer, _ listener: ConnectionPointer) {
         c.pointee.listener = listener.pointee.index
-        append(c, to: &listener.pointee.halfOpen)
-        listener.pointee.halfOpenCount += 1
+        append(c, to: &queues(listener).pointee.halfOpen)
+        queues(listener).pointee.halfOpenCount += 1
         state.pointee.halfOpenSources[c.pointee.remoteAddress].pointee += 1
     }
 
     private func enterAcceptQueue(_ c: ConnectionPointer, _ listener: ConnectionPointer) {
         c.pointee.listener = listener.pointee.index
         c.pointee.flags.insert(.inAcceptQueue)
-        append(c, to: &listener.pointee.acceptQueue)
-        listener.pointee.acceptCount += 1
+        append(c, to: &queues(listener).pointee.acceptQueue)
+        queues(listener).pointee.acceptCount += 1
     }
 
     /// Takes a child out of its listener's list, if it is in one.
@@ -169,18 +186,19 @@ extension NetworkStack {
         c.pointee.listener = 0
         if c.pointee.flags.contains(.inAcceptQueue) {
             c.pointee.flags.remove(.inAcceptQueue)
-            remove(c, from: &listener.pointee.acceptQueue)
-            if !DeliberateBug.isPresent(.acceptedFillBacklog) { listener.pointee.acceptCount -= 1 }
+            remove(c, from: &queues(listener).pointee.acceptQueue)
+            if !DeliberateBug.isPresent(.acceptedFillBacklog) { queues(listener).pointee.acceptCount -= 1 }
         } else {
-            remove(c, from: &listener.pointee.halfOpen)
+            remove(c, from: &queues(listener).pointee.halfOpen)
             state.pointee.halfOpenSources[c.pointee.remoteAddress].pointee -= 1
-            if !DeliberateBug.isPresent(.halfOpenNotForgotten) { listener.pointee.halfOpenCount -= 1 }
+            if !DeliberateBug.isPresent(.halfOpenNotForgotten) { queues(listener).pointee.halfOpenCount -= 1 }
         }
     }
 
     /// The listener ends: nobody will accept them.
     func resetChildren(_ listener: ConnectionPointer) {
-        while case let index = listener.pointee.halfOpen.first != 0 ? listener.pointee.halfOpen.first : listener.pointee.acceptQueue.first, index != 0 {
+        let queues = queues(listener)
+        while case let index = queues.pointee.halfOpen.first != 0 ? queues.pointee.halfOpen.first : queues.pointee.acceptQueue.first, index != 0 {
             let c = state.pointee.connections[index]
             sendReset(c)
             finish(c)

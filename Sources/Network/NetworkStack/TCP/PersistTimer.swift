@@ -29,7 +29,7 @@ extension NetworkStack {
         if length < c.pointee.sendSegmentSize && length < c.pointee.sendByteCount && !fillsHalfOfLargestWindow(c, length) {
             // The override timeout goes on: a peer whose segments come all the time, each with a small window, must not put it off for ever.
             if windowBefore == 0 || c.pointee.sendMaximum == c.pointee.sendUnacknowledged {
-                c.pointee.roundTrip.restoreTimeout(state.pointee.configuration.tcp)
+                c.pointee.roundTrip.restoreTimeout(state.pointee.configuration.tcp.timeoutBounds)
                 c.pointee.retransmitDeadline = min(c.pointee.retransmitDeadline, state.pointee.now &+ overrideTimeout(c))
                 schedule(c, c.pointee.retransmitDeadline)
             }
@@ -38,7 +38,7 @@ extension NetworkStack {
         c.pointee.flags.remove(.persisting)
         c.pointee.retransmissionCount = 0
         c.pointee.retransmitDeadline = .max
-        c.pointee.roundTrip.restoreTimeout(state.pointee.configuration.tcp)
+        c.pointee.roundTrip.restoreTimeout(state.pointee.configuration.tcp.timeoutBounds)
         // The probe's byte may have been refused: what is sent now begins with it.
         goBack(c)
         if c.pointee.sendMaximum != c.pointee.sendUnacknowledged { armRetransmission(c) }
@@ -73,7 +73,7 @@ extension NetworkStack {
         c.pointee.lastSendTime = state.pointee.now
         //= RFC 9293 section 3.8.6.1
         //# and SHOULD increase exponentially the interval between successive probes (SHLD-30)
-        c.pointee.roundTrip.backOff(configuration)
+        c.pointee.roundTrip.backOff(configuration.timeoutBounds)
         setRetransmission(c, after: c.pointee.roundTrip.timeout)
     }
 }

@@ -27,50 +27,93 @@ extension NetworkStack {
     @inline(__always)
     private static func plainHeaderByteCount(isIPv4: Bool) -> Int { HeaderTemplate.transportOffset + (isIPv4 ? 0 : ipv6ExtraByteCount) + 32 }
 
-    /// Sends an acknowledgement and nothing else.
-    /// - Returns: false when it has to go the long way; nothing has changed then.
+    /// Sends an acknowledgement and nothing else. Where nothing has to be looked for it makes no call, and so needs no stack frame.
     @inline(__always)
-    func sendPlainAcknowledgement(_ c: ConnectionPointer) -> Bool {
-        guard c.pointee.reassembly.isEmpty, !c.pointee.selective.hasDuplicate, !state.pointee.output.pointee.isExhausted else { return false }
-        return sendPlainAcknowledgement(c, isIPv4: true) || sendPlainAcknowledgementOverIPv6(c)
+    func sendAcknowledgement(_ c: ConnectionPointer) {
+        // Two jumps: here nothing is saved for either.
+        if c.pointee.plainHeaderEpoch == state.pointee.neighborEpoch { sendAcknowledgementOverIPv4(c) } else { sendAcknowledgementOverIPv6(c) }
     }
 
     @inline(never)
-    private func sendPlainAcknowledgementOverIPv6(_ c: ConnectionPointer) -> Bool { sendPlainAcknowledgement(c, isIPv4: false) }
+    private func sendAcknowledgementOverIPv4(_ c: ConnectionPointer) {
+        if !sendPlainAcknowledgementAtOnce(c, isIPv4: true) { sendAcknowledgementWithCalls(c) }
+    }
 
+    @inline(never)
+    private func sendAcknowledgementOverIPv6(_ c: ConnectionPointer) {
+        if !sendPlainAcknowledgementAtOnce(c, isIPv4: false) { sendAcknowledgementWithCalls(c) }
+    }
+
+    /// - Parameter isIPv4: a constant.
+    /// - Returns: false when something has to be looked for, or it has to go the long way; nothing has changed then.
     @inline(__always)
-    private func sendPlainAcknowledgement(_ c: ConnectionPointer, isIPv4: Bool) -> Bool {
-        let headerByteCount = NetworkStack.plainHeaderByteCount(isIPv4: isIPv4)
-        guard mayWritePlainHeaders(c, isIPv4: isIPv4),
-            let frame = Frame.makeSegment(state.pointee.heap, byteCount: headerByteCount, priority: .reserve)
+    private func sendPlainAcknowledgementAtOnce(_ c: ConnectionPointer, isIPv4: Bool) -> Bool {
+        let window = UnmovedWindow(c)
+        guard mayAcknowledgePlainly(c), mayWritePlainHeaders(c, isIPv4: isIPv4), window.holds(c), c.pointee.template.plainPayloadByteCount == 0,
+            c.pointee.flightSize <= c.pointee.sendWindow,
+            let frame = Frame.makeSegmentAtOnce(state.pointee.heap, byteCount: NetworkStack.plainHeaderByteCount(isIPv4: isIPv4), priority: .reserve)
         else { return false }
-        writePlainHeaders(c, at: frame.segmentAddress, acceptableSequence(c), .ack, payloadByteCount: 0, payloadSum: 0, isIPv4: isIPv4)
+        advertise(c, window)
+        writePlainHeaders(c, at: frame.segmentAddress, c.pointee.sendMaximum, .ack, window: window.field, payloadSum: 0, isIPv4: isIPv4)
         emitPlain(frame)
         return true
     }
 
-    /// Sends one short segment with the first bytes of `array`, which are one segment of memory, at `sendNext`.
-    /// - Returns: false when it has to go the long way; nothing has changed then.
-    @inline(__always)
-    func sendPlainData(_ c: ConnectionPointer, _ array: Frame, _ byteCount: Int) -> Bool {
-        guard byteCount < NetworkStack.zeroCopyByteCount else { return false }
-        return sendPlainData(c, array, byteCount, isIPv4: true) || sendPlainDataOverIPv6(c, array, byteCount)
-    }
-
+    /// The same in all cases.
     @inline(never)
-    private func sendPlainDataOverIPv6(_ c: ConnectionPointer, _ array: Frame, _ byteCount: Int) -> Bool {
-        sendPlainData(c, array, byteCount, isIPv4: false)
+    private func sendAcknowledgementWithCalls(_ c: ConnectionPointer) {
+        if mayAcknowledgePlainly(c) && sendPlainSegment(c, acceptableSequence(c), .ack, nil, 0) { return }
+        if c.pointee.selective.isPermitted && (!c.pointee.reassembly.isEmpty || c.pointee.selective.hasDuplicate) { return sendSelectiveAcknowledgement(c) }
+        sendControl(c, acceptableSequence(c), .ack)
     }
 
     @inline(__always)
-    private func sendPlainData(_ c: ConnectionPointer, _ array: Frame, _ byteCount: Int, isIPv4: Bool) -> Bool {
+    private func mayAcknowledgePlainly(_ c: ConnectionPointer) -> Bool {
+        c.pointee.reassembly.isEmpty && !c.pointee.selective.hasDuplicate && !state.pointee.output.pointee.isExhausted
+    }
+
+    /// Sends one short segment with the bytes of `array`, which are one segment of memory, at `sendNext`, without a call. The caller has seen that there is
+    /// room for a frame.
+    /// - Parameters:
+    ///   - byteCount: 1 to 127.
+    ///   - isIPv4: a constant.
+    /// - Returns: false when something has to be looked for, or it has to go the long way; nothing has changed then.
+    @inline(__always)
+    func sendPlainDataAtOnce(_ c: ConnectionPointer, _ array: Frame, _ byteCount: Int, isIPv4: Bool) -> Bool {
         let headerByteCount = NetworkStack.plainHeaderByteCount(isIPv4: isIPv4)
-        guard mayWritePlainHeaders(c, isIPv4: isIPv4),
-            let frame = Frame.makeSegment(state.pointee.heap, byteCount: headerByteCount &+ byteCount, priority: .reserve)
+        let window = UnmovedWindow(c)
+        guard mayWritePlainHeaders(c, isIPv4: isIPv4), window.holds(c), Int(c.pointee.template.plainPayloadByteCount) == byteCount,
+            let frame = Frame.makeSegmentAtOnce(state.pointee.heap, byteCount: headerByteCount &+ byteCount, priority: .reserve)
         else { return false }
         let header = frame.segmentAddress
         let sum = InternetChecksum.copyAndSum(to: header + headerByteCount, from: array.segmentAddress, count: byteCount)
-        writePlainHeaders(c, at: header, c.pointee.sendNext, [.ack, .psh], payloadByteCount: byteCount, payloadSum: sum, isIPv4: isIPv4)
+        advertise(c, window)
+        writePlainHeaders(c, at: header, c.pointee.sendNext, [.ack, .psh], window: window.field, payloadSum: sum, isIPv4: isIPv4)
+        emitPlain(frame)
+        return true
+    }
+
+    /// Sends one short segment, of either family, with the first bytes of `array`, which are one segment of memory. The caller has seen that there is room
+    /// for a frame.
+    /// - Returns: false when it has to go the long way; nothing has changed then.
+    @inline(__always)
+    func sendPlainSegment(_ c: ConnectionPointer, _ sequence: SequenceNumber, _ flags: TCPFlags, _ array: Frame?, _ byteCount: Int) -> Bool {
+        guard byteCount < NetworkStack.zeroCopyByteCount else { return false }
+        if mayWritePlainHeaders(c, isIPv4: true) { return sendPlainSegment(c, sequence, flags, array, byteCount, isIPv4: true) }
+        return mayWritePlainHeaders(c, isIPv4: false) && sendPlainSegment(c, sequence, flags, array, byteCount, isIPv4: false)
+    }
+
+    @inline(__always)
+    private func sendPlainSegment(
+        _ c: ConnectionPointer, _ sequence: SequenceNumber, _ flags: TCPFlags, _ array: Frame?, _ byteCount: Int, isIPv4: Bool
+    ) -> Bool {
+        let headerByteCount = NetworkStack.plainHeaderByteCount(isIPv4: isIPv4)
+        guard let frame = Frame.makeSegment(state.pointee.heap, byteCount: headerByteCount &+ byteCount, priority: .reserve) else { return false }
+        if Int(c.pointee.template.plainPayloadByteCount) != byteCount { setPlainPayload(c, byteCount) }
+        let header = frame.segmentAddress
+        var sum: UInt64 = 0
+        if let array { sum = InternetChecksum.copyAndSum(to: header + headerByteCount, from: array.segmentAddress, count: byteCount) }
+        writePlainHeaders(c, at: header, sequence, flags, window: advertiseWindow(c, flags), payloadSum: sum, isIPv4: isIPv4)
         emitPlain(frame)
         return true
     }
@@ -82,14 +125,12 @@ extension NetworkStack {
         state.pointee.statistics.tcp.plainSegmentsSent &+= 1
     }
 
-    /// Writes the 66 or 86 bytes of headers and their checksums: what `writeHeaders` writes in this case.
+    /// Writes the 66 or 86 bytes of headers and their checksums: what `writeHeaders` writes in this case. The template is one for so much payload.
     /// - Parameter payloadSum: the sum of the payload, which starts at an even offset.
     @inline(__always)
     private func writePlainHeaders(
-        _ c: ConnectionPointer, at start: UnsafeMutableRawPointer, _ sequence: SequenceNumber, _ flags: TCPFlags, payloadByteCount: Int, payloadSum: UInt64,
-        isIPv4: Bool
+        _ c: ConnectionPointer, at start: UnsafeMutableRawPointer, _ sequence: SequenceNumber, _ flags: TCPFlags, window: Int, payloadSum: UInt64, isIPv4: Bool
     ) {
-        if Int(c.pointee.template.plainPayloadByteCount) != payloadByteCount { setPlainPayload(c, payloadByteCount) }
         if !isIPv4 {
             start.storeBytes(of: c.pointee.template.front, as: (UInt64, UInt64).self)
             (start + 16).storeBytes(of: c.pointee.template.frontEnd, as: UInt32.self)
@@ -101,8 +142,7 @@ extension NetworkStack {
         let tcp = header + HeaderTemplate.transportOffset
         let rawSequence = sequence.rawValue.bigEndian
         let rawAcknowledgement = c.pointee.receiveNext.rawValue.bigEndian
-        let window = UInt16(truncatingIfNeeded: advertiseWindow(c, flags))
-        let rawControl = 0x80 | UInt32(flags.rawValue) &<< 8 | UInt32(window.bigEndian) &<< 16
+        let rawControl = 0x80 | UInt32(flags.rawValue) &<< 8 | UInt32(UInt16(truncatingIfNeeded: window).bigEndian) &<< 16
         let value = timestampValue(c).bigEndian
         let echo = (DeliberateBug.isPresent(.ownTimestampEchoed) ? timestampValue(c) : c.pointee.recentTimestamp).bigEndian
         (tcp + 4).storeBytes(of: rawSequence, as: UInt32.self)

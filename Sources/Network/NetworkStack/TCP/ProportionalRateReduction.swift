@@ -16,12 +16,12 @@ struct RateReduction {
 extension NetworkStack {
     /// - Parameter delivered: bytes that the acknowledgement which began it has brought.
     func beginReduction(_ c: ConnectionPointer, delivered: Int) {
-        c.pointee.recovery.reduction = RateReduction()
-        c.pointee.recovery.reduction.flightSize = max(c.pointee.flightSize, 1)
+        lendExceptionalState(c).pointee.reduction = RateReduction()
+        c.pointee.reduction.flightSize = max(c.pointee.flightSize, 1)
         //= RFC 6937 section 3
         //# a fast retransmit is sent upon entering recovery, whatever sndcnt is
         reduce(c, delivered: delivered)
-        c.pointee.recovery.reduction.window = max(c.pointee.recovery.reduction.window, pipe(c) + c.pointee.sendSegmentSize)
+        c.pointee.reduction.window = max(c.pointee.reduction.window, pipe(c) + c.pointee.sendSegmentSize)
     }
 
     //= RFC 6937 section 3
@@ -31,8 +31,8 @@ extension NetworkStack {
         let pipe = pipe(c)
         let segmentSize = c.pointee.sendSegmentSize
         let threshold = min(c.pointee.congestion.slowStartThreshold, 1 << 31)
-        c.pointee.recovery.reduction.deliveredByteCount += delivered
-        let reduction = c.pointee.recovery.reduction
+        c.pointee.reduction.deliveredByteCount += delivered
+        let reduction = c.pointee.reduction
         let count: Int
         if pipe > threshold {
             // No more than 2^31 each: the product fits.
@@ -41,14 +41,14 @@ extension NetworkStack {
         } else {
             count = min(threshold - pipe, max(reduction.deliveredByteCount - reduction.sentByteCount, delivered) + segmentSize)
         }
-        c.pointee.recovery.reduction.window = pipe + max(count, 0)
+        c.pointee.reduction.window = pipe + max(count, 0)
     }
 
     /// Bytes that a connection may send now whose flight has gaps, or whose losses are being repaired.
     @inline(never)
     func recoveryRoom(_ c: ConnectionPointer, beyond allowance: Int) -> Int {
         let isReducing = c.pointee.recovery.state.contains(.isReducing) && !c.pointee.congestion.isModelled
-        let window = isReducing ? c.pointee.recovery.reduction.window : c.pointee.congestion.window
+        let window = isReducing ? c.pointee.reduction.window : c.pointee.congestion.window
         return window &+ allowance &- pipe(c)
     }
 
@@ -60,7 +60,7 @@ extension NetworkStack {
         guard !c.pointee.recovery.state.isDisjoint(with: [.isReducing, .hasTimedOut]) else { return true }
         if holdsBackForJudgement(c) { return true }
         // Of what a timeout takes for lost the first segment alone, until its acknowledgement tells more.
-        let isFirstStep = c.pointee.recovery.state.contains(.hasTimedOut) && c.pointee.recovery.undo.timeoutStep == .first
+        let isFirstStep = c.pointee.recovery.state.contains(.hasTimedOut) && c.pointee.undo.timeoutStep == .first
         if isFirstStep && !state.pointee.transmissions[c.pointee.scoreboard.first].pointee.flags.contains(.isLost) { return false }
         var start = c.pointee.scoreboard.start
         var index = c.pointee.scoreboard.first
@@ -84,8 +84,8 @@ extension NetworkStack {
                 record.pointee.sentAt = state.pointee.now
                 c.pointee.scoreboard.lostByteCount -= byteCount
                 if c.pointee.flags.contains(.isPaced) { notePacedRetransmission(c, index, byteCount) }
-                c.pointee.recovery.reduction.sentByteCount += byteCount
-                c.pointee.recovery.undo.retransmissionCount += 1
+                c.pointee.reduction.sentByteCount += byteCount
+                c.pointee.undo.retransmissionCount += 1
                 if isFirstStep {
                     c.pointee.flags.insert(.congestionWindowLimited)
                     return false

@@ -9,8 +9,8 @@ import WireFormats
 /// behind a gap is kept, and told of, in a time that grows with the gaps, whatever has arrived since; and a connection has no memory for it but the frames.
 struct ReassemblyQueue {
     var first: Frame?
-    var pieceCount: UInt32 = 0
-    var runCount: UInt32 = 0
+    var pieceCount: UInt16 = 0
+    var runCount: UInt16 = 0
 
     @inline(__always)
     var isEmpty: Bool { first == nil }

@@ -192,7 +192,7 @@ extension NetworkStack {
             //# A TCP implementation MAY send an ACK segment acknowledging RCV.NXT when a valid segment arrives that is in the window but not at the left window
             //# edge (MAY-13).
             state.pointee.statistics.tcp.outOfOrderSegments += 1
-            if byteCount > 0 { c.pointee.selective.note(c.pointee.receiveNext.advanced(by: offset)) }
+            if byteCount > 0 { lendExceptionalState(c).pointee.reported.note(c.pointee.receiveNext.advanced(by: offset)) }
             if byteCount > 0 { keepForReassembly(c, frame, offset, byteCount) } else { frame.releaseArray() }
             if DeliberateBug.isPresent(.finishTakenEarly) && hasFinish { return finishArrives(c) }
             //= RFC 5681 section 4.2
@@ -206,6 +206,7 @@ extension NetworkStack {
             //# the processing of received segments MUST be implemented to aggregate ACK segments whenever possible (MUST-58). If the TCP endpoint is processing
             //# a series of queued segments, it MUST process them all before sending any ACK segments (MUST-59).
             drainReassembly(c)
+            if filledGap { settleException(c) }
         } else {
             frame.releaseArray()
         }
@@ -250,13 +251,6 @@ extension NetworkStack {
         } else {
             sendAcknowledgement(c)
         }
-    }
-
-    @inline(never)
-    func sendAcknowledgement(_ c: ConnectionPointer) {
-        if sendPlainAcknowledgement(c) { return }
-        if c.pointee.selective.isPermitted && (!c.pointee.reassembly.isEmpty || c.pointee.selective.hasDuplicate) { return sendSelectiveAcknowledgement(c) }
-        sendControl(c, acceptableSequence(c), .ack)
     }
 
     /// Eighth, the FIN bit, once everything before it is received.

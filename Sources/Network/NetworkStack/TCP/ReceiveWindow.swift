@@ -1,29 +1,56 @@
 import DatapathMemory
 import WireFormats
 
+/// The window of a segment where the promised edge stays where it is, but for the rounding, as it mostly does.
+struct UnmovedWindow {
+    let field: Int
+    let edge: SequenceNumber
+    private let gain: UInt
+
+    @inline(__always)
+    init(_ c: ConnectionPointer) {
+        let promised = c.pointee.receiveEdge.since(c.pointee.receiveNext)
+        let steps = -1 &<< Int(c.pointee.receiveWindowShift)
+        // Rounded up, so that the edge does not move left by what the scale cannot express (RFC 7323, section 2.4).
+        let roundedUp = promised &+ ~steps
+        field = roundedUp &>> Int(c.pointee.receiveWindowShift)
+        edge = c.pointee.receiveNext.advanced(by: roundedUp & steps)
+        gain = UInt(bitPattern: c.pointee.receiveLimit &- c.pointee.receiveByteCount &- promised)
+    }
+
+    /// Whether it is known at once that the edge stays where it is.
+    @inline(__always)
+    func holds(_ c: ConnectionPointer) -> Bool {
+        // Where there is room for all that is promised, there is for the rounding, too.
+        _fastPath(gain < UInt(c.pointee.receiveSegmentSize)) && _fastPath(gain < UInt(bitPattern: c.pointee.receiveLimit &>> 1))
+            && _fastPath(UInt(bitPattern: field &- 1) < 65_535) && !DeliberateBug.isPresent(.windowShrinks)
+            && !DeliberateBug.isPresent(.ownWindowScaleIgnored)
+    }
+}
+
 /// What a connection promises to take, and how that grows (RFC 9293, section 3.8.6).
 extension NetworkStack {
     /// The window field of the segment that is being made. It moves the promised edge, and the segment carries the acknowledgement that was owed.
     @inline(__always)
     func advertiseWindow(_ c: ConnectionPointer, _ flags: TCPFlags) -> Int {
-        let promised = c.pointee.receiveEdge.since(c.pointee.receiveNext)
-        let available = c.pointee.receiveLimit &- c.pointee.receiveByteCount
-        let shift = Int(c.pointee.receiveWindowShift)
-        // Rounded up, so that the edge does not move left by what the scale cannot express (RFC 7323, section 2.4).
-        let field = (promised &+ (1 &<< shift) &- 1) &>> shift
-        // Mostly the edge stays where it is, but for the rounding.
-        guard available &- promised < Int(c.pointee.receiveSegmentSize), available &- promised < c.pointee.receiveLimit &>> 1,
-            field &<< shift < available &+ 1 &<< shift, field > 0, field <= 65_535, !DeliberateBug.isPresent(.windowShrinks),
-            !DeliberateBug.isPresent(.ownWindowScaleIgnored)
-        else { return moveWindow(c, flags, promised: promised, available: available) }
-        c.pointee.receiveEdge = c.pointee.receiveNext.advanced(by: field &<< shift)
+        let window = UnmovedWindow(c)
+        guard window.holds(c) else { return moveWindow(c, flags) }
+        advertise(c, window)
+        return window.field
+    }
+
+    /// Promises what was worked out before.
+    @inline(__always)
+    func advertise(_ c: ConnectionPointer, _ window: UnmovedWindow) {
+        c.pointee.receiveEdge = window.edge
         noteAcknowledgementSent(c)
-        return field
     }
 
     /// The same where the edge may move, or where the window is closed or larger than its field.
     @inline(never)
-    private func moveWindow(_ c: ConnectionPointer, _ flags: TCPFlags, promised: Int, available: Int) -> Int {
+    private func moveWindow(_ c: ConnectionPointer, _ flags: TCPFlags) -> Int {
+        let promised = c.pointee.receiveEdge.since(c.pointee.receiveNext)
+        let available = c.pointee.receiveLimit &- c.pointee.receiveByteCount
         //= RFC 9293 section 3.8.6
         //# A TCP receiver SHOULD NOT shrink the window, i.e., move the right window edge to the left (SHLD-14).
         var window = promised

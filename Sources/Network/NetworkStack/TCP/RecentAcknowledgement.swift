@@ -1,6 +1,7 @@
 import WireFormats
 
-/// What a connection knows of the segments that are lost and that are not: RACK's state (RFC 8985, section 5.2) and the recovery's.
+/// What a connection knows of the segments that are lost and that are not: RACK's state (RFC 8985, section 5.2) and the recovery's, but for what is needed
+/// during one alone (`ExceptionalState`).
 struct LossRecovery {
     struct State: OptionSet {
         let rawValue: UInt8
@@ -20,6 +21,17 @@ struct LossRecovery {
         static let isRepairing: State = [.hasGaps, .isReducing, .hasTimedOut]
     }
 
+    /// What of the newest delivered segment counts: RACK.xmit_ts, RACK.rtt, RACK.end_seq.
+    var sentAt: UInt64 = 0
+    var roundTrip: UInt64 = 0
+    /// RACK.min_RTT, and when it was measured; 0 for none yet.
+    var minimumRoundTrip: UInt64 = 0
+    var minimumMeasuredAt: UInt64 = 0
+    var end = SequenceNumber(rawValue: 0)
+    /// RACK.fack: the highest sequence number that has arrived.
+    var forwardEnd = SequenceNumber(rawValue: 0)
+    /// RACK.dsack_round: the factor was raised for what was sent before it.
+    var factorRound = SequenceNumber(rawValue: 0)
     /// Empty while everything arrives as it was sent; acknowledgements are plain then.
     var state = State()
     /// RACK.reordering_seen.
@@ -28,22 +40,6 @@ struct LossRecovery {
     var windowFactor: UInt8 = 1
     var windowPersistence: UInt8 = 0
     var hasRaisedFactor = false
-    /// What of the newest delivered segment counts: RACK.xmit_ts, RACK.end_seq, RACK.rtt.
-    var sentAt: UInt64 = 0
-    var end = SequenceNumber(rawValue: 0)
-    /// RACK.fack: the highest sequence number that has arrived.
-    var forwardEnd = SequenceNumber(rawValue: 0)
-    /// RACK.dsack_round: the factor was raised for what was sent before it.
-    var factorRound = SequenceNumber(rawValue: 0)
-    var roundTrip: UInt64 = 0
-    /// RACK.min_RTT, and when it was measured; 0 for none yet.
-    var minimumRoundTrip: UInt64 = 0
-    var minimumMeasuredAt: UInt64 = 0
-    /// When a segment that may be late is lost; `.max` for none.
-    var reorderingDeadline = UInt64.max
-    var reduction = RateReduction()
-    var probe = LossProbe()
-    var undo = RecoveryUndo()
 
     init() {}
 
@@ -132,7 +128,7 @@ extension NetworkStack {
     //# Step 5: Detect losses: RACK_detect_loss() marks a segment lost if it was sent sufficiently before the most recently delivered segment, and returns
     //# the time after which the others are lost.
     func detectLosses(_ c: ConnectionPointer) {
-        c.pointee.recovery.reorderingDeadline = .max
+        c.pointee.reorderingDeadline = .max
         guard c.pointee.recovery.sentAt != 0 else { return }
         let now = state.pointee.now
         let patience = c.pointee.recovery.roundTrip &+ reorderingWindow(c)
@@ -163,13 +159,13 @@ extension NetworkStack {
             index = record.pointee.next
         }
         guard latest != 0, !DeliberateBug.isPresent(.reorderingTimerNotStarted) else { return }
-        c.pointee.recovery.reorderingDeadline = latest
+        lendExceptionalState(c).pointee.reorderingDeadline = latest
         schedule(c, latest)
     }
 
     /// What was late has not come.
     func reorderingTimerFired(_ c: ConnectionPointer) {
-        c.pointee.recovery.reorderingDeadline = .max
+        c.pointee.reorderingDeadline = .max
         guard hasRecords(c) else { return }
         state.pointee.statistics.tcp.reorderingTimeouts += 1
         detectLosses(c)
@@ -229,6 +225,7 @@ extension NetworkStack {
         else { return }
         state.pointee.statistics.tcp.fastRetransmits += 1
         state.pointee.statistics.tcp.selectiveRecoveries += 1
+        lendCongestionHistory(c)
         rememberForUndo(c)
         //= RFC 5681 section 3.2
         //# When RFC 3042 is in use, additional data sent in limited transmit MUST NOT be included in this calculation.

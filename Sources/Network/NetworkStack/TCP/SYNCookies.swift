@@ -48,8 +48,7 @@ extension NetworkStack {
         c.pointee.state = .synReceived
         sendSynchronize(c, acknowledges: true)
         c.pointee.state = .closed
-        releaseRateControl(c)
-        state.pointee.connections.free(c.pointee.index)
+        freeConnection(c)
         state.pointee.statistics.tcp.cookiesSent += 1
         state.pointee.cookiesValidUntil = state.pointee.now &+ 2 &<< NetworkStack.cookieTickShift
     }
@@ -78,9 +77,8 @@ extension NetworkStack {
         let isValid =
             age & 15 <= 1 && (upper & 8 != 0) == header.hasTimestamps && mayEchoCookie(c, header)
             && cookie(c, synchronize.sequence, upper) == sequence.rawValue
-        guard isValid, listener.pointee.acceptCount < listener.pointee.backlog else {
-            releaseRateControl(c)
-            state.pointee.connections.free(c.pointee.index)
+        guard isValid, hasRoomToAccept(listener) else {
+            freeConnection(c)
             if isValid { return refuseCookie() }
             // What follows a segment that was refused brings no cookie, and a reset would end what the peer takes for a connection.
             return state.pointee.now < state.pointee.cookiesRefusedUntil ? .refused : .noCookie

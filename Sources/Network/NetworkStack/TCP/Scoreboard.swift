@@ -38,9 +38,21 @@ struct Scoreboard {
     /// Where the first record begins.
     var start = SequenceNumber(rawValue: 0)
     /// Sequence space that the peer has reported, and that which is taken for lost and was not sent again.
-    var selectedByteCount = 0
-    var lostByteCount = 0
-    var selectedSegmentCount = 0
+    @inline(__always)
+    var selectedByteCount: Int {
+        get { Int(selectedByteCount32) }
+        set { selectedByteCount32 = Int32(truncatingIfNeeded: newValue) }
+    }
+
+    @inline(__always)
+    var lostByteCount: Int {
+        get { Int(lostByteCount32) }
+        set { lostByteCount32 = Int32(truncatingIfNeeded: newValue) }
+    }
+
+    var selectedSegmentCount: Int32 = 0
+    private var selectedByteCount32: Int32 = 0
+    private var lostByteCount32: Int32 = 0
 
     init() {}
 }
@@ -59,13 +71,17 @@ extension NetworkStack {
     }
 
     /// Records a segment that goes on to `end` from what was sent at most before; that is not moved yet.
+    /// - Parameter hasRoom: a constant: whether it is known that there is a record, and that the connection is in no recovery.
     @inline(__always)
-    func recordTransmission(_ c: ConnectionPointer, to end: SequenceNumber) {
+    func recordTransmission(_ c: ConnectionPointer, to end: SequenceNumber, hasRoom: Bool) {
         guard c.pointee.selective.isPermitted else { return }
-        let index = state.pointee.transmissions.take()
-        guard index != 0 else { return exhaustRecords(c) }
-        state.pointee.transmissions[index].pointee.end = end
-        state.pointee.transmissions[index].pointee.sentAt = state.pointee.now
+        if !hasRoom && state.pointee.transmissions.isFull { return exhaustRecords(c) }
+        let index = state.pointee.transmissions.takeAsItIs()
+        let record = state.pointee.transmissions[index]
+        record.pointee.end = end
+        record.pointee.next = 0
+        record.pointee.sentAt = state.pointee.now
+        record.pointee.flags = []
         if c.pointee.scoreboard.last != 0 {
             state.pointee.transmissions[c.pointee.scoreboard.last].pointee.next = index
         } else {
@@ -73,7 +89,7 @@ extension NetworkStack {
             c.pointee.scoreboard.start = c.pointee.sendMaximum
         }
         c.pointee.scoreboard.last = index
-        if c.pointee.recovery.state.contains(.isReducing) { c.pointee.recovery.reduction.sentByteCount &+= end.since(c.pointee.sendMaximum) }
+        if !hasRoom && c.pointee.recovery.state.contains(.isReducing) { c.pointee.reduction.sentByteCount &+= end.since(c.pointee.sendMaximum) }
     }
 
     @inline(never)
@@ -97,7 +113,7 @@ extension NetworkStack {
             c.pointee.flags.remove(.partiallyAcknowledged)
         }
         c.pointee.recovery.state = []
-        c.pointee.recovery.reorderingDeadline = .max
+        c.pointee.reorderingDeadline = .max
     }
 
     /// Frees the records of what was acknowledged.

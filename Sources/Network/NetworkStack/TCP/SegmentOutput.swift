@@ -215,7 +215,7 @@ extension NetworkStack {
         else { return countUnsent(.outOfMemory) }
         let configuration = state.pointee.configuration.tcp
         let header = frame.segmentAddress + c.pointee.template.extraByteCount
-        header.storeBytes(of: c.pointee.template.words, as: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64).self)
+        header.storeBytes(of: c.pointee.template.words, as: (UInt64, UInt64, UInt64, UInt64, UInt64).self)
         let tcp = header + HeaderTemplate.transportOffset
         var offset = 20
         //= RFC 9293 section 3.7.1

@@ -6,18 +6,23 @@ import WireFormats
 ///
 /// Only numbers are kept here: the blocks themselves are read off the reassembly queue whenever they are sent, so that they never say more than it holds.
 struct SelectiveAcknowledgements {
-    /// Both sides have permitted them in their SYNs.
-    var isPermitted = false
-    /// How many of `recent` count.
-    private(set) var count: UInt8 = 0
-    /// A sequence number in each of the blocks that were reported last, the latest first.
-    private(set) var recent: InlineArray<4, UInt32> = InlineArray(repeating: 0)
     /// What arrived although it was there already, and was not reported yet; empty for nothing.
     var duplicate = SACKBlock(left: SequenceNumber(rawValue: 0), right: SequenceNumber(rawValue: 0))
+    /// Both sides have permitted them in their SYNs.
+    var isPermitted = false
 
     init() {}
 
     var hasDuplicate: Bool { duplicate.left != duplicate.right }
+}
+
+/// The blocks that were reported last, the latest first: a sequence number in each of them.
+struct ReportedBlocks {
+    private(set) var recent: InlineArray<4, UInt32> = InlineArray(repeating: 0)
+    /// How many of `recent` count.
+    private(set) var count: UInt8 = 0
+
+    init() {}
 
     /// A segment that begins at `sequence` came ahead of its turn.
     mutating func note(_ sequence: SequenceNumber) {
@@ -64,6 +69,7 @@ extension NetworkStack {
         let none = SACKBlock(left: SequenceNumber(rawValue: 0), right: SequenceNumber(rawValue: 0))
         var blocks = InlineArray<4, SACKBlock>(repeating: none)
         var count = 0
+        let exceptional = lendExceptionalState(c)
         if c.pointee.selective.hasDuplicate {
             //= RFC 2883 section 4
             //# When D-SACK is used, the D-SACK block is included as the first SACK block in the option; each duplicate contiguous sequence of data received
@@ -75,7 +81,7 @@ extension NetworkStack {
             state.pointee.statistics.tcp.duplicatesReported += 1
             // Right behind it the block that it is a part of, if there is one.
             if duplicate.left.since(c.pointee.receiveNext) >= 0, let around = reassembledBlock(c, around: duplicate.left) {
-                c.pointee.selective.note(around.left)
+                exceptional.pointee.reported.note(around.left)
             }
         }
         let isLateFirst = DeliberateBug.isPresent(.selectiveBlocksTooLong)
@@ -89,8 +95,8 @@ extension NetworkStack {
         var kept = InlineArray<4, UInt32>(repeating: 0)
         var keptCount = 0
         let first = count
-        for index in 0..<Int(c.pointee.selective.count) {
-            guard var block = reassembledBlock(c, around: SequenceNumber(rawValue: c.pointee.selective.recent[index])) else { continue }
+        for index in 0..<Int(exceptional.pointee.reported.count) {
+            guard var block = reassembledBlock(c, around: SequenceNumber(rawValue: exceptional.pointee.reported.recent[index])) else { continue }
             var isKnown = false
             for other in 0..<keptCount where kept[other] == block.left.rawValue { isKnown = true }
             if isKnown { continue }
@@ -102,7 +108,7 @@ extension NetworkStack {
                 count += 1
             }
         }
-        c.pointee.selective.keep(kept, count: keptCount)
+        exceptional.pointee.reported.keep(kept, count: keptCount)
         state.pointee.statistics.tcp.selectiveBlocksSent += UInt64(count - first)
         return (blocks, count)
     }

@@ -14,9 +14,22 @@ extension NetworkStack {
     public func send(_ connection: UInt32, _ array: Frame, at now: UInt64 = 0) -> Int32 {
         setTime(now)
         let c = state.pointee.connections[connection]
-        let byteCount = array.arrayByteCount
-        precondition(byteCount > 0, "a stream takes arrays with at least one byte")
-        if sendAtOnce(c, array, byteCount) { return 0 }
+        guard c.pointee.plainHeaderEpoch == state.pointee.neighborEpoch else { return sendOverIPv6(c, array) }
+        if sendAtOnce(c, array, isIPv4: true, makesCalls: false) { return 0 }
+        return sendWithCalls(c, array)
+    }
+
+    @inline(never)
+    private func sendOverIPv6(_ c: ConnectionPointer, _ array: Frame) -> Int32 {
+        if sendAtOnce(c, array, isIPv4: false, makesCalls: false) { return 0 }
+        return sendWithCalls(c, array)
+    }
+
+    /// The same where something has to be looked for.
+    @inline(never)
+    private func sendWithCalls(_ c: ConnectionPointer, _ array: Frame) -> Int32 {
+        precondition(array.arrayByteCount > 0, "a stream takes arrays with at least one byte")
+        if sendAtOnce(c, array, isIPv4: true, makesCalls: true) { return 0 }
         return sendInTurn(c, array)
     }
 
@@ -87,7 +100,7 @@ extension NetworkStack {
     }
 
     @inline(never)
-    private func releaseChain(_ c: ConnectionPointer, _ byteCount: Int) {
+    func releaseChain(_ c: ConnectionPointer, _ byteCount: Int) {
         var left = byteCount
         while let head = c.pointee.sendHead {
             let length = head.segmentByteCount

@@ -37,11 +37,12 @@ extension NetworkStack {
         guard c.pointee.selective.isPermitted else { return }
         var undo = RecoveryUndo()
         undo.isArmed = true
+        lendCongestionHistory(c)
         c.pointee.congestion.saveForUndo()
         undo.timestamp = timestampValue(c)
         undo.start = c.pointee.sendUnacknowledged
         undo.end = c.pointee.sendMaximum
-        c.pointee.recovery.undo = undo
+        lendExceptionalState(c).pointee.undo = undo
         if c.pointee.flags.contains(.timestamps) { c.pointee.recovery.state.insert(.awaitsEcho) }
     }
 
@@ -54,8 +55,8 @@ extension NetworkStack {
     @inline(never)
     func judgeByEcho(_ c: ConnectionPointer, _ header: TCPSegmentHeader) {
         let isOfOriginal =
-            header.hasTimestamps && header.timestampEchoReply != 0 && c.pointee.recovery.undo.isArmed
-            && Int32(bitPattern: header.timestampEchoReply &- c.pointee.recovery.undo.timestamp) < 0
+            header.hasTimestamps && header.timestampEchoReply != 0 && c.pointee.undo.isArmed
+            && Int32(bitPattern: header.timestampEchoReply &- c.pointee.undo.timestamp) < 0
         // Of several segments that were sent again the others may be lost, and a reduction with a loss stands.
         if isOfOriginal && mayHaveLost(c) { return }
         c.pointee.recovery.state.remove(.awaitsEcho)
@@ -80,12 +81,12 @@ extension NetworkStack {
     //= RFC 2883 section 5
     //# a sender that receives D-SACK blocks for all segments that it has retransmitted can conclude that the retransmissions were unnecessary
     func undoByDuplicate(_ c: ConnectionPointer, _ duplicate: SACKBlock) {
-        let undo = c.pointee.recovery.undo
+        let undo = c.pointee.undo
         // What was sent for the first time in the recovery may have been sent again in it, too.
         guard undo.isArmed, undo.retransmissionCount > 0, duplicate.left.since(undo.start) >= 0,
             duplicate.right.since(c.pointee.sendMaximum) <= 0
         else { return }
-        c.pointee.recovery.undo.retransmissionCount -= 1
+        c.pointee.undo.retransmissionCount -= 1
         // What was sent again before it arrived is not seen to be late by step 3 of RFC 8985, section 6.2.
         if !DeliberateBug.isPresent(.lateSegmentNotLearnt), !c.pointee.recovery.hasSeenReordering {
             c.pointee.recovery.hasSeenReordering = true
@@ -106,29 +107,30 @@ extension NetworkStack {
     /// Of a connection with records: everything in flight may be lost. The first segment goes again, the others as the window grows.
     func repairAfterTimeout(_ c: ConnectionPointer) {
         let mayBeSpurious = c.pointee.retransmissionCount == 1 && c.pointee.scoreboard.selectedByteCount == 0
+        lendExceptionalState(c)
         loseEverything(c)
         c.pointee.recovery.state.subtract([.hasGaps, .isReducing, .isProbing])
         c.pointee.recovery.state.insert(.hasTimedOut)
-        c.pointee.recovery.reorderingDeadline = .max
+        c.pointee.reorderingDeadline = .max
         //= RFC 5682 section 3.1
         //# Step 1: When the SACK-enabled sender's retransmission timer expires, retransmit the first unacknowledged segment.
-        c.pointee.recovery.undo.timeoutStep = mayBeSpurious ? .first : .none
+        c.pointee.undo.timeoutStep = mayBeSpurious ? .first : .none
         stopTiming(c)
     }
 
     /// A segment that was not sent again has arrived after a timeout.
     func noteOriginalDelivered(_ c: ConnectionPointer, _ end: SequenceNumber) {
-        if end.since(c.pointee.recovery.undo.end) <= 0 { c.pointee.recovery.undo.hasSeenOriginal = true }
+        if end.since(c.pointee.undo.end) <= 0 { c.pointee.undo.hasSeenOriginal = true }
     }
 
     /// Nothing but what F-RTO asks for is sent again.
     func holdsBackForJudgement(_ c: ConnectionPointer) -> Bool {
-        c.pointee.recovery.state.contains(.hasTimedOut) && c.pointee.recovery.undo.timeoutStep == .second
+        c.pointee.recovery.state.contains(.hasTimedOut) && c.pointee.undo.timeoutStep == .second
     }
 
     /// Whether the timeout was for nothing (F-RTO).
     func judgeTimeout(_ c: ConnectionPointer, progress: Int, selected: Int) {
-        switch c.pointee.recovery.undo.timeoutStep {
+        switch c.pointee.undo.timeoutStep {
         case .none: return
         case .first:
             guard progress > 0 || selected > 0 else {
@@ -142,17 +144,17 @@ extension NetworkStack {
             let unsent = c.pointee.sendByteCount - c.pointee.sendNext.since(c.pointee.sendUnacknowledged)
             let room = c.pointee.sendWindow - c.pointee.flightSize
             let mayGoOn = progress > 0 && selected == 0 && c.pointee.sendUnacknowledged.since(c.pointee.recoverySequence) < 0
-            c.pointee.recovery.undo.timeoutStep = mayGoOn && unsent > 0 && room >= min(unsent, c.pointee.sendSegmentSize) ? .second : .none
-            c.pointee.recovery.undo.hasSeenOriginal = false
+            c.pointee.undo.timeoutStep = mayGoOn && unsent > 0 && room >= min(unsent, c.pointee.sendSegmentSize) ? .second : .none
+            c.pointee.undo.hasSeenOriginal = false
         case .second:
             //= RFC 5682 section 3.1
             //# Step 3: If the acknowledgment acknowledges, cumulatively or selectively, data that was not retransmitted after the timeout, declare the
             //# timeout spurious.
-            if c.pointee.recovery.undo.hasSeenOriginal {
+            if c.pointee.undo.hasSeenOriginal {
                 state.pointee.statistics.tcp.spuriousTimeouts += 1
                 undoRecovery(c)
             } else if progress > 0 || selected > 0 {
-                c.pointee.recovery.undo.timeoutStep = .none
+                c.pointee.undo.timeoutStep = .none
             }
         }
     }
@@ -167,7 +169,7 @@ extension NetworkStack {
         state.pointee.statistics.tcp.spuriousRecoveries += 1
         c.pointee.congestion.undo()
         if c.pointee.congestion.isModelled { undoModelRecovery(c) }
-        c.pointee.recovery.undo = RecoveryUndo()
+        c.pointee.undo = RecoveryUndo()
         // The same that a reported duplicate says: segments may be later than was thought.
         c.pointee.recovery.hasSeenReordering = true
         widenReorderingWindow(c)
@@ -175,7 +177,7 @@ extension NetworkStack {
         c.pointee.duplicateAcknowledgements = 0
         c.pointee.recovery.state.subtract([.isReducing, .hasTimedOut, .awaitsEcho])
         findEverything(c)
-        c.pointee.roundTrip.restoreTimeout(state.pointee.configuration.tcp)
+        c.pointee.roundTrip.restoreTimeout(state.pointee.configuration.tcp.timeoutBounds)
         guard c.pointee.sendNext != c.pointee.sendMaximum, !c.pointee.flags.contains(.persisting) else { return }
         c.pointee.sendNext = c.pointee.sendMaximum
         var offset = c.pointee.sendMaximum.since(c.pointee.sendUnacknowledged)

@@ -191,6 +191,7 @@ extension NetworkStack {
         c.pointee.state = .established
         c.pointee.sendNext = c.pointee.sendMaximum
         c.pointee.recovery.forwardEnd = c.pointee.sendMaximum
+        if c.pointee.congestion.algorithm == .dctcp { lendCongestionHistory(c) }
         c.pointee.congestion.begin(segmentSize: c.pointee.sendSegmentSize, afterLosses: c.pointee.retransmissionCount > 1)
         if c.pointee.congestion.algorithm == .bbr || c.pointee.rateControl != 0 { beginRateControl(c) }
         if c.pointee.retransmissionCount > 0 {

@@ -46,8 +46,9 @@ extension NetworkStack {
         //= RFC 8985 section 7.3
         //# A sender MUST NOT send a loss probe if there is still an outstanding loss probe.
         // The state sees to that, whatever becomes of this one.
+        lendExceptionalState(c)
         c.pointee.recovery.state.insert(.isProbing)
-        c.pointee.recovery.probe.isRetransmission = false
+        c.pointee.probe.isRetransmission = false
         let before = c.pointee.sendMaximum
         //= RFC 8985 section 7.3
         //# If an unsent segment exists and the receive window has room: transmit the lowest-sequence unsent segment of up to SMSS, irrespective of cwnd
@@ -68,10 +69,10 @@ extension NetworkStack {
                 record.pointee.flags.insert(.isRetransmitted)
                 record.pointee.sentAt = state.pointee.now
                 if c.pointee.flags.contains(.isPaced) { notePacedRetransmission(c, index, record.pointee.end.since(start)) }
-                c.pointee.recovery.probe.isRetransmission = true
+                c.pointee.probe.isRetransmission = true
             }
         }
-        c.pointee.recovery.probe.end = c.pointee.sendMaximum
+        c.pointee.probe.end = c.pointee.sendMaximum
         state.pointee.statistics.tcp.tailLossProbes += 1
         //= RFC 8985 section 7.3
         //# After attempting to send a loss probe, regardless of whether a loss probe was sent, the sender MUST re-arm the RTO timer.
@@ -80,15 +81,15 @@ extension NetworkStack {
 
     /// What an acknowledgement says of the probe.
     func judgeProbe(_ c: ConnectionPointer, _ header: TCPSegmentHeader, progress: Int, duplicate: SACKBlock?) {
-        let beyond = header.acknowledgement.since(c.pointee.recovery.probe.end)
+        let beyond = header.acknowledgement.since(c.pointee.probe.end)
         guard beyond >= 0, c.pointee.recovery.state.contains(.isProbing) else { return }
         //= RFC 8985 section 7.4.2
         //# If not TLP.is_retrans: the probe was new data. Else if a DSACK option matches TLP.end_seq, or an ACK without SACK is a duplicate: both the
         //# original and
         //# the probe have arrived. Nothing was lost.
-        let isDuplicate = duplicate.map { $0.right == c.pointee.recovery.probe.end } ?? false
+        let isDuplicate = duplicate.map { $0.right == c.pointee.probe.end } ?? false
         let isRepeated = progress == 0 && header.sackBlockCount == 0 && header.payloadByteCount == 0
-        if !c.pointee.recovery.probe.isRetransmission || isDuplicate || isRepeated {
+        if !c.pointee.probe.isRetransmission || isDuplicate || isRepeated {
             c.pointee.recovery.state.remove(.isProbing)
         } else if beyond > 0 {
             //= RFC 8985 section 7.4.2
@@ -97,6 +98,7 @@ extension NetworkStack {
             state.pointee.statistics.tcp.tailLossesRepaired += 1
             noteReduction(c)
             if c.pointee.congestion.isModelled { noteModelCongestion(c, isMark: false) }
+            lendCongestionHistory(c)
             c.pointee.congestion.enterRecovery(flightSize: max(c.pointee.flightSize, c.pointee.sendSegmentSize), segmentSize: c.pointee.sendSegmentSize)
             c.pointee.congestion.leaveRecovery(
                 flightSize: min(c.pointee.congestion.slowStartThreshold, 1 << 40), segmentSize: c.pointee.sendSegmentSize)

@@ -11,6 +11,8 @@ extension NetworkStack {
         c.pointee.keepAliveDeadline = .max
         c.pointee.state = .timeWait
         state.pointee.statistics.tcp.timeWaitEntered += 1
+        // It sends nothing new.
+        giveBackCongestionHistory(c)
         append(c, to: &state.pointee.timeWait)
         state.pointee.timeWaitCount += 1
         restartTimeWait(c)
@@ -19,7 +21,7 @@ extension NetworkStack {
     private func restartTimeWait(_ c: ConnectionPointer) {
         //= RFC 9293 section 3.6.1
         //# When a connection is closed actively, it MUST linger in the TIME-WAIT state for a time 2xMSL (Maximum Segment Lifetime) (MUST-13).
-        c.pointee.lifetimeDeadline = state.pointee.now &+ 2 * state.pointee.configuration.tcp.maximumSegmentLifetime
+        lendExceptionalState(c).pointee.lifetimeDeadline = state.pointee.now &+ 2 * state.pointee.configuration.tcp.maximumSegmentLifetime
         schedule(c, c.pointee.lifetimeDeadline)
     }
 

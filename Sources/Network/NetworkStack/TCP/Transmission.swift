@@ -51,7 +51,7 @@ extension NetworkStack {
                 mayWait = true
             }
             if c.pointee.sendNext != c.pointee.sendMaximum { length = boundedLength(cursor, c.pointee.sendCursorOffset, length) }
-            if c.pointee.sendMaximum == c.pointee.sendUnacknowledged { restartIfIdle(c) }
+            restartIfIdle(c)
             var flags: TCPFlags = .ack
             var finishes = false
             if length == unsent {
@@ -80,24 +80,37 @@ extension NetworkStack {
     }
 
     /// The plain case of a push: all before it is sent, it makes one segment, and nothing holds that back.
+    /// - Parameters:
+    ///   - isIPv4: a constant: the family, where no calls are made.
+    ///   - makesCalls: a constant. Where it is false what needs a call, but for one at the end, is left to who has the time: so there is no stack frame,
+    ///     and nothing is saved for one.
     /// - Returns: false when it is another case; nothing has changed then.
     @inline(__always)
-    func sendAtOnce(_ c: ConnectionPointer, _ array: Frame, _ byteCount: Int) -> Bool {
+    func sendAtOnce(_ c: ConnectionPointer, _ array: Frame, isIPv4: Bool, makesCalls: Bool) -> Bool {
+        let byteCount = array.arrayByteCount
         let sent = c.pointee.sendNext.since(c.pointee.sendUnacknowledged)
         guard c.pointee.state == .established, array.arraySegmentCount == 1,
-            sent == c.pointee.sendByteCount || DeliberateBug.isPresent(.laterPushOvertakes), sent < c.pointee.sendLimit,
+            sent == c.pointee.sendByteCount || DeliberateBug.isPresent(.laterPushOvertakes), UInt32(truncatingIfNeeded: sent) < c.pointee.sendLimit32,
             byteCount <= c.pointee.sendSegmentSize, sent &+ byteCount <= min(c.pointee.sendWindow, c.pointee.congestion.window),
             c.pointee.flags.isDisjoint(with: [.finQueued, .persisting, .isPaced]), c.pointee.flags.contains(.noDelay) || sent == 0, c.pointee.recovery.isPlain,
             !state.pointee.output.pointee.isFull
         else { return false }
-        if c.pointee.sendMaximum == c.pointee.sendUnacknowledged { restartIfIdle(c) }
-        guard sendPlainData(c, array, byteCount) || sendData(c, c.pointee.sendNext, [.ack, .psh], array, offset: 0, byteCount: byteCount) else { return false }
+        if makesCalls {
+            restartIfIdle(c)
+            guard sendPlainSegment(c, c.pointee.sendNext, [.ack, .psh], array, byteCount)
+                || sendData(c, c.pointee.sendNext, [.ack, .psh], array, offset: 0, byteCount: byteCount)
+            else { return false }
+        } else {
+            guard UInt(bitPattern: byteCount &- 1) < 127, !hasBeenIdle(c), !c.pointee.selective.isPermitted || !state.pointee.transmissions.isFull,
+                c.pointee.flags.contains(.timing) || !mustRenewComparedSequences(c), sendPlainDataAtOnce(c, array, byteCount, isIPv4: isIPv4)
+            else { return false }
+        }
         if let tail = c.pointee.sendTail { tail.linkSegment(array) } else { c.pointee.sendHead = array }
         c.pointee.sendTail = array
         c.pointee.sendByteCount &+= byteCount
         let next = c.pointee.sendNext.advanced(by: byteCount)
         c.pointee.sendNext = next
-        noteNewlySent(c, to: next)
+        noteNewlySent(c, to: next, makesCalls: makesCalls)
         startRetransmission(c)
         return true
     }
@@ -147,7 +160,7 @@ extension NetworkStack {
         c.pointee.sendNext = next
         let isNew = next.since(c.pointee.sendMaximum) > 0
         if isNew {
-            noteNewlySent(c, to: next)
+            noteNewlySent(c, to: next, makesCalls: true)
         } else {
             state.pointee.statistics.tcp.retransmittedSegments &+= 1
             c.pointee.retransmittedSegments &+= 1
@@ -157,25 +170,35 @@ extension NetworkStack {
     }
 
     /// Accounts for sequence space up to `next` that was never sent before.
+    /// - Parameter makesCalls: a constant; where it is false, the caller has seen that there is a record, that the connection is in no recovery and that nothing has to be renewed.
     @inline(__always)
-    private func noteNewlySent(_ c: ConnectionPointer, to next: SequenceNumber) {
-        recordTransmission(c, to: next)
+    private func noteNewlySent(_ c: ConnectionPointer, to next: SequenceNumber, makesCalls: Bool) {
+        recordTransmission(c, to: next, hasRoom: !makesCalls)
         c.pointee.sendMaximum = next
-        if !c.pointee.flags.contains(.timing) { beginTiming(c, next) }
-    }
-
-    //= RFC 6298 section 3
-    //# A TCP implementation MUST take at least one RTT measurement per RTT, and RTT samples MUST NOT be made using segments that were retransmitted
-    private func beginTiming(_ c: ConnectionPointer, _ next: SequenceNumber) {
+        //= RFC 6298 section 3
+        //# A TCP implementation MUST take at least one RTT measurement per RTT, and RTT samples MUST NOT be made using segments that were retransmitted
+        guard !c.pointee.flags.contains(.timing) else { return }
         c.pointee.flags.insert(.timing)
         c.pointee.timedSequence = next
         c.pointee.timedAt = state.pointee.now
         c.pointee.timedUnacknowledged = c.pointee.sendUnacknowledged
-        // Once in a round trip: a `recover` that fell too far behind to be compared with would be taken for one ahead.
-        if c.pointee.sendUnacknowledged.since(c.pointee.recoverySequence) > 1 << 30 {
+        if makesCalls && mustRenewComparedSequences(c) { renewComparedSequences(c) }
+    }
+
+    /// Whether a sequence number that was noted at a loss or a mark may have fallen so far behind that it would be taken for one ahead, unless it is one.
+    /// Asked once in a round trip.
+    @inline(__always)
+    private func mustRenewComparedSequences(_ c: ConnectionPointer) -> Bool {
+        let unacknowledged = c.pointee.sendUnacknowledged.rawValue
+        return ((unacknowledged &- c.pointee.recoverySequence.rawValue) | (unacknowledged &- c.pointee.reductionEnd.rawValue)) >= 1 << 30
+    }
+
+    @inline(never)
+    private func renewComparedSequences(_ c: ConnectionPointer) {
+        if c.pointee.sendUnacknowledged.since(c.pointee.recoverySequence) >= 1 << 30 {
             c.pointee.recoverySequence = c.pointee.sendUnacknowledged.advanced(by: -1)
         }
-        if c.pointee.sendUnacknowledged.since(c.pointee.reductionEnd) > 1 << 30 {
+        if c.pointee.sendUnacknowledged.since(c.pointee.reductionEnd) >= 1 << 30 {
             c.pointee.reductionEnd = c.pointee.sendUnacknowledged.advanced(by: -1)
         }
     }
@@ -218,8 +241,14 @@ extension NetworkStack {
         c.pointee.sendCursorOffset = offset
     }
 
+    /// Whether nothing is in flight, and nothing was sent for longer than the retransmission timeout.
+    @inline(__always)
+    private func hasBeenIdle(_ c: ConnectionPointer) -> Bool {
+        c.pointee.sendMaximum == c.pointee.sendUnacknowledged && state.pointee.now &- c.pointee.lastSendTime > c.pointee.roundTrip.timeout
+    }
+
     private func restartIfIdle(_ c: ConnectionPointer) {
-        guard state.pointee.now &- c.pointee.lastSendTime > c.pointee.roundTrip.timeout, c.pointee.roundTrip.hasSample else { return }
+        guard hasBeenIdle(c), c.pointee.roundTrip.hasSample else { return }
         let before = c.pointee.congestion.window
         c.pointee.congestion.restartAfterIdle(segmentSize: c.pointee.sendSegmentSize)
         if c.pointee.congestion.window < before { state.pointee.statistics.tcp.idleRestarts &+= 1 }

@@ -55,7 +55,7 @@ extension NetworkStack {
         frame.removeFirst(UnsafeRawPointer(frame.segmentAddress).distance(to: datagram.payload))
         frame.truncate(to: datagram.payloadByteCount)
         s.pointee.queuedByteCount = queuedByteCount
-        s.pointee.queue.append(frame)
+        s.pointee.enqueue(frame)
         state.pointee.statistics.datagramsReceived &+= 1
         raiseDatagramEvent(socket)
     }
@@ -103,7 +103,7 @@ extension NetworkStack {
     //# receive operations on the receive ports that return the data octets and an indication of source port and source address
     public func receiveDatagram(_ socket: UInt32) -> (payload: Frame, source: Endpoint, headerDistance: Int)? {
         let s = datagramSocket(socket)
-        guard let frame = s.pointee.queue.removeFirst() else { return nil }
+        guard let frame = s.pointee.dequeue() else { return nil }
         s.pointee.queuedByteCount &-= frame.blockByteCount
         // The headers have been checked, and the block is the frame's: they are still what they were.
         let payload = UnsafeRawPointer(frame.segmentAddress)
@@ -114,7 +114,7 @@ extension NetworkStack {
             port: UInt16(bigEndian: payload.loadUnaligned(fromByteOffset: -UDPHeader.byteCount, as: UInt16.self)))
         frame.pointee.operation = 0
         frame.pointee.nextArray = nil
-        if DeliberateBug.isPresent(.datagramsMerged), let next = s.pointee.queue.removeFirst() { frame.join(next, behind: frame.lastSegment) }
+        if DeliberateBug.isPresent(.datagramsMerged), let next = s.pointee.dequeue() { frame.join(next, behind: frame.lastSegment) }
         return (frame, source, payload - header)
     }
 }

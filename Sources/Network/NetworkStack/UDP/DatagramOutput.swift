@@ -7,6 +7,8 @@ extension NetworkStack {
     /// Bytes in front of a payload that save a block and a copy: a buffer with that much headroom, which nobody else holds, becomes the frame itself.
     /// What `receiveDatagram` gives has them.
     public static var datagramHeadroom: Int { DatagramTemplate.byteCount }
+    /// The same for datagrams over IPv6, and enough for those over IPv4.
+    public static var ipv6DatagramHeadroom: Int { IPv6DatagramTemplate.byteCount }
 
     /// Sends an array as one datagram; it may be empty. O(bytes) for the checksum, O(segments) where the device computes it.
     ///
@@ -49,20 +51,49 @@ extension NetworkStack {
 
     /// The same to the endpoint that the socket is connected to.
     public func sendPlainDatagram(_ socket: UInt32, _ array: Frame) -> Bool {
-        let s = datagramSocket(socket)
+        precondition(socket < state.pointee.datagramSockets.carvedCount, "no such datagram socket")
+        // A socket that was closed has no template.
+        let s = state.pointee.datagramSockets[socket]
         return s.pointee.isTemplateOfPeer && s.pointee.templateEpoch == state.pointee.neighborEpoch && sendPlainDatagram(s, array)
     }
 
+    /// What nearly every datagram is makes no call, so that no register has to be saved for one.
     @inline(__always)
     private func sendPlainDatagram(_ s: DatagramSocketPointer, _ array: Frame) -> Bool {
         let byteCount = array.arrayByteCount
-        guard s.pointee.link == .resolved, byteCount <= state.pointee.maximumTransmissionUnit &- (IPv4Header.byteCount + UDPHeader.byteCount),
-            !state.pointee.output.pointee.isFull, let frame = makeDatagramFrame(s, array, byteCount)
-        else { return false }
-        state.pointee.neighbors[s.pointee.neighbor].pointee.lastUsed = state.pointee.now
-        state.pointee.statistics.datagramsSent &+= 1
-        emit(frame)
+        guard s.pointee.link == .resolved, byteCount <= state.pointee.maximumPlainDatagramByteCount, !state.pointee.output.pointee.isFull else { return false }
+        let sum: UInt64
+        if array.arraySegmentCount == 1, array.headroom >= DatagramTemplate.byteCount, array.isSoleOwner {
+            sum = s.pointee.template.isOffloaded ? 0 : InternetChecksum.sum(array.segmentAddress, count: byteCount)
+            array.removeFirst(-DatagramTemplate.byteCount)
+        } else {
+            guard array.arraySegmentCount == 1, byteCount < NetworkStack.zeroCopyByteCount else { return sendOtherPlainDatagram(s, array) }
+            var copied: UInt64 = 0
+            guard array.moveToOwnBlockAtOnce(
+                state.pointee.heap, byteCount: DatagramTemplate.byteCount &+ byteCount, priority: .application,
+                fill: { copied = InternetChecksum.copyAndSum(to: $0 + DatagramTemplate.byteCount, from: $1, count: byteCount) })
+            else { return sendOtherPlainDatagram(s, array) }
+            sum = copied
+        }
+        writeDatagramHeaders(s, array, byteCount, sum)
+        notePlainDatagram(s, array)
         return true
+    }
+
+    /// A plain one of several segments, without a copy of its bytes, or with a block for which the heap has to do more.
+    @inline(never)
+    private func sendOtherPlainDatagram(_ s: DatagramSocketPointer, _ array: Frame) -> Bool {
+        guard let frame = makeDatagramFrame(s, array, array.arrayByteCount) else { return false }
+        notePlainDatagram(s, frame)
+        return true
+    }
+
+    /// The caller has seen that there is room.
+    @inline(__always)
+    private func notePlainDatagram(_ s: DatagramSocketPointer, _ frame: Frame) {
+        state.pointee.neighbors[s.pointee.neighbor].pointee.lastUsed = state.pointee.now
+        state.pointee.statistics.plainDatagramsSent &+= 1
+        state.pointee.output.pointee.append(frame)
     }
 
     /// Whether the socket's headers are those of datagrams to `remote`, and still right.
@@ -221,6 +252,6 @@ extension NetworkStack {
     @inline(__always)
     private func writeDatagramHeaders(_ s: DatagramSocketPointer, _ frame: Frame, _ byteCount: Int, _ sum: UInt64) {
         s.pointee.template.write(to: frame.segmentAddress, payloadByteCount: byteCount, payloadSum: sum)
-        frame.frameFlags = s.pointee.template.isOffloaded ? .needsTransportChecksum : []
+        frame.frameFlags = s.pointee.template.frameFlags
     }
 }

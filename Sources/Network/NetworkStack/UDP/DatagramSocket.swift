@@ -46,7 +46,8 @@ struct DatagramSocket: SlabElement {
     var local = Endpoint(address: .unspecifiedIPv4, port: 0)
     var remote = Endpoint(address: .unspecifiedIPv4, port: 0)
     var filter = DatagramFilter()
-    /// Why the next datagram must not be delivered past the queue, 0 for no reason: an errno to tell before, and whether the owner asks about headers.
+    /// Why the next datagram must not be delivered past the queue, 0 for no reason: an errno to tell before, whether the owner asks about headers, and
+    /// whether something is in the queue.
     private(set) var deliveryObstacles: UInt64 = 0
     /// An errno that came from the network, 0 for none.
     var error: Int32 {
@@ -55,11 +56,11 @@ struct DatagramSocket: SlabElement {
     }
     /// Whether what is received tells where its headers lie.
     var tellsHeaders: Bool {
-        get { deliveryObstacles >> 32 != 0 }
-        set { deliveryObstacles = deliveryObstacles & 0xffff_ffff | (newValue ? 1 << 32 : 0) }
+        get { deliveryObstacles & 1 << 32 != 0 }
+        set { deliveryObstacles = deliveryObstacles & ~(1 << 32) | (newValue ? 1 << 32 : 0) }
     }
     /// Received datagrams, each trimmed to its payload, and the bytes of their blocks.
-    var queue = FrameQueue()
+    private(set) var queue = FrameQueue()
     var queuedByteCount = 0
     /// The next socket with the same local port.
     var nextOnPort: UInt32 = 0
@@ -80,6 +81,18 @@ struct DatagramSocket: SlabElement {
     var ipv6Template = IPv6DatagramTemplate()
 
     init() {}
+
+    mutating func enqueue(_ frame: Frame) {
+        queue.append(frame)
+        deliveryObstacles |= 1 << 33
+    }
+
+    /// The datagram that has waited longest; nil for none.
+    mutating func dequeue() -> Frame? {
+        let frame = queue.removeFirst()
+        if queue.isEmpty { deliveryObstacles &= ~(1 << 33) }
+        return frame
+    }
 }
 
 typealias DatagramSocketPointer = UnsafeMutablePointer<DatagramSocket>
@@ -112,8 +125,9 @@ extension NetworkStack {
         let s = datagramSocket(socket)
         unbindDatagram(socket)
         leaveGroups(s)
-        while let frame = s.pointee.queue.removeFirst() { frame.releaseArray() }
+        while let frame = s.pointee.dequeue() { frame.releaseArray() }
         s.pointee.flags.remove(.isOpen)
+        s.pointee.templateEpoch = 0
         if !s.pointee.flags.contains(.hasEvent) { state.pointee.datagramSockets.free(socket) }
     }
 
@@ -165,6 +179,7 @@ extension NetworkStack {
     /// A socket that has become readable or got an error since it was last taken, and its owner; nil for none. O(1).
     public func takeDatagramEvent() -> (socket: UInt32, owner: UInt32)? {
         while case let socket = state.pointee.datagramEvents.removeFirst(), socket != 0 {
+            state.pointee.eventCount &-= 1
             let s = state.pointee.datagramSockets[socket]
             s.pointee.flags.remove(.hasEvent)
             if s.pointee.flags.contains(.isOpen) { return (socket, s.pointee.owner) }
@@ -182,5 +197,6 @@ extension NetworkStack {
         guard !s.pointee.flags.contains(.hasEvent) else { return }
         s.pointee.flags.insert(.hasEvent)
         state.pointee.datagramEvents.append(socket)
+        state.pointee.eventCount &+= 1
     }
 }

@@ -3,21 +3,29 @@ import WireFormats
 
 /// The headers of a socket's datagrams to one destination, made once, with the sums of what never changes in them.
 ///
-/// Layout: 14 bytes of Ethernet, 20 of IPv4, 8 of UDP, in network byte order as they lie in memory; lengths and checksums are zero.
+/// Layout: 14 bytes of Ethernet, 20 of IPv4, 8 of UDP, in network byte order as they lie in memory, without the UDP checksum. Lengths, and the checksum
+/// of the IPv4 header, are those of one size of payload: most datagrams have the size of the one before.
 struct DatagramTemplate {
     private var words: (UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0)
+    /// The size of payload for which the words are; more than any for none.
+    private var payloadByteCount = UInt32.max
+    /// With the flag that the device completes the checksum: its field then gets the sum of the pseudo header alone.
+    private(set) var frameFlags = FrameFlags()
+    /// Of the pseudo header and the UDP header; of the pseudo header alone where the device completes the checksum.
+    private var transportSum: UInt64 = 0
+    // Without lengths.
     private var networkSum: UInt64 = 0
     private var pseudoHeaderSum: UInt64 = 0
     private var portSum: UInt64 = 0
-    /// Whether the device completes the checksum: its field then gets the sum of the pseudo header alone.
-    private(set) var isOffloaded = false
+
+    var isOffloaded: Bool { frameFlags == .needsTransportChecksum }
 
     static let byteCount = EthernetHeader.byteCount + IPv4Header.byteCount + UDPHeader.byteCount
 
     init() {}
 
     init(destination: MACAddress, source: MACAddress, local: Endpoint, remote: Endpoint, hopLimit: UInt8, trafficClass: UInt8, isOffloaded: Bool) {
-        self.isOffloaded = isOffloaded
+        if isOffloaded { frameFlags = .needsTransportChecksum }
         withUnsafeMutableBytes(of: &words) { bytes in
             let base = bytes.baseAddress.unsafelyUnwrapped
             let network = base + EthernetHeader.byteCount
@@ -42,31 +50,38 @@ struct DatagramTemplate {
     /// Writes the 42 bytes of the headers, from registers: a load of bytes just stored would wait for the stores.
     /// - Parameter payloadSum: the sum of the payload; unused where the device completes the checksum.
     @inline(__always)
-    func write(to header: UnsafeMutableRawPointer, payloadByteCount: Int, payloadSum: UInt64) {
-        let length = UInt64(UInt16(truncatingIfNeeded: payloadByteCount &+ UDPHeader.byteCount).bigEndian)
-        let total = UInt64(UInt16(truncatingIfNeeded: payloadByteCount &+ UDPHeader.byteCount &+ IPv4Header.byteCount).bigEndian)
-        let networkChecksum = InternetChecksum.finish(networkSum &+ total)
-        let pseudoHeader = pseudoHeaderSum &+ length
+    mutating func write(to header: UnsafeMutableRawPointer, payloadByteCount: Int, payloadSum: UInt64) {
+        if self.payloadByteCount != UInt32(truncatingIfNeeded: payloadByteCount) { setPayload(payloadByteCount) }
         var checksum: UInt16
         if isOffloaded {
-            checksum = InternetChecksum.fold(pseudoHeader)
+            checksum = InternetChecksum.fold(transportSum)
         } else {
             //= RFC 768 section Checksum
             //# Checksum is the 16-bit one's complement of the one's complement sum of a pseudo header of information from the IP header, the UDP header, and
             //# the data.
             //= RFC 1122 section 4.1.3.4
             //# An application MAY optionally be able to control whether a UDP checksum will be generated, but it MUST default to checksumming on.
-            checksum = InternetChecksum.finish(pseudoHeader &+ portSum &+ length &+ payloadSum)
+            checksum = InternetChecksum.finish(transportSum &+ payloadSum)
             //= RFC 768 section Checksum
             //# If the computed checksum is zero, it is transmitted as all ones (the equivalent in one's complement arithmetic).
             if checksum == 0 { checksum = 0xffff }
         }
-        // Bytes 16 and 17, 24 and 25, 38 and 39 of the headers; the rest of each word is the template's.
-        header.storeBytes(of: words.0, toByteOffset: 0, as: UInt64.self)
-        header.storeBytes(of: words.1, toByteOffset: 8, as: UInt64.self)
-        header.storeBytes(of: words.2 | total, toByteOffset: 16, as: UInt64.self)
-        header.storeBytes(of: words.3 | UInt64(networkChecksum), toByteOffset: 24, as: UInt64.self)
-        header.storeBytes(of: words.4 | length &<< 48, toByteOffset: 32, as: UInt64.self)
+        header.storeBytes(of: words, as: (UInt64, UInt64, UInt64, UInt64, UInt64).self)
         header.storeBytes(of: checksum, toByteOffset: 40, as: UInt16.self)
+    }
+
+    /// Sets what the size of the payload decides.
+    @inline(never)
+    private mutating func setPayload(_ byteCount: Int) {
+        payloadByteCount = UInt32(truncatingIfNeeded: byteCount)
+        let length = UInt16(truncatingIfNeeded: byteCount &+ UDPHeader.byteCount).bigEndian
+        let total = UInt16(truncatingIfNeeded: byteCount &+ UDPHeader.byteCount &+ IPv4Header.byteCount).bigEndian
+        withUnsafeMutableBytes(of: &words) { bytes in
+            bytes.storeBytes(of: total, toByteOffset: 16, as: UInt16.self)
+            bytes.storeBytes(of: InternetChecksum.finish(networkSum &+ UInt64(total)), toByteOffset: 24, as: UInt16.self)
+            bytes.storeBytes(of: length, toByteOffset: 38, as: UInt16.self)
+        }
+        let pseudoHeader = pseudoHeaderSum &+ UInt64(length)
+        transportSum = isOffloaded ? pseudoHeader : pseudoHeader &+ portSum &+ UInt64(length)
     }
 }

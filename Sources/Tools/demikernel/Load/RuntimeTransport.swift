@@ -65,9 +65,10 @@ struct RuntimeTransport: LoadTransport, ~Copyable {
     mutating func send(_ bytes: UnsafeRawBufferPointer, on connection: Int) throws(CommandFailure) -> Int {
         let count = keepsBoundaries ? bytes.count : min(bytes.count, 65_536)
         do throws(DemikernelError) {
-            var buffer = try runtime.allocate(count)
+            let queue = connections[connection].queue
+            var buffer = try runtime.allocate(count, for: queue)
             buffer.withUnsafeMutableBytes { $0.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[..<count])) }
-            try runtime.push(connections[connection].queue, buffer, completion: .discarded)
+            try runtime.push(queue, buffer, completion: .discarded)
             return count
         } catch {
             if error.errno == ENOBUFS || error.errno == EAGAIN { return 0 }
