@@ -149,11 +149,7 @@ extension UserNetworkHandle {
 
     /// Ends a connect that failed or was cancelled: the socket is as it was before, and can connect again.
     func dissolveConnect(_ socket: UnsafeMutablePointer<NetworkSocket>) {
-        let connection = socket.pointee.index
-        let linger = stack.linger(connection)
-        stack.abort(connection)
-        // An abort is a close with a linger of 0, which is not what the program has set.
-        stack.setLinger(connection, seconds: linger)
+        stack.abort(socket.pointee.index)
         socket.pointee.connectOperation = 0
         socket.pointee.phase = .open
         socket.pointee.needsRenewal = true

@@ -43,6 +43,13 @@ struct Slab<Element: SlabElement> {
         return index
     }
 
+    /// A slot that is lent to a connection, of a slab with as many as there are connections.
+    mutating func takeLent() -> UInt32 {
+        let index = take()
+        precondition(index != 0, "more was lent than there are connections")
+        return index
+    }
+
     /// A slot of a slab that is not full, in the state in which it was freed, or zeroed: for who sets all of it. O(1).
     @inline(__always)
     mutating func takeAsItIs() -> UInt32 {

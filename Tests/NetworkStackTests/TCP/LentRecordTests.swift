@@ -89,6 +89,56 @@ import WireFormats
         #expect(script.tcp.lentRecords == 0)
     }
 
+    @Test("pieces behind the peer's FIN are dropped with it, and keep nothing lent")
+    func piecesBehindTheEnd() throws {
+        let script = try SegmentScript()
+        let connection = script.established(sackPermitted: true)
+        script.peer(.psh, seq: 201, ack: 1, length: 100)
+        script.expect(.ack, seq: 1, ack: 1)
+        #expect(script.tcp.lentRecords == 1)
+        script.advance(seconds: 100)
+        script.peer([.fin, .psh], seq: 1, ack: 1, length: 100)
+        #expect(script.receive(connection) == pattern(100))
+        #expect(script.state(connection) == .closeWait)
+        _ = script.takeSent()
+        script.advance(seconds: 3)
+        #expect(script.tcp.lentRecords == 0)
+    }
+
+    @Test("setting what holds anyway borrows nothing")
+    func defaults() throws {
+        let script = try SegmentScript()
+        let connection = script.established()
+        script.stack.setLinger(connection, seconds: nil)
+        script.stack.setUserTimeout(connection, 0)
+        script.stack.setKeepAlive(connection, nil)
+        #expect(script.tcp.lentRecords == 0)
+        script.stack.setLinger(connection, seconds: 3)
+        script.stack.setUserTimeout(connection, 1_000_000_000)
+        script.stack.setLinger(connection, seconds: nil)
+        script.stack.setUserTimeout(connection, 0)
+        #expect(script.stack.linger(connection) == nil && script.stack.userTimeout(connection) == 0)
+    }
+
+    @Test("a patient program may wait through more timeouts than the number of them holds")
+    func patience() throws {
+        let script = try SegmentScript {
+            $0.tcp.minimumRetransmissionTimeout = 1_000_000
+            $0.tcp.initialRetransmissionTimeout = 2_000_000
+            $0.tcp.maximumRetransmissionTimeout = 2_000_000
+        }
+        let connection = script.established()
+        script.stack.setUserTimeout(connection, 1_000_000_000_000)
+        script.send(connection, 100)
+        for _ in 0..<66_000 {
+            script.advance(3)
+            _ = script.takeSent()
+        }
+        #expect(script.tcp.retransmissionTimeouts > 65_536)
+        script.peer(.ack, seq: 1, ack: 101)
+        #expect(script.stack.connectionInformation(connection).bytesInFlight == 0)
+    }
+
     @Test("who has used up the answers of a second gets no more for giving the record back (RFC 5961, section 7)")
     func answers() throws {
         let script = try SegmentScript { $0.limits.challengesPerSecond = 10 }

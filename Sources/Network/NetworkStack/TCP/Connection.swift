@@ -164,6 +164,11 @@ struct Connection: SlabElement {
     @inline(__always)
     var sendEnd: SequenceNumber { sendUnacknowledged.advanced(by: sendByteCount) }
 
+    /// One more timeout in a row. A user timeout may be patient enough for more of them than the number holds, which then stays.
+    mutating func countRetransmission() {
+        if retransmissionCount < .max { retransmissionCount &+= 1 }
+    }
+
     /// Bytes (and a FIN) sent and not acknowledged, counted to `sendNext`.
     @inline(__always)
     var flightSize: Int { sendMaximum.since(sendUnacknowledged) }

@@ -43,7 +43,8 @@ extension NetworkStack {
 
     /// Seconds that a close waits for its last bytes, 0 to reset; nil, the default, sends them in the background.
     public func setLinger(_ connection: UInt32, seconds: Int?) {
-        lendSettings(state.pointee.connections[connection]).pointee.linger = seconds.map { Int32(clamping: $0) } ?? -1
+        let c = state.pointee.connections[connection]
+        if let seconds { lendSettings(c).pointee.linger = Int32(clamping: seconds) } else { c.pointee.settings?.pointee.linger = -1 }
     }
 
     public func linger(_ connection: UInt32) -> Int? {
@@ -56,8 +57,13 @@ extension NetworkStack {
     //# An application MUST (MUST-21) be able to set the value for R2 for a particular connection.
     public func setUserTimeout(_ connection: UInt32, _ timeout: UInt64) {
         let c = state.pointee.connections[connection]
-        lendSettings(c).pointee.userTimeout = timeout
-        if timeout == 0 { c.pointee.flags.remove(.userTimeout) } else { c.pointee.flags.insert(.userTimeout) }
+        if timeout == 0 {
+            c.pointee.settings?.pointee.userTimeout = 0
+            c.pointee.flags.remove(.userTimeout)
+        } else {
+            lendSettings(c).pointee.userTimeout = timeout
+            c.pointee.flags.insert(.userTimeout)
+        }
         schedule(c, userTimeoutDeadline(c))
     }
 

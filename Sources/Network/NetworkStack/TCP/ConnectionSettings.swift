@@ -29,8 +29,7 @@ extension NetworkStack {
     @discardableResult
     func lendSettings(_ c: ConnectionPointer) -> UnsafeMutablePointer<ConnectionSettings> {
         if let settings = c.pointee.settings { return settings }
-        // There are as many as connections.
-        let settings = state.pointee.connectionSettings[state.pointee.connectionSettings.take()]
+        let settings = state.pointee.connectionSettings[state.pointee.connectionSettings.takeLent()]
         c.pointee.settings = settings
         return settings
     }

@@ -160,7 +160,7 @@ extension NetworkStack {
             flightSize: flightSize, segmentSize: c.pointee.sendSegmentSize, isFirst: c.pointee.retransmissionCount == 0)
         if c.pointee.congestion.isModelled { modelTimeout(c) }
         noteReduction(c)
-        c.pointee.retransmissionCount += 1
+        c.pointee.countRetransmission()
         suspectBlackHole(c)
         //= RFC 6582 section 3.2
         //# After a retransmit timeout, record the highest sequence number transmitted in the variable recover, and exit the fast recovery procedure

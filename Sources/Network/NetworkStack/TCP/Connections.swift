@@ -106,7 +106,7 @@ extension NetworkStack {
         //# An attempt to open a TCP connection could fail with excessive retransmissions of the SYN segment. SYN retransmissions MUST be handled in the general
         //# way just described for data retransmissions (MUST-22).
         if Int(c.pointee.retransmissionCount) >= configuration.maximumSYNRetransmissions { return endByTimeout(c) }
-        c.pointee.retransmissionCount += 1
+        c.pointee.countRetransmission()
         c.pointee.flags.remove(.timing)
         c.pointee.roundTrip.backOff(configuration.timeoutBounds)
         state.pointee.statistics.tcp.retransmissionTimeouts += 1

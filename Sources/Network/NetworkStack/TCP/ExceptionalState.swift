@@ -66,7 +66,7 @@ extension NetworkStack {
     @inline(never)
     func lendExceptionalState(_ c: ConnectionPointer) -> UnsafeMutablePointer<ExceptionalState> {
         if let exceptional = c.pointee.exceptional { return exceptional }
-        let exceptional = state.pointee.exceptionalStates[state.pointee.exceptionalStates.take()]
+        let exceptional = state.pointee.exceptionalStates[state.pointee.exceptionalStates.takeLent()]
         c.pointee.exceptional = exceptional
         schedule(c, state.pointee.now &+ NetworkStack.exceptionalTime)
         return exceptional
@@ -76,7 +76,7 @@ extension NetworkStack {
     @inline(never)
     func lendCongestionHistory(_ c: ConnectionPointer) {
         guard c.pointee.congestion.history == nil else { return }
-        c.pointee.congestion.history = state.pointee.congestionHistories[state.pointee.congestionHistories.take()]
+        c.pointee.congestion.history = state.pointee.congestionHistories[state.pointee.congestionHistories.takeLent()]
     }
 
     // MARK: Giving back
@@ -89,7 +89,8 @@ extension NetworkStack {
     func plainDeadline(_ c: ConnectionPointer) -> UInt64 {
         guard c.pointee.exceptional != nil || c.pointee.congestion.history != nil && c.pointee.congestion.mayForget,
             c.pointee.sendByteCount == 0, c.pointee.flightSize == 0, c.pointee.recovery.isPlain, !c.pointee.flags.contains(.fastRecovery),
-            c.pointee.reorderingDeadline == .max, c.pointee.lifetimeDeadline == .max, c.pointee.reassembly.isEmpty
+            // Where nothing is in flight it is one that has lost its purpose.
+            c.pointee.reorderingDeadline == .max || c.pointee.scoreboard.first == 0, c.pointee.lifetimeDeadline == .max, c.pointee.reassembly.isEmpty
         else { return .max }
         return max(c.pointee.lastSendTime &+ c.pointee.roundTrip.timeout, c.pointee.exceptional?.pointee.answers.end ?? 0)
     }

@@ -54,7 +54,7 @@ extension NetworkStack {
         // A user timeout counts from the first probe without an answer: the next one may come later than it lasts.
         if c.pointee.retransmissionCount == 0 { c.pointee.unacknowledgedSince = state.pointee.now }
         if hasTimedOut(c, limit: configuration.maximumRetransmissions) { return endByTimeout(c) }
-        c.pointee.retransmissionCount += 1
+        c.pointee.countRetransmission()
         state.pointee.statistics.tcp.zeroWindowProbes += 1
         goBack(c)
         //= RFC 9293 section 3.8.6.1

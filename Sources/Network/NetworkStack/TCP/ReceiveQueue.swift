@@ -258,7 +258,10 @@ extension NetworkStack {
         c.pointee.receiveNext = c.pointee.receiveNext.advanced(by: DeliberateBug.isPresent(.finishNotCounted) ? 0 : 1)
         c.pointee.receiveEdge = c.pointee.receiveEdge.since(c.pointee.receiveNext) < 0 ? c.pointee.receiveNext : c.pointee.receiveEdge
         c.pointee.flags.insert(.finReceived)
-        c.pointee.reassembly.discard()
+        if !c.pointee.reassembly.isEmpty {
+            c.pointee.reassembly.discard()
+            settleException(c)
+        }
         switch c.pointee.state {
         case .established: c.pointee.state = .closeWait
         case .finWait1:
