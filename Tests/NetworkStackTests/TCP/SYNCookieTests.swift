@@ -56,6 +56,35 @@ import WireFormats
         #expect(connection != 0 && script.receive(connection) == pattern(10))
     }
 
+    // RFC 9293, section 3.8.6
+    @Test("the window that a cookie has promised holds, also when the listener's buffer was made smaller since")
+    func promisedWindow() throws {
+        let (script, listener) = try flooded { $0.tcp.receiveBuffer = 8_192 }
+        let answer = cookie(script, port: 6_000)
+        #expect(answer.window == 8_192)
+        script.stack.setReceiveBuffer(listener, byteCount: 2_048)
+        script.peer(.psh, seq: 1, ack: 1, length: 1_000)
+        script.advance(100)
+        let first = script.expect(.ack, seq: 1, ack: 1_001)
+        #expect(1_001 + first.window >= 1 + 8_192)
+        // All of it is taken, and then the smaller buffer holds.
+        let connection = script.stack.accept(listener, owner: 3)
+        script.peer(.psh, seq: 1_001, ack: 1, length: 1_000)
+        #expect(script.receive(connection) == pattern(2_000))
+        script.advance(100)
+        _ = script.takeSent()
+        // Once no cookie of the larger one is valid, the smaller buffer is all that is promised.
+        script.advance(seconds: 200)
+        script.remotePort = 5_998
+        script.peer(.syn, seq: 0, mss: 1_460)
+        _ = script.takeSent()
+        let later = cookie(script, port: 6_001)
+        #expect(later.window == 2_048)
+        script.peer(.psh, seq: 1, ack: 1, length: 1_000)
+        script.advance(100)
+        #expect(1_001 + script.expect(.ack, seq: 1, ack: 1_001).window == 1 + 2_048)
+    }
+
     @Test("window scale and timestamps come back with the timestamp")
     func windowScale() throws {
         let (script, listener) = try flooded()

@@ -11,6 +11,9 @@ struct ListenerQueues: SlabElement {
     var halfOpenCount: UInt32 = 0
     var backlog: UInt32 = 0
     var nextFree: UInt32 = 0
+    /// The largest window that a cookie has promised of which the acknowledgement may still come, and until when it may.
+    var cookieWindow: UInt32 = 0
+    var cookiesValidUntil: UInt64 = 0
 
     init() {}
 }
@@ -74,7 +77,7 @@ extension NetworkStack {
         var sequence = chooseInitialSequence(c)
         if let earliest, sequence.since(earliest) < 0 { sequence = earliest }
         if isFlooded {
-            sendCookie(c, header)
+            sendCookie(c, header, for: listener)
             return nil
         }
         takeSynchronize(c, header)

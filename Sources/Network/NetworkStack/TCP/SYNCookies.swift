@@ -21,7 +21,7 @@ extension NetworkStack {
     private static let cookieTickShift: UInt64 = 36
 
     /// Answers a SYN with a cookie. The connection was made for that, and its slot is free afterwards.
-    func sendCookie(_ c: ConnectionPointer, _ header: TCPSegmentHeader) {
+    func sendCookie(_ c: ConnectionPointer, _ header: TCPSegmentHeader, for listener: ConnectionPointer) {
         var sizeIndex: UInt32 = 0
         let offered = max(header.maximumSegmentSize, header.maximumSegmentSize == 0 ? 536 : 64)
         while sizeIndex < 7 && NetworkStack.cookieSegmentSizes[Int(sizeIndex + 1)] <= offered { sizeIndex += 1 }
@@ -47,10 +47,28 @@ extension NetworkStack {
         }
         c.pointee.state = .synReceived
         sendSynchronize(c, acknowledges: true)
+        notePromisedWindow(listener, synchronizedWindow(c))
         c.pointee.state = .closed
         freeConnection(c)
         state.pointee.statistics.tcp.cookiesSent += 1
         state.pointee.cookiesValidUntil = state.pointee.now &+ 2 &<< NetworkStack.cookieTickShift
+    }
+
+    /// The window of a SYN, which is never scaled.
+    private func synchronizedWindow(_ c: ConnectionPointer) -> UInt32 { UInt32(min(c.pointee.receiveLimit, 65_535)) }
+
+    /// A cookie holds no window. So the listener remembers the largest one, should its buffer be made smaller before the acknowledgement comes.
+    //= RFC 9293 section 3.8.6
+    //# A TCP receiver SHOULD NOT shrink the window, i.e., move the right window edge to the left (SHLD-14).
+    private func notePromisedWindow(_ listener: ConnectionPointer, _ window: UInt32) {
+        let queues = queues(listener)
+        queues.pointee.cookieWindow = max(window, promisedWindow(queues))
+        queues.pointee.cookiesValidUntil = state.pointee.now &+ 2 &<< NetworkStack.cookieTickShift
+    }
+
+    /// The largest window that a listener's cookies have promised; 0 for none that is still valid.
+    private func promisedWindow(_ queues: UnsafeMutablePointer<ListenerQueues>) -> UInt32 {
+        state.pointee.now < queues.pointee.cookiesValidUntil ? queues.pointee.cookieWindow : 0
     }
 
     /// What becomes of an acknowledgement that may bring a cookie back.
@@ -95,7 +113,7 @@ extension NetworkStack {
         c.pointee.flags.remove(.timing)
         c.pointee.lastSendTime = state.pointee.now
         // What our SYN has promised and acknowledged.
-        c.pointee.receiveEdge = c.pointee.receiveNext.advanced(by: min(c.pointee.receiveLimit, 65_535))
+        c.pointee.receiveEdge = c.pointee.receiveNext.advanced(by: Int(max(synchronizedWindow(c), promisedWindow(queues(listener)))))
         noteAcknowledgementSent(c)
         enterSynReceived(c, listener)
         state.pointee.statistics.tcp.cookiesAccepted += 1
