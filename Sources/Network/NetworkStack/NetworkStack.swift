@@ -146,7 +146,7 @@ public struct NetworkStack {
         _ now: UInt64, _ frames: UnsafeMutablePointer<Frame>, _ count: Int, _ deliveries: UnsafeMutablePointer<Delivery>
     ) -> TurnResult {
         setTime(now)
-        return count == 1 ? receiveDatagram(frames, deliveries) : receiveDatagrams(frames, count, deliveries)
+        return count == 1 ? receiveOneDatagram(frames, deliveries) : receiveDatagrams(frames, count, deliveries)
     }
 
     /// Whether a timer, or what was sent to the stack itself, may be due.

@@ -61,9 +61,9 @@ extension NetworkStack {
         let frameByteCount = frame.segmentByteCount
         guard kind == UInt32(IPProtocol.tcp) << 24, frameByteCount >= HeaderTemplate.transportOffset + 20 else {
             guard kind == UInt32(IPProtocol.udp) << 24, mayDeliver else { return false }
-            let result = predictOneDatagram(frame, header, delivery)
-            if result == .delivered { delivery += 1 }
-            return result != .failed
+            guard predictOneDatagram(frame, header, delivery) else { return false }
+            delivery += 1
+            return true
         }
         let totalByteCount = Int((header + 16).loadUnaligned(as: UInt16.self).bigEndian)
         guard totalByteCount <= frameByteCount &- HeaderTemplate.ethernetByteCount else { return false }
@@ -266,13 +266,4 @@ extension NetworkStack {
         // The addresses stand right in front of the segment.
         return InternetChecksum.isValid(transport, byteCount: byteCount, ipv6Addresses: transport - 32, protocolNumber: IPProtocol.tcp)
     }
-}
-
-/// What came of a frame on the short way.
-enum Prediction {
-    /// It has to go the long way, and is unchanged.
-    case failed
-    case taken
-    /// It was awaited, and lies at the place for deliveries.
-    case delivered
 }

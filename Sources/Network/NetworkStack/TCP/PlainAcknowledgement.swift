@@ -14,6 +14,7 @@ extension NetworkStack {
         acknowledgePlainlyInline(c, acknowledgement, transport)
     }
 
+    /// The same, compiled into its caller.
     @inline(__always)
     func acknowledgePlainlyInline(_ c: ConnectionPointer, _ acknowledgement: SequenceNumber, _ transport: UnsafeRawPointer) {
         let byteCount = acknowledgement.since(c.pointee.sendUnacknowledged)

@@ -6,7 +6,7 @@ import WireFormats
 extension NetworkStack {
     /// A turn of one frame that seems to be a datagram. One of the last sender, short and awaited, makes no call, so that no register has to be saved.
     @inline(__always)
-    func receiveDatagram(_ frames: UnsafeMutablePointer<Frame>, _ deliveries: UnsafeMutablePointer<Delivery>) -> TurnResult {
+    func receiveOneDatagram(_ frames: UnsafeMutablePointer<Frame>, _ deliveries: UnsafeMutablePointer<Delivery>) -> TurnResult {
         let frame = frames.pointee
         let header = UnsafeRawPointer(frame.segmentAddress)
         guard isPlainIPv4Datagram(frame, header), case let byteCount = datagramByteCount(frame, header), byteCount > 0 else {
@@ -37,7 +37,7 @@ extension NetworkStack {
         var frame = frames
         repeat {
             let header = UnsafeRawPointer(frame.pointee.segmentAddress)
-            if isPlainIPv4Datagram(frame.pointee, header), predictDatagram(frame.pointee, header, delivery) == .delivered {
+            if isPlainIPv4Datagram(frame.pointee, header), predictDatagram(frame.pointee, header, delivery) {
                 delivery += 1
             } else {
                 delivery = receiveOther(frame.pointee, delivery)
@@ -57,16 +57,17 @@ extension NetworkStack {
     }
 
     /// - Parameter header: the frame's Ethernet header: for this station, IPv4 without options, no fragment, protocol UDP.
+    /// - Returns: whether it was delivered; if not, it is unchanged, and goes the long way.
     @inline(never)
-    func predictOneDatagram(_ frame: Frame, _ header: UnsafeRawPointer, _ delivery: UnsafeMutablePointer<Delivery>) -> Prediction {
+    func predictOneDatagram(_ frame: Frame, _ header: UnsafeRawPointer, _ delivery: UnsafeMutablePointer<Delivery>) -> Bool {
         predictDatagram(frame, header, delivery)
     }
 
     @inline(__always)
-    private func predictDatagram(_ frame: Frame, _ header: UnsafeRawPointer, _ delivery: UnsafeMutablePointer<Delivery>) -> Prediction {
+    private func predictDatagram(_ frame: Frame, _ header: UnsafeRawPointer, _ delivery: UnsafeMutablePointer<Delivery>) -> Bool {
         let byteCount = datagramByteCount(frame, header)
-        guard byteCount > 0, let s = plainSocket(header), deliver(frame, header, byteCount, s, delivery) else { return .failed }
-        return .delivered
+        guard byteCount > 0, let s = plainSocket(header) else { return false }
+        return deliver(frame, header, byteCount, s, delivery)
     }
 
     // MARK: Steps
